@@ -102,7 +102,7 @@ def test_rows_keep_their_keys_on_disk(toy, tmp_path):
     assert rows.read(rows.write(tmp_path / "s.jsonl", scores, SCORE_KEY), rows.ItemScore, SCORE_KEY) == scores
     texts = measure.free_text(toy, ITEMS[:2], wordings=2, max_new_tokens=3)
     assert rows.read(rows.write(tmp_path / "t.jsonl", texts, TEXT_KEY), rows.ItemText, TEXT_KEY) == texts
-    assert [(t.id, t.wording) for t in texts] == [(i.id, w) for i in ITEMS[:2] for w in ("agree", "view")]
+    assert [(t.id, t.wording) for t in texts] == [(i.id, w) for i in ITEMS[:2] for w in ("opinion", "friend")]
 
 
 def test_no_items_no_rows(toy):

@@ -36,12 +36,13 @@ LEAD_INS = {
     "sentence": "Write one sentence.",
 }
 
-# Text: the first `item_text_wordings` of these are asked.
+# Text: the first `item_text_wordings` of these are asked. A quoted statement makes a small model correct its
+# style and a bare "do you believe it?" recount a debate; these were the wordings that the source took a side on.
 QUESTIONS = {
-    "agree": '"{}" Do you agree or disagree with this, and why?',
-    "view": 'What is your view of this statement? "{}"',
-    "someone": 'Someone told me: "{}" Would you say the same?',
-    "think": 'Do you think this is right? "{}"',
+    "opinion": "{} In your opinion, do you agree or disagree? Give your reason.",
+    "friend": "A friend says: {} What do you tell your friend, do you agree?",
+    "view": "{} Is this view morally right or wrong? Why?",
+    "belief": "Do you agree with this moral belief? {}",
 }
 
 DILEMMA = "{scenario} Which is the better answer? Either: {first} Or: {second}"
