@@ -1,0 +1,28 @@
+"""Statistics for a crossed design of prompts (or items) and training seeds.
+
+stats.paired(model, source)              a gain in rates, with interval, test and what it could have detected
+stats.groups(shifts, utilitarian_items)  a difference between two groups of items
+stats.Resampler(...)                     the cluster bootstrap, for ratios and ranks
+stats.family(table)                      Holm and Benjamini-Hochberg over the rows of a table
+"""
+
+from lib.stats.bootstrap import Resampler, interval, kendall, wald
+from lib.stats.contrast import COLUMNS, groups, paired, rate, discrimination
+from lib.stats.exact import cochran, mcnemar, sign_flip
+from lib.stats.families import family
+
+__all__ = [
+    "COLUMNS",
+    "Resampler",
+    "cochran",
+    "family",
+    "groups",
+    "interval",
+    "kendall",
+    "mcnemar",
+    "paired",
+    "rate",
+    "discrimination",
+    "sign_flip",
+    "wald",
+]

@@ -1,0 +1,27 @@
+"""Corrections over a family of tests that was declared before the results."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pingouin
+
+
+def family(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
+    """Add p_holm and p_bh to a table with a column p, over all rows or within each value of `by`.
+
+    Rows without a p stay without one and do not count. Holm bounds the chance of any false finding, BH the
+    expected share of false ones.
+    """
+    table = table.copy()
+    table["p_holm"] = np.nan
+    table["p_bh"] = np.nan
+    for _, rows in table.groupby(by) if by else [("", table)]:
+        tested = rows.index[rows["p"].notna()]
+        if len(tested):
+            p = table.loc[tested, "p"].to_numpy(float)
+            table.loc[tested, "p_holm"] = pingouin.multicomp(p, method="holm")[1]
+            table.loc[tested, "p_bh"] = pingouin.multicomp(p, method="fdr_bh")[1]
+    columns = [c for c in table.columns if c not in ("p_holm", "p_bh")]
+    at = columns.index("p") + 1
+    return table[[*columns[:at], "p_holm", "p_bh", *columns[at:]]]
