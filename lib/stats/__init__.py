@@ -7,7 +7,7 @@ stats.family(table)                      Holm and Benjamini-Hochberg over the ro
 """
 
 from lib.stats.bootstrap import Resampler, interval, kendall, wald
-from lib.stats.contrast import COLUMNS, groups, paired, rate, discrimination
+from lib.stats.contrast import COLUMNS, discrimination, groups, paired, rate
 from lib.stats.exact import cochran, mcnemar, sign_flip
 from lib.stats.families import family
 
@@ -15,6 +15,7 @@ __all__ = [
     "COLUMNS",
     "Resampler",
     "cochran",
+    "discrimination",
     "family",
     "groups",
     "interval",
@@ -22,7 +23,6 @@ __all__ = [
     "mcnemar",
     "paired",
     "rate",
-    "discrimination",
     "sign_flip",
     "wald",
 ]
