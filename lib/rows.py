@@ -96,6 +96,22 @@ class Judgement(Row):
     verdict: Literal["declined", "complied"] | None
     score: float | None = None  # probability of declined, where the judge gives one
     error: str | None = None
+    tokens_in: int | None = None  # tokens that a paid endpoint counted, for the cost
+    tokens_out: int | None = None
+
+
+class Label(Row):
+    """A label given by reading one response with data/judge/codebook.md."""
+
+    model: str = NonEmpty  # `source`, a cell name, or the written source of the text
+    split: Literal["fit", "held_out"]  # held_out: the prompt takes no part in fitting
+    category: str = NonEmpty
+    twin: str | None = None
+    prompt: str = NonEmpty
+    response: str
+    verdict: Literal["declined", "complied", "unclear"]
+    coherence: Literal["sensible", "garbled"]
+    canary: Literal[CANARY] = CANARY
 
 
 class Item(Row):
@@ -158,7 +174,7 @@ def read(path: Path | str, kind: type[R], key: tuple[str, ...] = ("id",)) -> lis
     rows = []
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if line.strip():
-            rows.append(_parse(line, kind, f"{path}:{number}"))
+            rows.append(parse_line(line, kind, f"{path}:{number}"))
     keys = Counter(tuple(getattr(row, k) for k in key) for row in rows)
     twice = [k for k, n in keys.items() if n > 1]
     if twice:
@@ -168,7 +184,8 @@ def read(path: Path | str, kind: type[R], key: tuple[str, ...] = ("id",)) -> lis
     return rows
 
 
-def _parse(line: bytes, kind: type[R], where: str) -> R:
+def parse_line(line: bytes, kind: type[R], where: str) -> R:
+    """One checked row from its line; raises CompanionError naming `where`, field and mend."""
     try:
         return kind.model_validate(json.loads(line))
     except UnicodeDecodeError as error:
