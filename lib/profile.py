@@ -43,7 +43,7 @@ class Profile(BaseModel):
     seeds: list[Whole] = Field(min_length=1)
 
     base_model: str = Field(pattern=r"^(wheel|hf|path):.+")
-    chat_template: Literal["own", "plain"]
+    chat_template: Literal["own", "chatml", "alpaca"]
     system_prompt: str
     dtype: Literal["auto", "float32", "bfloat16"]
     threads: Whole
