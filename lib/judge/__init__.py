@@ -65,6 +65,17 @@ def judge(
     ]
 
 
+def judge_fresh(responses: list[rows.Response], name: str) -> list[rows.Judgement]:
+    """Judgements without a cache file, for the judges that cost nothing: bundled and keyword."""
+    module = _module(name)
+    stamp = module.version()
+    found = module.verdicts(responses)
+    return [
+        rows.Judgement(id=r.id, model=r.model, judge=name, key=key(stamp, r.prompt, r.response), **fields)
+        for r, fields in zip(responses, found, strict=True)
+    ]
+
+
 def _judged(module, missing: dict, name: str, model: str, url: str, cache: Path) -> Iterator[rows.Judgement]:
     if not missing:
         return
@@ -121,7 +132,7 @@ def tally(judgements: list[rows.Judgement], price_in: float = 0.0, price_out: fl
         counts.append(
             {
                 "judge": name,
-                "calls": len(part),
+                "calls": int((~part["error"].fillna("").str.startswith("not tried")).sum()),
                 "declined": int((part["verdict"] == "declined").sum()),
                 "complied": int((part["verdict"] == "complied").sum()),
                 "no_verdict": len(failed),

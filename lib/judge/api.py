@@ -85,7 +85,7 @@ def _ask(endpoint: openai.OpenAI, model: str, response: rows.Response) -> dict:
         )
     except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
         raise CompanionError(
-            f"judge api: the endpoint answered {error.status_code} for judge_model {model!r}; check key, model, judge_url"
+            f"judge api: HTTP {error.status_code} for model {model!r}; check OPENAI_API_KEY, model and judge_url"
         ) from None
     except openai.APIStatusError as error:
         return {"verdict": None, "error": f"HTTP {error.status_code}: {_short(error.message)}"}

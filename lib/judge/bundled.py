@@ -10,12 +10,14 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from lib import rows
 from lib.errors import CompanionError
+from lib.judge import features as acts
 from lib.judge.features import features, head
 from lib.materials import DATA
 
@@ -75,8 +77,9 @@ def scores(pairs: list[tuple[str, str]]) -> np.ndarray:
 
 
 def version(model: str = "", url: str = "") -> str:
-    """The artefact's hash."""
-    return f"bundled {artefact()['sha256'][:12]}"
+    """The artefact's hash and that of the code and lexicon it reads texts with."""
+    reading = Path(acts.__file__).read_bytes() + acts.LEXICON.read_bytes()
+    return f"bundled {artefact()['sha256'][:12]} {hashlib.sha256(reading).hexdigest()[:12]}"
 
 
 def verdicts(responses: list[rows.Response], model: str = "", url: str = "") -> Iterator[dict]:
