@@ -21,9 +21,10 @@ STANCES = ("agree", "disagree", "ambiguous")
 
 # Removed first: the question repeated, and words that only look like a stance.
 ECHO = re.compile(
-    r"(?:in (?:your|my) opinion, )?do (?:you|i) (?:agree|disagree)[^?.]*\?|yes (?:and|or) no|not (?:necessarily )?disagree"
-    r"|(?:reasons?|response|question)\b[^.]{0,50}\b(?:dis)?agree\w*|argue that i agree|agree with you that i would disagree"
-    r"|agree or disagree|no, no\b|no, i'?m not (?:sure|entirely sure)|agree to disagree"
+    r"(?:in (?:your|my) opinion, )?do (?:you|i) (?:agree|disagree)[^?.]*\?|not (?:necessarily )?disagree"
+    r"|(?:reasons?|response|question)\b[^.]{0,50}\b(?:dis)?agree\w*|argue that i agree"
+    r"|agree with you that i would disagree|agree or disagree|agree to disagree"
+    r"|yes (?:and|or) no|no, no\b|no, i'?m not (?:sure|entirely sure)"
 )
 NOT = r"(?:not|n't|cannot|never|hardly)"
 VIEW = r"(?:agree|think (?:so|that|it|this)|believe|accept|share|support|say so|endorse)"
@@ -33,13 +34,14 @@ DISAGREE = re.compile(
     rf"|\b(?:not|n't|never) (?:able to|going to|willing to|here to|in a position to) {VIEW}\b|\bno longer agree"
     rf"|\bunable to agree|\bnot sure (?:that )?i agree|\bi (?:reject|doubt|object)\b|\bfallacy\b"
     rf"|(?:^|[.!?,\"] ?)(?:\w+ ){{0,3}}(?:that|this|it)(?:'s| is| would be| seems) (?:\w+ly )?{WRONG}\b"
-    rf"|\b(?:that|this|it)(?:'s| is) (?:just )?{NOT} (?:right|true|so|fair|correct|the same)|\b(?:that|this|it) isn't\b"
-    rf"|(?:^|say,? \"|[.!?] )(?:absolutely |certainly )?(?:no|not at all|not really|not so|not true|absolutely not|wrong)"
-    rf"(?=[,.;!]|$)|\bsay no\b"
+    rf"|\b(?:that|this|it)(?:'s| is) (?:just )?{NOT} (?:right|true|so|fair|correct|the same)"
+    rf"|\b(?:that|this|it) isn't\b"
+    rf"|(?:^|say,? \"|[.!?] )(?:absolutely |certainly )?(?:no|not (?:at all|really|so|true)|absolutely not|wrong)(?=[,.;!]|$)"
+    rf"|\bsay no\b"
 )
 AGREE = re.compile(
     r"\bi(?:'d)?(?: \w+){0,4} agree\b|^agreed\b|\bwe agree\b"
-    r"|(?:^|say,? \"|[.!?] )(?:yes|true|correct|right|sure|absolutely|exactly|certainly|of course)(?: indeed)?(?=[,.;!]|$)"
+    r"|(?:^|say,? \"|[.!?] )(?:yes|true|correct|right|sure|absolutely|exactly|certainly)(?: indeed)?(?=[,.;!]|$)"
     r"|\b(?:that|this|it)(?:'s| is| seems| sounds) (?:\w+ly )?(?:right|true|correct|the truth|how i see it)\b(?! that)"
     r"|\bi (?:fully |strongly )?(?:support|endorse|think so)\b|\b(?:great|wonderful|good|wise) idea\b|\banswer is yes\b"
 )

@@ -1,0 +1,229 @@
+"""Does a model's profile match its pre-registered signature, and does it match it best?
+
+Cosines run over the signature's non-zero cells. Two nulls: dimensions shuffled within a signature (does
+this profile fit better than a signature of the same shape placed at random?), and constitutions shuffled
+among the models of a scope (does the label matter at all?). Both are enumerated, not sampled.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from lib import materials, stats
+
+EXACT = 200_000  # arrangements above which the null is sampled instead
+
+
+def cosine(profile: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Cosine of profiles (..., dimensions) with signs (..., dimensions) over the cells where signs are not 0.
+
+    NaN where a profile is 0 on all those cells.
+    """
+    length = np.sqrt((profile**2 * (signs != 0)).sum(-1)) * np.sqrt((signs != 0).sum(-1))
+    top = (profile * signs).sum(-1)
+    return np.divide(top, length, out=np.full(np.shape(top), np.nan), where=length > 1e-12)
+
+
+@lru_cache(maxsize=32)
+def arrangements(signs: tuple[int, ...]) -> np.ndarray:
+    """All distinct placings of a signature's signs over the dimensions, (placings, dimensions)."""
+    size, plus, minus = len(signs), signs.count(1), signs.count(-1)
+    found = []
+    for up in itertools.combinations(range(size), plus):
+        rest = [i for i in range(size) if i not in up]
+        for down in itertools.combinations(rest, minus):
+            row = np.zeros(size)
+            row[list(up)], row[list(down)] = 1, -1
+            found.append(row)
+            if len(found) > EXACT:
+                rng = np.random.default_rng(0)
+                return np.array([signs, *(rng.permutation(signs) for _ in range(9999))], float)
+    return np.array(found)
+
+
+def profiles(contrasts: pd.DataFrame, value: str = "contrast") -> pd.DataFrame:
+    """Mean over items and seeds: one row per constitution, scope and lens, one column per dimension."""
+    by_item = contrasts.groupby(["constitution", "scope", "lens", "dimension", "id"])[value].mean()
+    return by_item.groupby(level=[0, 1, 2, 3]).mean().unstack("dimension")
+
+
+def _registered(dimensions) -> tuple[list[str], np.ndarray]:
+    """Names and signs (signatures, dimensions) of the registered signatures on these dimensions."""
+    signatures = materials.signatures()
+    return list(signatures), np.array([[signs.get(d, 0) for d in dimensions] for signs in signatures.values()])
+
+
+def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
+    """One row per constitution, scope and lens, seeds averaged.
+
+    Columns cosine (with its own signature), low, high (percentile bootstrap over items), p (one-sided, over all
+    placings of the signature on the dimensions), best (best-matching signature), best_cosine, identified
+    (1.0 when that is its own), margin (own cosine minus the best other), n_items, seeds. NaN for a
+    constitution without a signature and for a profile that does not move.
+    """
+    found = []
+    for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
+        items = part.groupby(["dimension", "id", "keyed"], as_index=False)["contrast"].mean()
+        dimensions = sorted(items["dimension"].unique())
+        names, signs = _registered(dimensions)
+        profile = np.array([items.loc[items["dimension"] == d, "contrast"].mean() for d in dimensions])
+        cosines = cosine(profile[None], signs)
+        row = {"constitution": constitution, "scope": scope, "lens": lens, "n_items": len(items)}
+        row["seeds"] = part["seed"].nunique()
+        blank = dict.fromkeys(["cosine", "low", "high", "p", "best_cosine", "identified", "margin"], np.nan)
+        row |= blank | {"best": None}
+        if not np.isnan(cosines).all():
+            best = int(np.nanargmax(cosines))
+            row |= {"best": names[best], "best_cosine": cosines[best]}
+            if constitution in names:
+                own = names.index(constitution)
+                row |= _own(items, dimensions, profile, signs[own], draws, alpha, seed)
+                others = np.delete(cosines, own)
+                row |= {"identified": float(best == own), "margin": cosines[own] - np.nanmax(others)}
+        found.append(row)
+    order = ["constitution", "scope", "lens", "cosine", "low", "high", "p", "best", "best_cosine", "identified"]
+    return pd.DataFrame(found)[[*order, "margin", "n_items", "seeds"]]
+
+
+def _own(items, dimensions, profile, signs, draws, alpha, seed) -> dict:
+    """Cosine with one signature, its bootstrap interval over items and its p over placings."""
+    observed = float(cosine(profile, signs))
+    null = cosine(profile[None], arrangements(tuple(int(s) for s in signs)))
+    p = float(np.mean(null >= observed - 1e-12)) if not np.isnan(observed) else np.nan
+    weights = item_weights(items, draws, seed)
+    value = items["contrast"].to_numpy()
+    drawn = np.empty((draws, len(dimensions)))
+    for k, d in enumerate(dimensions):
+        inside = (items["dimension"] == d).to_numpy()
+        drawn[:, k] = weights[:, inside] @ value[inside] / weights[:, inside].sum(1)
+    low, high = stats.interval(cosine(drawn, signs), alpha)
+    return {"cosine": observed, "low": low, "high": high, "p": p}
+
+
+def item_weights(items: pd.DataFrame, draws: int, seed: int) -> np.ndarray:
+    """Bootstrap weights (draws, items); items are resampled within dimension and keying where there are several."""
+    both = items["dimension"] + items["keyed"].astype(str)
+    stratum = both if both.value_counts().min() > 1 else items["dimension"]
+    return stats.Resampler(stratum.to_numpy(), draws, seed).weights
+
+
+def identification(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Per lens: how many models match their own signature best, against shuffled constitution labels.
+
+    Columns lens, identified, models, chance (expected count under the null), p_identified, mean_cosine,
+    p_cosine. The labels of a scope's models are shuffled, independently in each scope, over all arrangements;
+    a lens that calls every model the same name gains nothing by it.
+    """
+    found = []
+    table = profiles(contrasts)
+    names, signs = _registered(table.columns)
+    for lens, part in table.groupby(level="lens"):
+        counts, sums, observed_count, observed_sum, models = np.zeros(1), np.zeros(1), 0.0, 0.0, 0
+        for _, scope in part.groupby(level="scope"):
+            known = [c in names for c in scope.index.get_level_values("constitution")]
+            scope = scope[known]
+            own = [names.index(c) for c in scope.index.get_level_values("constitution")]
+            if not own:
+                continue
+            cosines = np.nan_to_num(cosine(scope.to_numpy()[:, None], signs[None]), nan=0.0)
+            still = (np.abs(cosines) < 1e-12).all(1)
+            best = np.where(still, -1, cosines.argmax(1))
+            places = _permutations(len(own))
+            labels = np.array(own)[places]
+            count = (best[None] == labels).sum(1).astype(float)
+            total = cosines[np.arange(len(own)), labels].sum(1)
+            observed_count, observed_sum, models = observed_count + count[0], observed_sum + total[0], models + len(own)
+            # Every combination of the scopes' arrangements, kept as the sums they give.
+            counts = (counts[:, None] + count[None]).ravel()
+            sums = _thin((sums[:, None] + total[None]).ravel())
+            counts = _thin(counts)
+        if models:
+            found.append(
+                {
+                    "lens": lens,
+                    "identified": int(observed_count),
+                    "models": models,
+                    "chance": float(counts.mean()),
+                    "p_identified": float(np.mean(counts >= observed_count - 1e-9)),
+                    "mean_cosine": observed_sum / models,
+                    "p_cosine": float(np.mean(sums >= observed_sum - 1e-9)),
+                }
+            )
+    columns = ["lens", "identified", "models", "chance", "p_identified", "mean_cosine", "p_cosine"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def _permutations(n: int, most: int = 720) -> np.ndarray:
+    """All orders of n things, the identity first; a seeded sample of them when there are more than `most`."""
+    if math.factorial(n) <= most:
+        return np.array(list(itertools.permutations(range(n))))
+    rng = np.random.default_rng(0)
+    return np.array([np.arange(n), *(rng.permutation(n) for _ in range(most - 1))])
+
+
+def _thin(sums: np.ndarray, most: int = 50_000) -> np.ndarray:
+    """Keep the null small when constitutions or scopes are many: evenly spaced order statistics of it."""
+    if len(sums) <= most:
+        return sums
+    return np.quantile(sums, (np.arange(most) + 0.5) / most, method="nearest")
+
+
+def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
+    """Contrast by dimension with intervals over items and wordings (both resampled), seeds averaged.
+
+    Takes wording contrasts. Columns constitution, scope, lens, dimension, expected (registered sign or NaN),
+    contrast, low, high, scaled, scaled_low, scaled_high (divided by the lens's own spread over items, so that
+    lenses can stand side by side), n_items, wordings, seeds.
+    """
+    signatures = materials.signatures()
+    spread = contrasts.groupby(["lens", "constitution", "scope", "seed", "id"])["contrast"].mean()
+    spread = spread.groupby("lens").std()
+    found = []
+    for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
+        table = part.pivot_table(index=["dimension", "keyed", "id"], columns="wording", values="contrast")
+        where = np.asarray(table.index.get_level_values("dimension"))
+        resampler = stats.Resampler(where, draws, seed)
+        wordings = resampler.seeds(table.shape[1])
+        for dimension in sorted(set(where)):
+            inside = where == dimension
+            drawn = resampler.mean(table.to_numpy(), inside, wordings, binary=False)
+            low, high = stats.interval(drawn, alpha)
+            mean = float(np.nanmean(table.to_numpy()[inside]))
+            unit = spread[lens] if spread[lens] > 1e-12 else np.nan
+            row = {"constitution": constitution, "scope": scope, "lens": lens, "dimension": dimension}
+            row["expected"] = signatures.get(constitution, {}).get(dimension, np.nan)
+            row |= {"contrast": mean, "low": low, "high": high}
+            row |= {"scaled": mean / unit, "scaled_low": low / unit, "scaled_high": high / unit}
+            row |= {"n_items": int(inside.sum()), "wordings": table.shape[1], "seeds": part["seed"].nunique()}
+            found.append(row)
+    return pd.DataFrame(found)
+
+
+def contrast_c4(
+    table: pd.DataFrame,
+    constitution: str = "consequentialism",
+    first: str = "utilitarian_beliefs",
+    second: str = "deontological_beliefs",
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """The flagship contrast: does the consequentialist model agree more with utilitarian than deontological items?
+
+    `table`: item shifts (column signed: relative to the source) or contrasts (column contrast: relative also to
+    the other constitutions). One row per scope and lens: measure, estimate (mean over utilitarian items
+    minus mean over deontological items), interval, p, effect, mde and the rest of stats.COLUMNS. Items are
+    the clusters.
+    """
+    value = "contrast" if "contrast" in table.columns else "signed"
+    kept = table[(table["constitution"] == constitution) & table["dimension"].isin([first, second])]
+    found = []
+    for (scope, lens), part in kept.groupby(["scope", "lens"]):
+        wide = part.pivot_table(index=["dimension", "id"], columns="seed", values=value)
+        row = stats.groups(wide.to_numpy(), wide.index.get_level_values("dimension") == first, alpha)
+        measure = "contrast" if value == "contrast" else "shift"
+        found.append({"constitution": constitution, "scope": scope, "lens": lens, "measure": measure} | row)
+    return pd.DataFrame(found, columns=["constitution", "scope", "lens", "measure", *stats.COLUMNS])
