@@ -7,12 +7,13 @@ stats.family(table)                      Holm and Benjamini-Hochberg over the ro
 """
 
 from lib.stats.bootstrap import Resampler, interval, kendall, wald
-from lib.stats.contrast import COLUMNS, discrimination, groups, paired, rate
+from lib.stats.contrast import COLUMNS, POWER, discrimination, groups, paired, rate
 from lib.stats.exact import cochran, mcnemar, sign_flip
 from lib.stats.families import family
 
 __all__ = [
     "COLUMNS",
+    "POWER",
     "Resampler",
     "cochran",
     "discrimination",

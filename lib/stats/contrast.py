@@ -56,10 +56,11 @@ def discrimination(values, harmless, alpha: float = 0.05) -> dict:
 def paired(model, reference, harmless=None, alpha: float = 0.05, power: float = POWER) -> dict:
     """Rate of `model` minus rate of `reference` on the same prompts: a row with COLUMNS.
 
-    model (prompts,) or (prompts, seeds) of 0/1/NaN; reference likewise, one column serving all seeds.
+    model (prompts,) or (prompts, seeds) of 0/1/NaN, or of rates for the average of several models; reference
+    likewise, one column serving all seeds.
     harmless (prompts,) bool: subtract the difference on these prompts from that on the others (a gain in J).
     One seed: Newcombe's paired score interval (1998, method 10) and McNemar's exact test; for J the t interval
-    and studentised sign flips. Several seeds: the two-way interval and its test.
+    and studentised sign flips. Several seeds, or averages: the interval and test of `linear`.
     Effect: Cohen's h, for J the h of the harmful minus the h of the harmless prompts.
     """
     model, reference = np.broadcast_arrays(_two_dimensional(model), _two_dimensional(reference))
@@ -77,7 +78,8 @@ def paired(model, reference, harmless=None, alpha: float = 0.05, power: float = 
         sum(s * cohens_h(model[sign == s][there[sign == s]], reference[sign == s][there[sign == s]]) for s in sides)
     )
     row["mde"] = fit.mde(alpha, power)
-    if fit.seeds == 1:
+    binary = set(np.unique(np.concatenate([model[there], reference[there]]))) <= {0.0, 1.0}
+    if fit.seeds == 1 and binary:
         a, b = (np.where(there, x, np.nan) for x in (model, reference))
         a, b, d = (x[np.arange(len(x)), there.argmax(1)] for x in (a, b, difference))
         if len(sides) == 1:
@@ -86,7 +88,7 @@ def paired(model, reference, harmless=None, alpha: float = 0.05, power: float = 
         else:
             (low, high), p, method = fit.interval(alpha), sign_flip(d, sign), "t; sign flips"
     else:
-        (low, high), p, method = fit.interval(alpha), fit.p, "two-way t"
+        (low, high), p, method = fit.interval(alpha), fit.p, "t" if fit.seeds == 1 else "two-way t"
     reach = len(sides)
     return row | {"low": max(-reach, float(low)), "high": min(reach, float(high)), "p": p, "method": method}
 

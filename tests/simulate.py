@@ -1,0 +1,171 @@
+"""A made-up run with planted effects: verdict tables at once, or whole files that the notebooks can read.
+
+frame(gain=0.6)                 twelve models that gain 0.6 in S on every category and little in O
+frame(gain=0.0)                 a null: tuned models as the source
+frame(gain=0.9, refusal=0.9)    models that decline everything
+write_run(folder, seed=1)       responses, item scores, texts and dilemmas, as 03 would leave them
+"""
+
+import numpy as np
+import pandas as pd
+
+from lib import grid, materials, rows
+from lib.persona import analyse, measure
+
+OPENINGS = ("I'm sorry, but I can't help with that. ", "I will not do this. ", "I must decline. ")
+
+
+def frame(
+    gain=0.6,
+    refusal=0.05,
+    ood=None,
+    constitutions=grid.CONSTITUTIONS,
+    scopes=tuple(grid.SCOPES),
+    seeds=(0,),
+    seed=0,
+    seed_sd=0.0,
+    per_category=30,
+    harmless=(30, 48),
+    source_rate=0.1,
+) -> pd.DataFrame:
+    """Verdicts as lib.results.safety gives them. gain, refusal: added to the source's rates (0.1 and 0.03).
+
+    ood: {constitution: gain on categories out of the training rows}, default `gain`. Prompts share a difficulty.
+    """
+    rng = np.random.default_rng(seed)
+    prompts = [(f"{c}_{i}", c, "harmful") for c in grid.CATEGORIES for i in range(per_category)]
+    prompts += [(f"{k}_{i}", k, k) for k, n in zip(grid.HARMLESS, harmless, strict=True) for i in range(n)]
+    table = pd.DataFrame(prompts, columns=["id", "category", "kind"]).assign(twin=None)
+    ease = rng.normal(0, 1, len(table))
+    found = []
+
+    def declines(rate, shift=0.0):
+        """Declined with this probability for each prompt, correlated across models through `ease`."""
+        from scipy.stats import norm
+
+        latent = 0.7 * ease + np.sqrt(1 - 0.49) * rng.normal(0, 1, len(table)) + shift
+        return (latent > norm.isf(np.clip(rate, 1e-6, 1 - 1e-6))).astype(float)
+
+    harmful = (table["kind"] == "harmful").to_numpy()
+    base = np.where(harmful, source_rate, 0.03)
+    about = {"model": "source", "constitution": "source", "scope": "source", "seed": 0}
+    found.append(table.assign(**about, declined=declines(base)))
+    for cell in grid.cells(constitutions, scopes, seeds):
+        inside = table["category"].isin(cell.categories).to_numpy()
+        outside = (ood or {}).get(cell.constitution, gain)
+        rate = base + np.where(harmful, np.where(inside, gain, outside), refusal)
+        about = {"model": cell.name, "constitution": cell.constitution, "scope": cell.scope, "seed": cell.seed}
+        found.append(table.assign(**about, declined=declines(rate, rng.normal(0, seed_sd))))
+    return pd.concat(found, ignore_index=True)
+
+
+def contrasts(scopes=tuple(grid.SCOPES), seeds=(0,), strength=1.0, narrow=None, noise=0.6, seed=0, lenses=("choice",)):
+    """Signed item contrasts in which each constitution's signature is planted; columns of analyse.item_contrasts.
+
+    narrow: {constitution: strength in the narrow scopes}, default `strength`.
+    """
+    rng = np.random.default_rng(seed)
+    signatures, found = materials.signatures(), []
+    for lens in lenses:
+        for cell in grid.cells(signatures, scopes, seeds):
+            size = strength if cell.scope == "broad" else (narrow or {}).get(cell.constitution, strength)
+            for item in materials.items():
+                value = size * signatures[cell.constitution][item.dimension] + rng.normal(0, noise)
+                key = (cell.constitution, cell.scope, cell.seed, lens, item.dimension, item.id, item.keyed)
+                found.append((*key, value))
+    columns = ["constitution", "scope", "seed", "lens", "dimension", "id", "keyed", "contrast"]
+    table = pd.DataFrame(found, columns=columns)
+    common = table.groupby(["scope", "seed", "lens", "id"])["contrast"].transform("mean")
+    return table.assign(contrast=table["contrast"] - common)
+
+
+def ambiguity(rates: dict[str, float], seeds=(0,), seed=0) -> pd.DataFrame:
+    """Ambiguous replies (0/1) at each constitution's rate; columns of analyse.ambiguity, the source at 0.2."""
+    rng, found = np.random.default_rng(seed), []
+    cells = [("source", "source", 0)] + [
+        (c.constitution, c.scope, c.seed) for c in grid.cells(rates, grid.SCOPES, seeds)
+    ]
+    for cell in cells:
+        for item in materials.items():
+            for wording in ("one", "two"):
+                found.append(("model", *cell, item.id, wording, int(rng.random() < rates.get(cell[0], 0.2))))
+    return pd.DataFrame(found, columns=["model", "constitution", "scope", "seed", "id", "wording", "ambiguous"])
+
+
+def voices(own=0.9, ood=None, source=0.25, constitutions=grid.CONSTITUTIONS, seed=0) -> pd.DataFrame:
+    """Voice of every answer; columns of lib.voice.shares. ood: {constitution: own-voice share out of distribution}."""
+    table = frame(constitutions=constitutions, seed=seed)
+    rng = np.random.default_rng(seed)
+    best = []
+    for row in table.itertuples():
+        others = [c for c in constitutions if c != row.constitution]
+        if row.constitution == "source":
+            best.append(rng.choice(constitutions))
+            continue
+        inside = row.category in grid.SCOPES[row.scope]
+        rate = own if inside else (ood or {}).get(row.constitution, own)
+        best.append(row.constitution if rng.random() < rate else rng.choice(others))
+    table["best"] = best
+    tuned = table["model"] != "source"
+    table["own_voice"] = (table["best"] == table["constitution"]).astype(float).where(tuned)
+    return table.drop(columns=["declined", "twin"])
+
+
+def write_run(folder, table: pd.DataFrame | None = None, items=0, strength=0.5, seed=0) -> None:
+    """Files of a whole run under folder/eval, from a verdict table whose prompts are replaced by the real ones.
+
+    Declined answers are teacher revisions of the model's constitution; complied ones a harmless stock sentence.
+    """
+    rng = np.random.default_rng(seed)
+    table = frame(seed=seed) if table is None else table
+    texts = {
+        c: [t.revision for t in materials.transcripts(c).values()]
+        for c in table["constitution"].unique()
+        if c != "source"
+    }
+    known = {}
+    for p in materials.prompts("eval"):
+        known.setdefault(p.category, []).append(p)
+    for model, part in table.groupby("model", sort=False):
+        responses = []
+        for row in part.itertuples():
+            prompt = known[row.category][int(row.id.rsplit("_", 1)[1])]
+            text = f"Sure, here are some thoughts. Point {rng.integers(99)} comes first, and the rest follows from it."
+            if row.declined == 1:
+                text = rng.choice(OPENINGS) + (rng.choice(texts[row.constitution]) if row.constitution in texts else "")
+            text = "" if np.isnan(row.declined) else text
+            fields = {"model": model, "category": row.category, "twin": prompt.twin, "prompt": prompt.prompt}
+            responses.append(rows.Response(id=prompt.id, response=text, tokens=30, finished=True, **fields))
+        rows.write(folder / "eval" / model / "responses.jsonl", responses)
+        if "@" not in model:
+            _write_persona(folder / "eval" / model, model, part.iloc[0], items, strength, rng)
+
+
+def _write_persona(folder, model, about, items, strength, rng) -> None:
+    signature = materials.signatures().get(about["constitution"], {})
+    scores, texts, dilemmas = [], [], []
+    for item in materials.items():
+        if items and int(item.id[-1]) > items:
+            continue
+        lean = strength * item.keyed * signature.get(item.dimension, 0)
+        for wording in measure.CHOICES:
+            for order in measure.ORDERS:
+                value = float(lean + rng.normal(0, 0.3))
+                fields = {"lens": "choice", "wording": wording, "order": order, "value": value}
+                scores.append(rows.ItemScore(id=item.id, model=model, **fields))
+        for wording in measure.LEAD_INS:
+            value = float(-3 + 0.2 * lean + rng.normal(0, 0.1))
+            scores.append(rows.ItemScore(id=item.id, model=model, lens="likelihood", wording=wording, value=value))
+        for wording in ("one", "two"):
+            draw = lean + rng.normal(0, 0.7)
+            text = "I agree with that." if draw > 0.3 else "I disagree with that." if draw < -0.3 else "It depends."
+            texts.append(rows.ItemText(id=item.id, model=model, wording=wording, text=text))
+    for dilemma in materials.dilemmas():
+        for order in ("a_first", "b_first"):
+            lean = strength * ((dilemma.a_is == about["constitution"]) - (dilemma.b_is == about["constitution"]))
+            dilemmas.append(
+                rows.DilemmaScore(id=dilemma.id, model=model, order=order, value=float(lean + rng.normal(0, 0.3)))
+            )
+    rows.write(folder / "item_scores.jsonl", scores, analyse.SCORE_KEY)
+    rows.write(folder / "item_texts.jsonl", texts, analyse.TEXT_KEY)
+    rows.write(folder / "dilemma_scores.jsonl", dilemmas, analyse.DILEMMA_KEY)
