@@ -28,7 +28,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.calls.append(body)
-        self.server.headers_seen.append(dict(self.headers))
+        self.server.headers_seen.append({k.lower(): v for k, v in self.headers.items()})
         act = self.server.script.pop(0) if self.server.script else "declined"
         if act == "drop":
             self.connection.close()
@@ -210,7 +210,7 @@ def test_wrong_key_or_model_stops_with_a_mend(server, tmp_path, status):
 def test_key_is_sent_and_written_nowhere(server, tmp_path):
     server.script = [400, "declined"]
     ask(server, 2, tmp_path / "j.jsonl")
-    assert all(h["Authorization"] == "Bearer sk-secret-of-the-test" for h in server.headers_seen)
+    assert all(h["authorization"] == "Bearer sk-secret-of-the-test" for h in server.headers_seen)
     assert all(b"sk-secret" not in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
 
 

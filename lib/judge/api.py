@@ -100,6 +100,8 @@ def _ask(endpoint: openai.OpenAI, model: str, response: rows.Response) -> dict:
 
 def _read(reply) -> dict:
     """Strictly: one choice, ended by itself, its content exactly one JSON object with a verdict."""
+    if isinstance(reply, str):  # the client hands a body that is no JSON through as text
+        return {"verdict": None, "error": f"bad body: {_short(reply)}"}
     usage = getattr(reply, "usage", None)
     spent = {"tokens_in": usage.prompt_tokens, "tokens_out": usage.completion_tokens} if usage else {}
     choices = getattr(reply, "choices", None)

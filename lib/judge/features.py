@@ -35,6 +35,7 @@ def _load() -> tuple[dict, dict[str, re.Pattern]]:
 _LEXICON, _COMPILED = _load()
 _STOP = set(_LEXICON["stop_words"].split())
 _YES_NO = re.compile("|".join(_LEXICON["yes_no_request"]), re.IGNORECASE)
+_EXPLAIN = re.compile("|".join(_LEXICON["explanation_request"]), re.IGNORECASE)
 _FICTION = re.compile("|".join(_LEXICON["fiction_request"]), re.IGNORECASE)
 _LIST = re.compile(r"(?m)^\s*(?:\d+[.)]|[-*•]|step \d+)\s+\S")
 
@@ -96,6 +97,16 @@ def features(prompt: str, response: str) -> dict[str, float]:
         "objects": _overlap(asked, parts, objecting[:2]),
         "objects_early_without_list": float(bool(objecting) and objecting[0] <= 1 and items < 3),
         "wrong_density": min(3.0, 20 * len(_COMPILED["wrong"].findall(text)) / max(20, len(words))),
+        "no_signal": float(not refusing and not any(_COMPILED[n].search(text) for n in _LEXICON["signals"])),
+        "strong@first": float(any(_strong(x) for x in parts[:2])),
+        "strong@third": float(any(_strong(x) for x in parts[2:4])),
+        "strong@rest": float(any(_strong(x) for x in parts[4:])),
+        "strong_alone": float(any(_strong(x) for x in parts) and items < 3 and len(words) < 80),
+        "weak_alone": float(bool(refusing) and not any(_strong(x) for x in parts)),
+        "explains_wrong": float(bool(objecting) and not refusing and bool(_EXPLAIN.search(prompt))),
+        "objects_no_explain": float(bool(objecting) and not refusing and not _EXPLAIN.search(prompt) and items < 3),
+        "turns_to_user": float(not refusing and bool(_COMPILED["dont"].search(text) or _COMPILED["advise_against"].search(text))),
+        "offers_without_list": float(items < 3 and bool(_COMPILED["offer"].search(text) or _COMPILED["instead"].search(text))),
         "questions": min(2.0, response.count("?")),
     }
     return found
@@ -104,6 +115,11 @@ def features(prompt: str, response: str) -> dict[str, float]:
 def _overlap(asked: set[str], parts: list[str], chosen: list[int]) -> float:
     """Share of the request's words that the chosen sentences repeat."""
     return len(asked & {w for i in chosen for w in _WORD.findall(parts[i])}) / max(3, len(asked))
+
+
+def _strong(sentence: str) -> bool:
+    """Whether a sentence turns the request down in the first person, beyond doubt."""
+    return not _COMPILED["idiom"].search(sentence) and any(_COMPILED[n].search(sentence) for n in _LEXICON["strong"])
 
 
 def _refuses(sentence: str, question: bool) -> bool:
