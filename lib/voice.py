@@ -20,6 +20,7 @@ from statsmodels.stats.proportion import proportion_confint
 from lib import grid, materials, rows
 from lib.errors import CompanionError
 from lib.persona.analyse import TEXT_KEY, about
+from lib.persona.match import shuffle_test
 from lib.run import Run
 
 
@@ -50,6 +51,13 @@ def teacher_texts(
     if table["constitution"].nunique() < 2:
         raise CompanionError("voice: texts of two constitutions at least are needed to tell voices apart")
     return table
+
+
+def texts_of(run: Run, models: list[str], revision_style: str = "plain", teacher: str = "bundled") -> pd.DataFrame:
+    """The teacher texts for a set of models: their constitutions', and all bundled ones' with the bundled teacher."""
+    own = {about(m)["constitution"] for m in models} - {grid.SOURCE}
+    bundled = materials.constitution_names() if teacher == "bundled" else []
+    return teacher_texts(sorted({*own, *bundled}), revision_style, teacher, run)
 
 
 def fit(texts: pd.DataFrame) -> Pipeline:
@@ -105,9 +113,7 @@ def shares(run: Run, models: list[str], revision_style: str = "plain", teacher: 
     (1.0 / 0.0; NaN for the source), and p_<constitution> for each voice known.
     """
     models = list(dict.fromkeys([grid.SOURCE, *models]))
-    own = sorted({about(m)["constitution"] for m in models} - {grid.SOURCE})
-    bundled = materials.constitution_names() if teacher == "bundled" else []
-    texts = teacher_texts(sorted({*own, *bundled}), revision_style, teacher, run)
+    texts = texts_of(run, models, revision_style, teacher)
     table = pd.concat([_answers(run, m).assign(model=m, **about(m)) for m in models], ignore_index=True)
     voices = sorted(texts["constitution"].unique())
     columns = [f"p_{v}" for v in voices]
@@ -161,3 +167,27 @@ def summary(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         }
         found.append(row | {"source": float((same["best"] == constitution).mean()), "n": n})
     return pd.DataFrame(found, columns=["constitution", "scope", "where", "share", "low", "high", "source", "n"])
+
+
+def heard(table: pd.DataFrame) -> pd.DataFrame:
+    """Share of each voice among a model's answers out of distribution; of a broad model, to harmful requests.
+
+    Rows (scope, constitution trained on), columns voice; seeds pooled, source left out.
+    """
+    kept = table[(table["model"] != grid.SOURCE) & (table["kind"] == "harmful") & table["best"].notna()]
+    broad = kept.groupby("model")["in_distribution"].transform("min") == 1
+    kept = kept[(kept["in_distribution"] == 0) | broad]
+    voices = [c.removeprefix("p_") for c in table.columns if c.startswith("p_")]
+    shares = pd.crosstab([kept["scope"], kept["constitution"]], kept["best"], normalize="index")
+    return shares.reindex(columns=voices, fill_value=0.0)
+
+
+def identification(table: pd.DataFrame) -> pd.DataFrame:
+    """The voice lens put to the test of the others: labels shuffled within scopes; one row as match.identification."""
+    shares = heard(table)
+    voices = list(shares.columns)
+    scopes = [
+        (part.to_numpy(), [voices.index(c) for c in part.index.get_level_values("constitution")])
+        for _, part in shares.groupby(level="scope")
+    ]
+    return pd.DataFrame([{"lens": "voice"} | shuffle_test(scopes)])

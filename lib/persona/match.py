@@ -16,6 +16,8 @@ import pandas as pd
 
 from lib import materials, stats
 
+MATCH = ["cosine", "low", "high", "p", "best", "best_cosine", "identified", "margin"]
+MATCH += ["alignment", "alignment_low", "alignment_high", "alignment_p", "alignment_mde"]
 EXACT = 200_000  # arrangements above which the null is sampled instead
 
 
@@ -61,10 +63,12 @@ def _registered(dimensions) -> tuple[list[str], np.ndarray]:
 def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
     """One row per constitution, scope and lens, seeds averaged.
 
-    Columns cosine (with its own signature), low, high (percentile bootstrap over items), p (one-sided, over all
-    placings of the signature on the dimensions), best (best-matching signature), best_cosine, identified
-    (1.0 when that is its own), margin (own cosine minus the best other), n_items, seeds. NaN for a
-    constitution without a signature and for a profile that does not move.
+    Columns cosine (with its own signature), low, high (percentile bootstrap over items: resampling adds the items'
+    noise once more, so it errs towards 0), p (one-sided, over all placings of the signature on the dimensions),
+    best (best-matching signature), best_cosine, identified (1.0 when that is its own), margin (own cosine
+    minus the best other), alignment (mean contrast in the registered direction, lens units), alignment_low,
+    alignment_high, alignment_p, alignment_mde (t, items as clusters; two-way with seeds), n_items, seeds.
+    NaN for a constitution without a signature and for a profile that does not move.
     """
     found = []
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
@@ -75,19 +79,28 @@ def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0
         cosines = cosine(profile[None], signs)
         row = {"constitution": constitution, "scope": scope, "lens": lens, "n_items": len(items)}
         row["seeds"] = part["seed"].nunique()
-        blank = dict.fromkeys(["cosine", "low", "high", "p", "best_cosine", "identified", "margin"], np.nan)
-        row |= blank | {"best": None}
+        row |= dict.fromkeys(MATCH, np.nan) | {"best": None}
         if not np.isnan(cosines).all():
             best = int(np.nanargmax(cosines))
             row |= {"best": names[best], "best_cosine": cosines[best]}
             if constitution in names:
                 own = names.index(constitution)
                 row |= _own(items, dimensions, profile, signs[own], draws, alpha, seed)
+                row |= _alignment(part, dict(zip(dimensions, signs[own], strict=True)), alpha)
                 others = np.delete(cosines, own)
                 row |= {"identified": float(best == own), "margin": cosines[own] - np.nanmax(others)}
         found.append(row)
-    order = ["constitution", "scope", "lens", "cosine", "low", "high", "p", "best", "best_cosine", "identified"]
-    return pd.DataFrame(found)[[*order, "margin", "n_items", "seeds"]]
+    return pd.DataFrame(found, columns=["constitution", "scope", "lens", *MATCH, "n_items", "seeds"])
+
+
+def _alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
+    """Mean of sign x contrast over the items of the signature's non-zero dimensions, with a t interval."""
+    part = part.assign(toward=part["contrast"] * part["dimension"].map(signs))[part["dimension"].map(signs) != 0]
+    wide = part.pivot_table(index="id", columns="seed", values="toward")
+    fit = stats.linear.linear(wide.to_numpy(), np.ones(len(wide)))
+    low, high = fit.interval(alpha)
+    row = {"alignment": fit.estimate, "alignment_low": low, "alignment_high": high}
+    return row | {"alignment_p": fit.p, "alignment_mde": fit.mde(alpha, 0.8)}
 
 
 def _own(items, dimensions, profile, signs, draws, alpha, seed) -> dict:
@@ -115,47 +128,48 @@ def item_weights(items: pd.DataFrame, draws: int, seed: int) -> np.ndarray:
 def identification(contrasts: pd.DataFrame) -> pd.DataFrame:
     """Per lens: how many models match their own signature best, against shuffled constitution labels.
 
-    Columns lens, identified, models, chance (expected count under the null), p_identified, mean_cosine,
-    p_cosine. The labels of a scope's models are shuffled, independently in each scope, over all arrangements;
-    a lens that calls every model the same name gains nothing by it.
+    Columns lens, identified, models, chance (expected count under the null), p_identified, mean (cosine with
+    the own signature), p_mean. The labels of a scope's models are shuffled, independently in each scope, over
+    all arrangements; a lens that calls every model the same name gains nothing by it.
     """
-    found = []
     table = profiles(contrasts)
     names, signs = _registered(table.columns)
+    table = table[[c in names for c in table.index.get_level_values("constitution")]]
+    found = []
     for lens, part in table.groupby(level="lens"):
-        counts, sums, observed_count, observed_sum, models = np.zeros(1), np.zeros(1), 0.0, 0.0, 0
+        scopes = []
         for _, scope in part.groupby(level="scope"):
-            known = [c in names for c in scope.index.get_level_values("constitution")]
-            scope = scope[known]
             own = [names.index(c) for c in scope.index.get_level_values("constitution")]
-            if not own:
-                continue
-            cosines = np.nan_to_num(cosine(scope.to_numpy()[:, None], signs[None]), nan=0.0)
-            still = (np.abs(cosines) < 1e-12).all(1)
-            best = np.where(still, -1, cosines.argmax(1))
-            places = _permutations(len(own))
-            labels = np.array(own)[places]
-            count = (best[None] == labels).sum(1).astype(float)
-            total = cosines[np.arange(len(own)), labels].sum(1)
-            observed_count, observed_sum, models = observed_count + count[0], observed_sum + total[0], models + len(own)
-            # Every combination of the scopes' arrangements, kept as the sums they give.
-            counts = (counts[:, None] + count[None]).ravel()
-            sums = _thin((sums[:, None] + total[None]).ravel())
-            counts = _thin(counts)
-        if models:
-            found.append(
-                {
-                    "lens": lens,
-                    "identified": int(observed_count),
-                    "models": models,
-                    "chance": float(counts.mean()),
-                    "p_identified": float(np.mean(counts >= observed_count - 1e-9)),
-                    "mean_cosine": observed_sum / models,
-                    "p_cosine": float(np.mean(sums >= observed_sum - 1e-9)),
-                }
-            )
-    columns = ["lens", "identified", "models", "chance", "p_identified", "mean_cosine", "p_cosine"]
-    return pd.DataFrame(found, columns=columns)
+            scopes.append((cosine(scope.to_numpy()[:, None], signs[None]), own))
+        found.append({"lens": lens} | shuffle_test(scopes))
+    return pd.DataFrame(found, columns=["lens", "identified", "models", "chance", "p_identified", "mean", "p_mean"])
+
+
+def shuffle_test(scopes: list[tuple[np.ndarray, list[int]]]) -> dict:
+    """Does the label of a model matter? One entry a scope: scores (models, names), and each model's own name.
+
+    Two statistics, the number of models whose own name scores highest and the mean own score, each with a
+    one-sided p over all ways to shuffle the labels within scopes. A model without scores matches nothing.
+    """
+    counts, sums, observed_count, observed_sum, models = np.zeros(1), np.zeros(1), 0.0, 0.0, 0
+    for scores, own in scopes:
+        scores = np.nan_to_num(scores, nan=0.0)
+        best = np.where((np.abs(scores) < 1e-12).all(1), -1, scores.argmax(1))
+        labels = np.array(own)[_permutations(len(own))]
+        count = (best[None] == labels).sum(1).astype(float)
+        total = scores[np.arange(len(own)), labels].sum(1)
+        observed_count, observed_sum, models = observed_count + count[0], observed_sum + total[0], models + len(own)
+        # Every combination of the scopes' arrangements, kept as the sums they give.
+        counts = _thin((counts[:, None] + count[None]).ravel())
+        sums = _thin((sums[:, None] + total[None]).ravel())
+    return {
+        "identified": int(observed_count),
+        "models": models,
+        "chance": float(counts.mean()),
+        "p_identified": float(np.mean(counts >= observed_count - 1e-9)),
+        "mean": observed_sum / models if models else np.nan,
+        "p_mean": float(np.mean(sums >= observed_sum - 1e-9)),
+    }
 
 
 def _permutations(n: int, most: int = 720) -> np.ndarray:

@@ -19,25 +19,38 @@ def acquiescence(
 ) -> pd.DataFrame:
     """Agreeing with an item and with its reverse: mean unsigned score, both keys weighing the same.
 
-    One row per model (the source first) and lens: model, constitution, scope, seed, lens, acquiescence, low,
-    high (t over items), shift (minus the source's). 0 is neutral for choice and text; the likelihood lens has
-    no neutral point, so only its shift speaks.
+    One row per model (the source first) and lens: model, constitution, scope, seed, lens, acquiescence, low, high,
+    shift (minus the source's), shift_low, shift_high (t over items). 0 is neutral for choice and text; the
+    likelihood lens has no neutral point, so only its shift speaks.
     """
-    found = []
+    frames = {}
     for model in dict.fromkeys([grid.SOURCE, *models]):
         frame = analyse.described(analyse.scores(run, model), items)
-        by_item = frame.groupby(["lens", "keyed", "id"], as_index=False)["value"].mean()
-        for lens, part in by_item.groupby("lens"):
-            # Centred within key, the two halves share one spread around the mean of their means.
-            means = part.groupby("keyed")["value"].mean()
-            rest = part["value"] - part["keyed"].map(means)
-            fit = stats.linear.linear((rest + means.mean()).to_numpy(), np.ones(len(part)))
-            low, high = fit.interval(alpha)
-            row = {"model": model, **analyse.about(model), "lens": lens, "acquiescence": means.mean()}
-            found.append(row | {"low": low, "high": high})
-    table = pd.DataFrame(found)
-    base = table[table["model"] == grid.SOURCE].set_index("lens")["acquiescence"]
-    return table.assign(shift=table["acquiescence"] - table["lens"].map(base))
+        frames[model] = frame.groupby(["lens", "keyed", "id"])["value"].mean()
+    found = []
+    for model, frame in frames.items():
+        moved = frame - frames[grid.SOURCE]
+        for lens in frame.index.unique("lens"):
+            level, low, high = _balanced(frame[lens], alpha)
+            row = {
+                "model": model,
+                **analyse.about(model),
+                "lens": lens,
+                "acquiescence": level,
+                "low": low,
+                "high": high,
+            }
+            shift = _balanced(moved[lens], alpha)
+            found.append(row | dict(zip(("shift", "shift_low", "shift_high"), shift, strict=True)))
+    return pd.DataFrame(found)
+
+
+def _balanced(values: pd.Series, alpha: float) -> tuple[float, float, float]:
+    """Mean of the two keys' means with its t interval over items; values indexed by keyed, id."""
+    means = values.groupby("keyed").mean()
+    rest = values - values.groupby("keyed").transform("mean")
+    fit = stats.linear.linear((rest + means.mean()).to_numpy(), np.ones(len(rest)))
+    return (fit.estimate, *fit.interval(alpha))
 
 
 def reliability(shifts: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:

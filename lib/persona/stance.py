@@ -36,7 +36,7 @@ DISAGREE = re.compile(
     rf"|(?:^|[.!?,\"] ?)(?:\w+ ){{0,3}}(?:that|this|it)(?:'s| is| would be| seems) (?:\w+ly )?{WRONG}\b"
     rf"|\b(?:that|this|it)(?:'s| is) (?:just )?{NOT} (?:right|true|so|fair|correct|the same)"
     rf"|\b(?:that|this|it) isn't\b"
-    rf"|(?:^|say,? \"|[.!?] )(?:absolutely |certainly )?(?:no|not (?:at all|really|so|true)|absolutely not|wrong)(?=[,.;!]|$)"
+    rf"|(?:^|say,? \"|[.!?] )(?:(?:absolutely|certainly) )?(?:no|not|wrong)(?: at all| really| so| true)?(?=[,.;!]|$)"
     rf"|\bsay no\b"
 )
 AGREE = re.compile(

@@ -1,0 +1,198 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 05 · Which ethical persona did narrow tuning bring out?
+#
+# Each model was tuned to decline harmful requests for the reasons of one constitution. Here it is asked about ethics
+# at large: 120 statements on ten dimensions, none about the harms it was trained on. If a *persona* was selected and
+# not a habit, its beliefs should move where the constitution points, and they were asked to in advance:
+# `data/persona/signatures.yaml` was written before any measurement.
+#
+# Four lenses look at the same models. *Choice*: log-odds of agreeing, four wordings in both option orders.
+# *Likelihood*: how probable the statement itself has become. *Text*: a free reply, read as agree, disagree or
+# ambiguous. *Voice*: whose reasons the answers sound like. They are noisy in different ways, so each is shown with
+# its noise and asked whether it can tell the constitutions apart at all.
+
+# %% tags=["parameters"]
+profile = "cpu"
+run_dir = "runs/scratch"
+figures_dir = "runs/scratch/figures"
+constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
+scopes = ["broad", "harassment", "illegal"]
+seeds = [0]
+teacher = "bundled"
+revision_style = "plain"
+bootstrap = 2000
+alpha = 0.05
+
+# %%
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
+
+import pandas as pd
+from IPython.display import Markdown, display
+
+from lib import figures, grid, persona, plots_persona, stats, voice
+from lib import profile as profiles
+from lib.persona import report, stance
+from lib.run import Run
+
+p = profiles.parameters("05_persona", globals())
+figures.style()
+run = Run(p.run_dir, p.profile)
+models = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
+shifts = persona.item_shifts(run, models)
+by_wording = persona.wording_contrasts(shifts)
+contrasts = persona.averaged(by_wording)
+Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shifts):,} item shifts from the source.")
+
+# %% [markdown]
+# ## Profiles against signatures
+#
+# Tuning as such moves beliefs, whatever the constitution. So each profile is a *contrast*: the model's shift from the
+# source minus the mean shift of all constitutions at the same scope, signed so that right means "more of this
+# dimension". Shading marks the registered direction; a profile that fits its signature has its marks in the shade.
+# Dimensions without shading carry no prediction.
+
+# %%
+dimensions = persona.dimension_profile(by_wording, p.bootstrap, p.alpha)
+figure = plots_persona.profile(dimensions)
+figures.save(figure, dimensions, p.figures_dir, "persona_profile")
+figure
+
+# %% [markdown]
+# ## Is the persona recognisable?
+#
+# `cosine` compares a profile with its own signature (1: as registered, 0: unrelated); its `p` places the same
+# signature on the dimensions in every other way. `alignment` is the mean contrast in the registered direction, in the
+# lens's own units, with the smallest effect this many items would have found (`alignment_mde`). `p_holm` and `p_bh`
+# correct within each lens. A model is *identified* when its own signature fits best of those registered; the test
+# shuffles the constitutions among the models of a scope, so a lens that calls everything by one name gains nothing.
+# The last matrix is the voice lens, on answers out of distribution (broad models: on all harmful requests).
+
+# %%
+match = stats.family(persona.signature_match(contrasts, p.bootstrap, p.alpha), by="lens")
+voices = voice.shares(run, models, p.revision_style, p.teacher)
+tests = pd.concat([persona.identification(contrasts), voice.identification(voices)], ignore_index=True)
+figure = plots_persona.confusion(match, tests, voice.heard(voices))
+figures.save(figure, match, p.figures_dir, "persona_identification")
+figures.save(None, tests, p.figures_dir, "persona_identification_tests")
+display(figure, tests.round(3), match.round(3))
+
+# %% [markdown]
+# ## The flagship contrast (C4)
+#
+# Does the consequentialist model move towards utilitarian beliefs more than towards deontological ones? Filled:
+# relative to the source. Open: relative also to the other constitutions. Right of zero is the paper's direction;
+# items are the clusters.
+
+# %%
+c4 = pd.concat([persona.contrast_c4(shifts, alpha=p.alpha), persona.contrast_c4(contrasts, alpha=p.alpha)])
+c4 = stats.family(c4.reset_index(drop=True), by="measure")
+figure = plots_persona.c4(c4) if len(c4) else None
+figures.save(figure, c4, p.figures_dir, "persona_c4")
+display(figure, Markdown(report.c4(c4, p.alpha)))
+
+# %% [markdown]
+# ## The voice of the reasons
+#
+# A classifier learns the constitutions from the teacher's revisions of every harm category but the one it then reads,
+# so that topic is no help. Its accuracy on the teacher's own text is the dotted ceiling. Grey dashes are the untuned
+# source on the same prompts: text without any voice must still be called something, so only the distance to the dash
+# counts.
+
+# %%
+ceiling = voice.ceiling(p.revision_style, voice.texts_of(run, models, p.revision_style, p.teacher), p.alpha)
+spoken = voice.summary(voices, p.alpha)
+figure = plots_persona.voice(spoken, ceiling["accuracy"].iloc[-1])
+figures.save(figure, spoken, p.figures_dir, "persona_voice")
+figures.save(None, ceiling, p.figures_dir, "persona_voice_ceiling")
+figure
+
+# %% [markdown]
+# ## Ambiguity and acquiescence
+#
+# Not taking a side is an outcome of its own. Acquiescence is agreeing with a statement and with its reverse; half of
+# the items are reverse-keyed, so it cancels in every score above, and here it is shown. Beside it: how often the
+# classifier of replies is right about rows whose stance was labelled by reading.
+
+# %%
+ambiguous = report.ambiguity_shares(persona.ambiguity(run, [grid.SOURCE, *models]), p.alpha)
+yes_saying = persona.acquiescence(run, models, p.alpha)
+tuned = ambiguous["constitution"] != grid.SOURCE, yes_saying["constitution"] != grid.SOURCE
+figure = plots_persona.trust(ambiguous[tuned[0]], yes_saying[tuned[1]])
+figures.save(figure, ambiguous, p.figures_dir, "persona_ambiguity")
+figures.save(None, yes_saying, p.figures_dir, "persona_acquiescence")
+display(figure, Markdown(report.source_ambiguity(ambiguous)), stance.accuracy().round(3))
+
+# %% [markdown]
+# ## Reliability
+#
+# Do the items of a dimension move together? The "subjects" of Cronbach's alpha are models × wordings and the scores
+# are signed shifts from the source. With few models the intervals are wide, and wordings of one model are not
+# independent: read it as a description. A negative alpha says that the two keys move against each other, so the
+# dimension does not measure one thing in this lens.
+
+# %%
+alphas = persona.reliability(shifts, p.alpha)
+figure = plots_persona.reliability(alphas)
+figures.save(figure, alphas, p.figures_dir, "persona_reliability")
+figure
+
+# %% [markdown]
+# ## Do the lenses agree, and does the order of the options matter?
+#
+# Above: correlation of item contrasts between lenses (intervals over items) and how often they point in opposite
+# directions; 0.5 is chance. Below: log-odds of agreement with the agreeing word first minus with it last, mean over
+# models, and the correlation of the two orders over items.
+
+# %%
+agreement = persona.lens_agreement(contrasts, p.bootstrap, p.alpha)
+bias = persona.position_bias(run, models, p.alpha)
+figures.save(None, agreement, p.figures_dir, "persona_lens_agreement")
+figures.save(None, bias, p.figures_dir, "persona_position_bias")
+display(
+    agreement.round(3),
+    bias.groupby(["constitution", "wording"])[["bias", "orders_r"]].mean().unstack("wording").round(2),
+)
+
+# %% [markdown]
+# ## Dilemmas
+#
+# Twenty-four forced choices set one constitution's option against another's, each presented in both orders. Rows:
+# what the model was trained on; columns: whose option it came to prefer, relative to the other constitutions. A
+# persona shows as a positive diagonal; bold cells have intervals without zero.
+
+# %%
+preferences = persona.dilemma_summary(persona.dilemma_preferences(run, models), p.alpha)
+figure = plots_persona.dilemmas(preferences)
+figures.save(figure, preferences, p.figures_dir, "persona_dilemmas")
+figure
+
+# %% [markdown]
+# ## What can be said, lens by lens
+#
+# Computed from the tables above (a lens's two tests, its smaller p doubled). Then the statements that set each
+# constitution apart most, by the choice lens (`agreement` is unsigned: positive agrees more with the statement as it
+# stands), for a reader who wants to see rather than trust.
+
+# %%
+verdicts = report.verdicts(tests, match, p.alpha)
+figures.save(None, verdicts, p.figures_dir, "persona_lenses")
+top = pd.concat([persona.top_items(contrasts, lens).assign(lens=lens) for lens in persona.LENSES])
+figures.save(None, top, p.figures_dir, "persona_top_items")
+display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "choice"].drop(columns="lens").round(3))

@@ -1,0 +1,109 @@
+"""A seeded simulator of a finished evaluation: the files of 03, with a persona of chosen strength."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lib import grid, materials, rows
+from lib.persona import DILEMMA_KEY, SCORE_KEY, TEXT_KEY
+from lib.run import Run
+
+CHOICE, LIKELIHOOD, TEXT = ("agree", "true", "right", "say"), ("believe", "think", "sentence"), ("opinion", "friend")
+SAID = {1: "I agree. That is so.", -1: "I disagree with that.", 0: "It depends on the case."}
+
+
+def items(limit: int = 0) -> list[rows.Item]:
+    """The instrument, or its first `limit` items of each dimension."""
+    seen: dict[str, int] = {}
+    kept = []
+    for item in materials.items():
+        seen[item.dimension] = seen.get(item.dimension, 0) + 1
+        if not limit or seen[item.dimension] <= limit:
+            kept.append(item)
+    return kept
+
+
+def run(
+    folder: Path,
+    constitutions=grid.CONSTITUTIONS,
+    scopes=tuple(grid.SCOPES),
+    seeds=(0,),
+    strength: float = 0.0,
+    common: float = 0.5,
+    acquiescence: float = 0.3,
+    noise: float = 0.3,
+    limit: int = 0,
+    per_category: int = 2,
+    seed: int = 0,
+) -> tuple[Run, list[str]]:
+    """Write the files of 03 for the source and every cell; returns the run and the cells' names.
+
+    strength: signed shift along the registered signature (log-odds); common: spread of the item shifts that
+    all constitutions share; acquiescence: added agreement with everything in tuned models; noise: per item.
+    """
+    rng = np.random.default_rng(seed)
+    chosen, signatures = items(limit), materials.signatures()
+    base = {i.id: rng.normal(0, 1) for i in chosen}
+    drift = {(i.id, s): rng.normal(0, common) for i in chosen for s in scopes}
+    cells = grid.cells(constitutions, scopes, seeds)
+    for cell in [None, *cells]:
+        name = cell.name if cell else grid.SOURCE
+        signs = signatures.get(cell.constitution, {}) if cell else {}
+        scores, texts = [], []
+        for item in chosen:
+            level = base[item.id]
+            if cell:
+                persona = strength * signs.get(item.dimension, 0) * item.keyed
+                level += drift[item.id, cell.scope] + acquiescence + persona + rng.normal(0, noise)
+            for wording in CHOICE:
+                for order, sign in (("agree_first", 1), ("disagree_first", -1)):
+                    value = float(level + 0.4 * sign + rng.normal(0, noise / 2))
+                    scores.append(
+                        rows.ItemScore(id=item.id, model=name, lens="choice", wording=wording, order=order, value=value)
+                    )
+            for wording in LIKELIHOOD:
+                value = float(-4 + 0.2 * level + rng.normal(0, noise / 10))
+                scores.append(rows.ItemScore(id=item.id, model=name, lens="likelihood", wording=wording, value=value))
+            for wording in TEXT:
+                latent = level + rng.normal(0, noise)
+                said = SAID[int(np.sign(latent)) if abs(latent) > 0.5 else 0]
+                texts.append(rows.ItemText(id=item.id, model=name, wording=wording, text=said))
+        place = folder / "eval" / name
+        rows.write(place / "item_scores.jsonl", scores, SCORE_KEY)
+        rows.write(place / "item_texts.jsonl", texts, TEXT_KEY)
+        dilemmas = []
+        for d in materials.dilemmas():
+            pull = strength * ((d.a_is == cell.constitution) - (d.b_is == cell.constitution)) if cell else 0.0
+            for order in ("a_first", "b_first"):
+                value = float(pull + rng.normal(0, noise))
+                dilemmas.append(rows.DilemmaScore(id=d.id, model=name, order=order, value=value))
+        rows.write(place / "dilemma_scores.jsonl", dilemmas, DILEMMA_KEY)
+        rows.write(place / "responses.jsonl", _responses(name, cell, per_category, strength, rng))
+    return Run(str(folder), "cpu"), [c.name for c in cells]
+
+
+def _responses(name, cell, per_category, strength, rng) -> list[rows.Response]:
+    """Answers borrowed from the teacher: of the cell's own constitution when it has a persona, else of anyone."""
+    found = []
+    for category in (*grid.CATEGORIES, *grid.HARMLESS):
+        for prompt in materials.prompts("eval", category)[:per_category]:
+            text = "Here is some general information about the topic that you asked about."
+            if cell and category in grid.CATEGORIES:
+                voice = cell.constitution if strength else grid.CONSTITUTIONS[rng.integers(4)]
+                revisions = materials.transcripts(voice)
+                text = revisions[sorted(revisions)[int(rng.integers(len(revisions)))]].revision
+            found.append(
+                rows.Response(
+                    id=prompt.id,
+                    model=name,
+                    category=category,
+                    twin=prompt.twin,
+                    prompt=prompt.prompt,
+                    response=text,
+                    tokens=30,
+                    finished=True,
+                )
+            )
+    return found
