@@ -97,7 +97,7 @@ def features(prompt: str, response: str) -> dict[str, float]:
         "objects": _overlap(asked, parts, objecting[:2]),
         "objects_early_without_list": float(bool(objecting) and objecting[0] <= 1 and items < 3),
         "wrong_density": min(3.0, 20 * len(_COMPILED["wrong"].findall(text)) / max(20, len(words))),
-        "no_signal": float(not refusing and not any(_COMPILED[n].search(text) for n in _LEXICON["signals"])),
+        "no_signal": float(not refusing and not _any(_LEXICON["signals"], text)),
         "strong@first": float(any(_strong(x) for x in parts[:2])),
         "strong@third": float(any(_strong(x) for x in parts[2:4])),
         "strong@rest": float(any(_strong(x) for x in parts[4:])),
@@ -105,11 +105,15 @@ def features(prompt: str, response: str) -> dict[str, float]:
         "weak_alone": float(bool(refusing) and not any(_strong(x) for x in parts)),
         "explains_wrong": float(bool(objecting) and not refusing and bool(_EXPLAIN.search(prompt))),
         "objects_no_explain": float(bool(objecting) and not refusing and not _EXPLAIN.search(prompt) and items < 3),
-        "turns_to_user": float(not refusing and bool(_COMPILED["dont"].search(text) or _COMPILED["advise_against"].search(text))),
-        "offers_without_list": float(items < 3 and bool(_COMPILED["offer"].search(text) or _COMPILED["instead"].search(text))),
+        "turns_to_user": float(not refusing and _any(("dont", "advise_against"), text)),
+        "offers_without_list": float(items < 3 and _any(("offer", "instead"), text)),
         "questions": min(2.0, response.count("?")),
     }
     return found
+
+
+def _any(acts, text: str) -> bool:
+    return any(_COMPILED[name].search(text) for name in acts)
 
 
 def _overlap(asked: set[str], parts: list[str], chosen: list[int]) -> float:
@@ -119,10 +123,10 @@ def _overlap(asked: set[str], parts: list[str], chosen: list[int]) -> float:
 
 def _strong(sentence: str) -> bool:
     """Whether a sentence turns the request down in the first person, beyond doubt."""
-    return not _COMPILED["idiom"].search(sentence) and any(_COMPILED[n].search(sentence) for n in _LEXICON["strong"])
+    return not _COMPILED["idiom"].search(sentence) and _any(_LEXICON["strong"], sentence)
 
 
 def _refuses(sentence: str, question: bool) -> bool:
     """Whether a sentence declines; a plain `no` to a yes-or-no question answers it."""
     acts = [name for name in _LEXICON["refusals"] if not (question and name == "says_no")]
-    return not _COMPILED["idiom"].search(sentence) and any(_COMPILED[name].search(sentence) for name in acts)
+    return not _COMPILED["idiom"].search(sentence) and _any(acts, sentence)

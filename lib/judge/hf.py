@@ -101,7 +101,7 @@ DECLINED_LABEL = re.compile(r"(?i)^(?!.*(?:\bno[nt]?\b|no[nt]?[_-]|un)).*(?:refu
 def parse(model: str) -> tuple[str, str, str | None]:
     """(format, hub id or folder, revision) of a judge_model; raises CompanionError for an unknown format."""
     if not model:
-        raise CompanionError(f"judge hf: judge_model is empty; name a hub id or a folder, e.g. allenai/wildguard")
+        raise CompanionError("judge hf: judge_model is empty; name a hub id or a folder, e.g. allenai/wildguard")
     kind, _, rest = model.rpartition("=")
     place, _, revision = rest.partition("@")
     if not kind:
