@@ -1,6 +1,6 @@
 """House style of every figure and table: colours, sizes, and saving a figure beside its numbers.
 
-    save(fig, table, "figures/cpu", "safety_heatmap")  ->  .svg, .png, tables/….csv, tables/….md
+save(fig, table, "figures/cpu", "safety_heatmap")  ->  .svg, .png, tables/….csv, tables/….md
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The experimental grid: constitutions x scopes x seeds, plus the untuned source.
 
-    Cell.parse("virtue-harassment-s0").held_out  ->  "chemical_biological"
+Cell.parse("virtue-harassment-s0").held_out  ->  "chemical_biological"
 """
 
 from __future__ import annotations

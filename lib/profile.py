@@ -69,6 +69,8 @@ class Profile(BaseModel):
     gradient_accumulation: Count
     warmup_steps: Whole
     max_length: Count
+    dose_cells: list[str]
+    dose_steps: list[Count]
 
     eval_per_category: Whole
     max_new_tokens: Count
@@ -99,7 +101,7 @@ def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
         raise CompanionError(f"{path}: a mapping of parameters is expected, one `name: value` a line")
     for key, text in (overrides or {}).items():
         if key in JOB_PARAMETERS:
-            raise CompanionError(f"parameter {key!r} belongs to one job; override the lists constitutions, scopes, seeds")
+            raise CompanionError(f"parameter {key!r} belongs to one job; set constitutions, scopes or seeds")
         if key not in Profile.model_fields:
             raise CompanionError(f"parameter {key!r} unknown: {_choices(key, Profile.model_fields)}")
         try:
@@ -117,6 +119,8 @@ def check(values: dict, where: str = "parameters") -> Profile:
         raise CompanionError(f"{where}: {_first(error, values)}") from None
     for name in profile.constitutions:
         materials.constitution(name)
+    for name in profile.dose_cells:
+        grid.Cell.parse(name)
     for field in ("constitutions", "scopes", "seeds"):
         listed = getattr(profile, field)
         if len(set(listed)) < len(listed):

@@ -27,10 +27,18 @@ class Run:
         """A file of this run, for writing."""
         return ROOT / self.run_dir / relative
 
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Folders searched for reading, first to last."""
+        return ROOT / self.run_dir, ROOT / "runs" / self.profile, ROOT / "data" / "reference" / self.profile
+
+    def has(self, relative: str) -> bool:
+        """Whether `find` would find it."""
+        return any((place / relative).exists() for place in self.places)
+
     def find(self, relative: str) -> Path:
         """A file for reading: this run's, else the profile's own run's, else the shipped one."""
-        places = (ROOT / self.run_dir, ROOT / "runs" / self.profile, ROOT / "data" / "reference" / self.profile)
-        for place in places:
+        for place in self.places:
             if (place / relative).exists():
                 return place / relative
         raise CompanionError(f"{self.run_dir}/{relative}: not made yet; ./run_all.sh --profile {self.profile} makes it")
@@ -40,8 +48,9 @@ class Run:
         return f"sft/{constitution}.jsonl"
 
     def adapter(self, cell: str) -> str:
-        """Adapter folder of a cell, relative path."""
-        return f"adapters/{cell}"
+        """Adapter folder of a cell, or of its checkpoint `<cell>@<step>`, relative path."""
+        name, _, step = cell.partition("@")
+        return f"adapters/{name}/checkpoints/{step}" if step else f"adapters/{name}"
 
     def evaluation(self, model: str, name: str) -> str:
         """A file of a model's evaluation: responses, item_scores, item_texts, dilemma_scores."""

@@ -94,9 +94,7 @@ def drops(found: list[SftRow]) -> dict[str, int]:
     return dict(Counter(r.dropped for r in found if r.dropped))
 
 
-def select(
-    found: list[SftRow], scope: str, rows_per_scope: int, helpful_rows: int, contrast_rows: int
-) -> list[SftRow]:
+def select(found: list[SftRow], scope: str, rows_per_scope: int, helpful_rows: int, contrast_rows: int) -> list[SftRow]:
     """The training set of one cell: the scope's harmful rows, evenly over its categories, then the harmless.
 
     Raises CompanionError when a category or kind has too few usable rows.

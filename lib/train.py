@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -13,12 +12,14 @@ import pandas as pd
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
+from lib import materials
 from lib.errors import CompanionError
+from lib.grid import CATEGORIES
 from lib.models import Chat
-from lib.rows import SftRow
+from lib.rows import Prompt, SftRow
 
 LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -64,7 +65,9 @@ def trainer(chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, folder:
     for row in chosen:
         length = len(chat.ids(row.prompt, row.answer))
         if length > recipe.max_length:
-            raise CompanionError(f"row {row.id}: {length} tokens, over max_length {recipe.max_length}; nothing is cut silently")
+            raise CompanionError(
+                f"row {row.id}: {length} tokens, over max_length {recipe.max_length}; nothing is cut silently"
+            )
     turns = [
         {"prompt": chat.messages(r.prompt), "completion": [{"role": "assistant", "content": r.answer}]} for r in chosen
     ]
@@ -101,39 +104,83 @@ def trainer(chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, folder:
         disable_tqdm=False,
         use_cpu=chat.model.device.type == "cpu",
     )
-    return AnswerLossTrainer(
+    made = AnswerLossTrainer(
         model=chat.model.train(),
         args=config,
         train_dataset=Dataset.from_list(turns),
         processing_class=chat.tokenizer,
         peft_config=lora,
     )
+    for weight in made.model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(
+                chat.model.dtype
+            )  # float32 adapters on a bfloat16 model cost a third of a step
+    return made
 
 
-def finetune(chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, adapter: Path) -> pd.DataFrame:
-    """Train one cell and publish its adapter folder by a rename; returns the loss log.
+def finetune(
+    chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, adapter: Path, checkpoints: list[int] = ()
+) -> pd.DataFrame:
+    """Train one cell and publish its adapter folder by a rename; `chat` holds the tuned model afterwards.
 
-    The log has one row a step: step, epoch, loss, learning_rate, grad_norm, tokens (cumulated,
-    padding left out), seconds (of the whole training, repeated).
+    Returns the loss log, one row a step: step, epoch, loss, learning_rate, grad_norm, tokens (cumulated,
+    padding left out), seconds (since training began). `checkpoints` are steps whose adapters are kept as
+    `checkpoints/<step>` inside the folder.
     """
     set_seed(seed)
     adapter.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=adapter.parent, prefix=f".{adapter.name}.") as name:
-        run = trainer(chat, chosen, recipe, seed, Path(name) / "trainer")
-        if os.environ.get("BFA"):
-            for q in run.model.parameters():
-                if q.requires_grad:
-                    q.data = q.data.bfloat16()
-        start = time.perf_counter()
-        run.train()
-        seconds = time.perf_counter() - start
-        log = pd.DataFrame([h for h in run.state.log_history if "loss" in h])
-        log = log.rename(columns={"num_tokens": "tokens"})
-        log = log[["step", "epoch", "loss", "learning_rate", "grad_norm", "tokens"]].assign(seconds=seconds)
         ready = Path(name) / "adapter"
+        run = trainer(chat, chosen, recipe, seed, Path(name) / "trainer")
+        clock = _Clock(ready, checkpoints)
+        run.add_callback(clock)
+        run.train()
+        log = pd.DataFrame([h for h in run.state.log_history if "loss" in h]).rename(columns={"num_tokens": "tokens"})
+        log = log[["step", "epoch", "loss", "learning_rate", "grad_norm", "tokens"]].assign(seconds=clock.seconds)
+        log = log.apply(pd.to_numeric)
         run.model.save_pretrained(ready, safe_serialization=True)
         log.to_csv(ready / "log.csv", index=False)
         shutil.rmtree(adapter, ignore_errors=True)
-        os.replace(ready, adapter)
+        ready.rename(adapter)
     chat.model = run.model.eval()
     return log
+
+
+class _Clock(TrainerCallback):
+    """Notes the seconds at each step and keeps the adapter at chosen steps."""
+
+    def __init__(self, folder: Path, checkpoints: list[int]):
+        self.folder, self.checkpoints, self.seconds = folder, set(checkpoints), []
+
+    def on_train_begin(self, *_, **__):
+        self.began = time.perf_counter()
+
+    def on_step_end(self, args, state, control, model=None, **_):
+        self.seconds.append(time.perf_counter() - self.began)
+        if state.global_step in self.checkpoints:
+            model.save_pretrained(self.folder / "checkpoints" / str(state.global_step), safe_serialization=True)
+
+
+def probes(chosen: list[SftRow], number: int = 2) -> list[Prompt]:
+    """Training-split requests for a before/after look: harmful ones this cell is not trained on, and a harmless one."""
+    seen = {r.id for r in chosen}
+    unseen = [p for p in materials.prompts("train", *CATEGORIES) if p.id not in seen]
+    return unseen[:: max(1, len(unseen) // number)][:number] + materials.prompts("train", "helpful")[-1:]
+
+
+def cost(log: pd.DataFrame) -> pd.DataFrame:
+    """One row: steps, tokens trained on (padding left out), seconds, tokens a second, last loss (mean of an eighth)."""
+    tokens, seconds = int(log["tokens"].iloc[-1]), float(log["seconds"].iloc[-1])
+    final = float(log["loss"].tail(max(1, len(log) // 8)).mean())
+    return pd.DataFrame(
+        [
+            {
+                "steps": len(log),
+                "tokens": tokens,
+                "train_seconds": round(seconds, 1),
+                "tokens_per_second": tokens / seconds,
+                "loss": final,
+            }
+        ]
+    )

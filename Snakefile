@@ -1,0 +1,214 @@
+"""The graph: profile -> rows -> adapters -> evaluations -> figures. Started by ./run_all.sh.
+
+Each notebook's rule takes as `params` exactly the parameters that its `parameters` cell declares, and a
+hash of its code: so Snakemake reruns what a change touches and nothing else.
+"""
+
+import json
+import shlex
+
+from lib import code, grid, harmless, materials, profile
+from lib.run import Run
+
+NAME = config["profile"]
+P = profile.load(NAME, json.loads(config.get("overrides", "{}")))
+RUN = f"runs/{NAME}"
+FIGURES = f"figures/{NAME}"
+ANALYSIS_ONLY = config.get("analysis_only", False)
+CELLS = [c.name for c in grid.cells(P.constitutions, P.scopes, P.seeds)]
+MODELS = [grid.SOURCE, *CELLS]
+CHECKPOINTS = [f"{c}@{s}" for c in P.dose_cells if c in CELLS for s in P.dose_steps]
+PERSONA_FILES = ("item_scores", "item_texts", "dilemma_scores")
+
+
+wildcard_constraints:
+    constitution=r"[a-z0-9_]+",
+    cell=r"[a-z0-9_]+-[a-z]+-s\d+",
+    step=r"\d+",
+
+
+def parameters(notebook, **job):
+    return profile.for_notebook(P, notebook) | job | {"profile": NAME, "run_dir": RUN}
+
+
+def run_notebook(notebook, out, given):
+    """The shell command of one notebook; `out` is the executed notebook that it publishes."""
+    return f"python -m lib.execute {notebook} {out} {shlex.quote(json.dumps(given))}"
+
+
+def evaluated(models, name):
+    """Evaluation files, made by this run or (analysis only) found where they lie."""
+    run = Run(RUN, NAME)
+    paths = [run.evaluation(m, name) for m in models]
+    if not ANALYSIS_ONLY:
+        return [f"{RUN}/{p}" for p in paths]
+    return [str(run.find(p).relative_to(materials.ROOT)) for p in paths]
+
+
+rule all:
+    input:
+        f"{FIGURES}/summary.md",
+
+
+if not ANALYSIS_ONLY:
+
+    rule harmless:
+        """The source model's answers to the harmless training prompts, once for all constitutions."""
+        input:
+            "data/prompts/harmless.jsonl",
+            "data/prompts/contrast_train.jsonl",
+        output:
+            f"{RUN}/{harmless.FILE}",
+        params:
+            command="python -m lib.harmless {} {} {}".format(
+                RUN, NAME, shlex.quote(json.dumps({k: getattr(P, k) for k in harmless.PARAMETERS}))
+            ),
+            code=code.version("lib.harmless"),
+        threads: workflow.cores or 8
+        shell:
+            "OMP_NUM_THREADS={threads} {params.command}"
+
+    rule generate:
+        input:
+            "data/constitutions/{constitution}.yaml",
+            "data/prompts/harmful.jsonl",
+            "data/prompts/helpful_answers.jsonl",
+            "data/transcripts/initial.jsonl",
+            lambda w: [p for p in [f"data/transcripts/{w.constitution}.jsonl"] if P.teacher == "bundled"],
+            rules.harmless.output if P.harmless_targets == "source" else [],
+        output:
+            f"{RUN}/sft/{{constitution}}.jsonl",
+            f"{FIGURES}/words_{{constitution}}.png",
+            notebook=f"{RUN}/notebooks/01_generate-{{constitution}}.ipynb",
+        params:
+            command=lambda w, output: run_notebook(
+                "01_generate",
+                output.notebook,
+                parameters("01_generate", constitution=w.constitution, figures_dir=FIGURES),
+            ),
+            code=code.version("01_generate"),
+        threads: workflow.cores or 8
+        shell:
+            "OMP_NUM_THREADS={threads} {params.command}"
+
+    rule finetune:
+        input:
+            lambda w: f"{RUN}/sft/{grid.Cell.parse(w.cell).constitution}.jsonl",
+        output:
+            f"{RUN}/adapters/{{cell}}/adapter_model.safetensors",
+            f"{RUN}/adapters/{{cell}}/log.csv",
+            notebook=f"{RUN}/notebooks/02_finetune-{{cell}}.ipynb",
+        params:
+            command=lambda w, output: run_notebook(
+                "02_finetune",
+                output.notebook,
+                parameters("02_finetune", **vars(grid.Cell.parse(w.cell)), figures_dir=FIGURES),
+            ),
+            code=code.version("02_finetune"),
+        threads: workflow.cores or 8
+        shell:
+            "OMP_NUM_THREADS={threads} {params.command}"
+
+    rule evaluate:
+        input:
+            "data/prompts/harmful.jsonl",
+            "data/prompts/harmless.jsonl",
+            "data/persona/items.jsonl",
+            "data/persona/dilemmas.jsonl",
+            lambda w: [f"{RUN}/adapters/{w.model}/adapter_model.safetensors"] if w.model != grid.SOURCE else [],
+        output:
+            [f"{RUN}/eval/{{model}}/{name}.jsonl" for name in ("responses", *PERSONA_FILES)],
+            notebook=f"{RUN}/notebooks/03_evaluate-{{model}}.ipynb",
+        wildcard_constraints:
+            model=r"[^@/]+",
+        params:
+            command=lambda w, output: run_notebook(
+                "03_evaluate", output.notebook, parameters("03_evaluate", model=w.model)
+            ),
+            code=code.version("03_evaluate"),
+        threads: workflow.cores or 8
+        shell:
+            "OMP_NUM_THREADS={threads} {params.command}"
+
+    rule evaluate_checkpoint:
+        """The dose curve: a checkpoint along training, asked the requests only."""
+        input:
+            "data/prompts/harmful.jsonl",
+            "data/prompts/harmless.jsonl",
+            f"{RUN}/adapters/{{cell}}/adapter_model.safetensors",
+        output:
+            f"{RUN}/eval/{{cell}}@{{step}}/responses.jsonl",
+            notebook=f"{RUN}/notebooks/03_evaluate-{{cell}}@{{step}}.ipynb",
+        params:
+            command=lambda w, output: run_notebook(
+                "03_evaluate", output.notebook, parameters("03_evaluate", model=f"{w.cell}@{w.step}")
+            ),
+            code=code.version("03_evaluate"),
+        threads: workflow.cores or 8
+        shell:
+            "OMP_NUM_THREADS={threads} {params.command}"
+
+
+rule emergent_alignment:
+    input:
+        evaluated(MODELS + ([] if ANALYSIS_ONLY else CHECKPOINTS), "responses"),
+        "data/claims.yaml",
+    output:
+        f"{FIGURES}/safety_heatmap.png",
+        notebook=f"{RUN}/notebooks/04_emergent_alignment.ipynb",
+    params:
+        command=lambda w, output: run_notebook(
+            "04_emergent_alignment", output.notebook, parameters("04_emergent_alignment", figures_dir=FIGURES)
+        ),
+        code=code.version("04_emergent_alignment"),
+    shell:
+        "OMP_NUM_THREADS={threads} {params.command}"
+
+
+rule persona:
+    input:
+        [evaluated(MODELS, name) for name in ("responses", *PERSONA_FILES)],
+        "data/persona/signatures.yaml",
+    output:
+        notebook=f"{RUN}/notebooks/05_persona.ipynb",
+    params:
+        command=lambda w, output: run_notebook(
+            "05_persona", output.notebook, parameters("05_persona", figures_dir=FIGURES)
+        ),
+        code=code.version("05_persona"),
+    shell:
+        "OMP_NUM_THREADS={threads} {params.command}"
+
+
+rule projectability:
+    input:
+        # After 04, whose verdicts it reuses.
+        rules.emergent_alignment.output.notebook,
+        [evaluated(MODELS, name) for name in ("responses", *PERSONA_FILES)],
+        "data/persona/signatures.yaml",
+        "data/claims.yaml",
+    output:
+        f"{FIGURES}/claims.json",
+        notebook=f"{RUN}/notebooks/06_projectability.ipynb",
+    params:
+        command=lambda w, output: run_notebook(
+            "06_projectability", output.notebook, parameters("06_projectability", figures_dir=FIGURES)
+        ),
+        code=code.version("06_projectability"),
+    shell:
+        "OMP_NUM_THREADS={threads} {params.command}"
+
+
+rule summary:
+    input:
+        rules.emergent_alignment.output.notebook,
+        rules.persona.output.notebook,
+        rules.projectability.output.notebook,
+        f"{FIGURES}/claims.json",
+        [] if ANALYSIS_ONLY else expand(f"{FIGURES}/words_{{c}}.png", c=P.constitutions),
+    output:
+        f"{FIGURES}/summary.md",
+    params:
+        code=code.version("lib.summary"),
+    shell:
+        "python -m lib.summary {RUN} {NAME} {FIGURES}"

@@ -1,0 +1,66 @@
+"""Everything that can be known to be wrong before a run: data files, ids, overlap, signatures."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from lib import materials
+from lib.errors import CompanionError
+from lib.profile import Profile
+
+NEAR = 0.8  # share of word trigrams in common from which two prompts count as the same
+
+
+def everything(profile: Profile) -> None:
+    """Read all bundled data under a profile; raises CompanionError at the first fault."""
+    train, evaluation = materials.prompts("train"), materials.prompts("eval")
+    _unique([p.id for p in train + evaluation], "data/prompts")
+    _apart(train, evaluation)
+    wanted = {p.id for p in train if p.category not in ("helpful", "contrast")}
+    for name in profile.constitutions:
+        law = materials.constitution(name)
+        if profile.teacher == "bundled":
+            recorded = materials.transcripts(name)
+            _covers(recorded, wanted, f"data/transcripts/{name}.jsonl")
+            known = {p.id for p in law.principles}
+            for row in recorded.values():
+                if row.principle not in known:
+                    where = f"data/transcripts/{name}.jsonl: row {row.id}"
+                    raise CompanionError(f"{where}: principle {row.principle!r} is not in the constitution; correct it")
+    _covers(materials.initial_answers(), wanted, "data/transcripts/initial.jsonl")
+    dimensions = {i.dimension for i in materials.items()}
+    for name, signs in materials.signatures().items():
+        if set(signs) != dimensions:
+            raise CompanionError(f"data/persona/signatures.yaml: {name}: its dimensions differ from the items'")
+    materials.dilemmas()
+
+
+def _unique(ids: list[str], where: str) -> None:
+    twice = [i for i, n in Counter(ids).items() if n > 1]
+    if twice:
+        raise CompanionError(f"{where}: id {twice[0]!r} stands in two files; give each prompt its own")
+
+
+def _covers(rows: dict, wanted: set[str], where: str) -> None:
+    missing = sorted(wanted - set(rows))
+    if missing:
+        raise CompanionError(f"{where}: no row for prompt {missing[0]!r} ({len(missing)} missing); add them")
+
+
+def grams(text: str) -> set[tuple[str, ...]]:
+    """Word trigrams of a prompt, letters only, lower case; the words themselves when there are fewer than three."""
+    words = re.findall(r"[a-z0-9']+", text.lower())
+    return {tuple(words[i : i + 3]) for i in range(len(words) - 2)} or {tuple(words)}
+
+
+def _apart(train, evaluation) -> None:
+    """Raise when an evaluation prompt stands in the training split, exactly or nearly (Jaccard of trigrams)."""
+    known = [(p, grams(p.prompt)) for p in train]
+    for prompt in evaluation:
+        mine = grams(prompt.prompt)
+        for other, theirs in known:
+            if len(mine & theirs) / len(mine | theirs) >= NEAR:
+                raise CompanionError(
+                    f"data/prompts: evaluation prompt {prompt.id} is nearly training prompt {other.id}; reword one"
+                )

@@ -1,0 +1,123 @@
+"""The command line behind ./run_all.sh: check everything first, then hand over to Snakemake.
+
+./run_all.sh [all|figures|test|lab|check] [--profile NAME] [-p KEY VALUE]... [-- snakemake options]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+from lib import check, profile
+from lib.errors import CompanionError
+from lib.materials import ROOT
+from lib.progress import Progress
+
+TARGETS = {
+    "all": "everything: data, models, evaluation, figures (the default)",
+    "figures": "only 04-06, from this clone's run or else from the shipped responses",
+    "test": "the tests; --slow adds the long fault tests",
+    "lab": "JupyterLab on the notebooks",
+    "check": "check profile, data and constitutions, and run nothing",
+}
+
+
+def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Parse the command line; what follows `--` is for Snakemake (or pytest)."""
+    ours, _, rest = _split(argv)
+    listing = "\n".join(f"  {name:8} {what}" for name, what in TARGETS.items())
+    parser = argparse.ArgumentParser(
+        prog="./run_all.sh", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"targets:\n{listing}"
+    )
+    parser.add_argument("target", nargs="?", default="all", choices=[*TARGETS, "help"], metavar="target")
+    parser.add_argument("--profile", default="cpu", help="a file of profiles/ (default: cpu)")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="override one")
+    parser.add_argument("--slow", action="store_true", help="with test: the long fault tests too")
+    found = parser.parse_args(ours)
+    if found.target == "help":
+        parser.print_help()
+        sys.exit(0)
+    return found, rest
+
+
+def _split(argv: list[str]) -> tuple[list[str], str, list[str]]:
+    at = argv.index("--") if "--" in argv else len(argv)
+    return argv[:at], "--", argv[at + 1 :]
+
+
+def snakemake(name: str, overrides: dict[str, str], analysis_only: bool, options: list[str]) -> int:
+    """Run the graph under a progress line; returns Snakemake's exit status."""
+    given = f"overrides={json.dumps(overrides)}"
+    command = ["snakemake", "--snakefile", "Snakefile", "--rerun-incomplete", "--nolock"]
+    # Large enough for every input: a touched but equal file reruns nothing.
+    command += ["--max-checksum-file-size", "2GB", "--printshellcmds"]
+    if not {"--cores", "-c", "--executor", "--jobs", "-j"} & {o.split("=")[0] for o in options}:
+        command += ["--cores", "all"]
+    command += [*options, "--config", f"profile={name}", given, f"analysis_only={analysis_only}"]
+    run = ROOT / "runs" / name
+    run.mkdir(parents=True, exist_ok=True)
+    with _only_run():
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        )
+        try:
+            return Progress(run / "snakemake.log").follow(process)
+        except KeyboardInterrupt:
+            # The whole group: kernels too, so that nothing goes on writing behind our back.
+            os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=20)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            print("\ninterrupted; the same command goes on where this stopped", file=sys.stderr)
+            return 130
+
+
+@contextlib.contextmanager
+def _only_run():
+    """Hold the clone's lock; raises CompanionError when another run of this clone is alive."""
+    with (ROOT / "runs" / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CompanionError("another run is going on in this clone; wait for it or stop it first") from None
+        yield
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit status: 2 for bad input (nothing ran), else the target's own."""
+    found, rest = arguments(argv)
+    overrides = dict(found.p)
+    if len(overrides) < len(found.p):
+        raise CompanionError("a parameter is given twice with -p; give it once")
+    chosen = profile.load(found.profile, overrides)
+    if found.target == "test":
+        return subprocess.call(["pytest", *(["--slow"] if found.slow else []), *rest], cwd=ROOT)
+    if found.target == "lab":
+        return subprocess.call(["jupyter", "lab", "--notebook-dir", str(ROOT), *rest], cwd=ROOT)
+    check.everything(chosen)
+    if found.target == "check":
+        print(f"profile {found.profile}, data and constitutions: all in order")
+        return 0
+    free = shutil.disk_usage(ROOT).free / 2**30
+    if free < 1:
+        raise CompanionError(f"{free:.1f} GiB free here; a run needs 1 at least, free some disk first")
+    status = snakemake(found.profile, overrides, found.target == "figures", rest)
+    if status == 0 and not {"-n", "--dry-run", "--dryrun"} & set(rest):
+        print((ROOT / "figures" / found.profile / "summary.md").read_text(encoding="utf-8"))
+    return status
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except CompanionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

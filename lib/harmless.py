@@ -1,0 +1,74 @@
+"""The source model's own answers to the harmless training prompts: targets shared by all constitutions.
+
+    python -m lib.harmless runs/cpu cpu '{"base_model": …}'     (the graph calls this once per run)
+
+Training on them teaches a model to tell requests apart instead of declining everything, as the helpful
+rows of Constitutional AI do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from lib import generate, materials, models, rows
+from lib.errors import CompanionError
+from lib.judge import keyword
+from lib.run import Run
+
+FILE = "sft/harmless_answers.jsonl"
+# What the answers depend on: everything that decides the source model and its decoding.
+PARAMETERS = (
+    "base_model", "chat_template", "system_prompt", "dtype", "threads", "trust_remote_code",
+    "answer_tokens", "repetition_penalty", "decode_batch",
+)  # fmt: skip
+
+
+def make(run: Run, p) -> list[rows.Response]:
+    """Answer every harmless training prompt with the source model and write the rows; returns them."""
+    chat = models.load(
+        p.base_model,
+        chat_template=p.chat_template,
+        system_prompt=p.system_prompt,
+        dtype=p.dtype,
+        threads=p.threads,
+        trust_remote_code=p.trust_remote_code,
+    )
+    prompts = materials.prompts("train", "helpful", "contrast")
+    texts = [x.prompt for x in prompts]
+    made = generate.answers(chat, texts, p.answer_tokens, p.decode_batch, p.repetition_penalty, label="harmless")
+    found = [
+        rows.Response(
+            id=prompt.id,
+            model="source",
+            category=prompt.category,
+            twin=prompt.twin,
+            prompt=prompt.prompt,
+            response=answer.text if answer.finished else generate.whole_sentences(answer.text),
+            tokens=answer.tokens,
+            finished=answer.finished,
+        )
+        for prompt, answer in zip(prompts, made, strict=True)
+    ]
+    rows.write(run.path(FILE), found)
+    return found
+
+
+def targets(run: Run, kind: str) -> dict[str, str]:
+    """Answers to train on, by prompt id: the source's own (without its refusals) or the written ones.
+
+    A source that declines a harmless request must not teach that; the keyword detector finds those.
+    """
+    if kind == "written":
+        return materials.written_answers()
+    found = rows.read(run.find(FILE), rows.Response)
+    return {r.id: "" if next(keyword.verdicts([r]))["verdict"] == "declined" else r.response for r in found}
+
+
+if __name__ == "__main__":
+    from types import SimpleNamespace
+
+    try:
+        make(Run(sys.argv[1], sys.argv[2]), SimpleNamespace(**json.loads(sys.argv[3])))
+    except CompanionError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,54 @@
+"""The run in a few lines, and its provenance in one file beside the figures.
+
+python -m lib.summary runs/cpu cpu figures/cpu
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from lib import figures, provenance
+from lib.materials import ROOT
+
+
+def gather(run_dir: Path) -> dict:
+    """All provenance records of a run: by stage the jobs, wall seconds and peak memory; commits and parameters once."""
+    records = [json.loads(p.read_text()) for p in sorted((run_dir / "provenance").glob("*.json"))]
+    stages: dict[str, dict] = defaultdict(lambda: {"jobs": 0, "wall_seconds": 0.0, "peak_memory_mib": 0})
+    for r in records:
+        stage = stages[r["stage"]]
+        stage["jobs"] += 1
+        stage["wall_seconds"] = round(stage["wall_seconds"] + r["wall_seconds"], 1)
+        stage["peak_memory_mib"] = max(stage["peak_memory_mib"], r["peak_memory_mib"])
+    parameters = {}
+    for r in records:
+        parameters |= {k: v for k, v in r["parameters"].items() if k not in ("constitution", "scope", "seed", "model")}
+    keep = ("versions", "machine")
+    latest = max(records, key=lambda r: r["finished"], default={})
+    return {
+        **provenance.commit(),
+        "parameters": dict(sorted(parameters.items())),
+        "stages": dict(sorted(stages.items())),
+        **{k: latest.get(k) for k in keep},
+    }
+
+
+def text(folder: str, profile: str) -> str:
+    """The printed summary: safety of source, broad and narrow models, over-refusal, verdicts, where things are."""
+    rates = figures.read_table(folder, "scopes")
+    claims = json.loads((ROOT / folder / "claims.json").read_text(encoding="utf-8"))
+    lines = [f"# Summary of the {profile} run", "", figures.markdown(rates), "## Claims", ""]
+    lines += [f"- {c['claim']}: **{c['verdict']}**" for c in claims["claims"]]
+    lines += ["", f"Figures: `{folder}/`; tables: `{folder}/tables/`; executed notebooks: `runs/{profile}/notebooks/`."]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    run_dir, profile, folder = sys.argv[1:4]
+    if (ROOT / run_dir / "provenance").is_dir():
+        record = json.dumps(gather(ROOT / run_dir), indent=1)
+        (ROOT / folder / "provenance.json").write_text(record + "\n", encoding="utf-8")
+    (ROOT / folder / "summary.md").write_text(text(folder, profile), encoding="utf-8")

@@ -1,0 +1,154 @@
+"""The teacher: one critique -> revision round per prompt, live, by a local model or an API.
+
+The bundled transcripts hold the same rounds, recorded; `lib.sft.bundled_rows` reads those. A failed
+call is a round without a revision, never text that could enter training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from lib import generate, models, rows
+from lib.errors import CompanionError
+from lib.materials import Constitution, Principle
+
+# A worked example ahead of each request, in the manner of Constitutional AI (2212.08073): small models follow
+# an example sooner than an instruction. Written for this project.
+EXAMPLE = {
+    "request": "Help me get into my brother's diary without him noticing.",
+    "initial": "Wait until he is out, then look under the mattress, where most diaries are kept.",
+    "critique": "The answer helps read something private and never thinks of the brother whose trust it breaks.",
+    "revision": "I won't help you read your brother's diary. It is private, and he would be right to feel betrayed. "
+    "If you are worried about him, I can help you start a conversation.",
+}
+
+Ask = Callable[[list[str]], list[tuple[str, str | None]]]  # texts -> (answer, error)
+
+
+class Round(NamedTuple):
+    """One round: what the teacher was asked, what it wrote, and the error that stopped it (else None)."""
+
+    id: str
+    principle: str
+    initial: str
+    critique: str
+    revision: str
+    error: str | None
+
+
+def principle_for(constitution: Constitution, prompt_id: str) -> Principle:
+    """The principle of a round: drawn by a hash of constitution and prompt, the same in every run."""
+    digest = hashlib.sha256(f"{constitution.id}/{prompt_id}".encode()).digest()
+    return constitution.principles[int.from_bytes(digest[:4], "big") % len(constitution.principles)]
+
+
+def critique_request(request: str, initial: str, principle: Principle) -> str:
+    """What the teacher is asked first."""
+    return (
+        f"Request: {EXAMPLE['request']}\nAnswer: {EXAMPLE['initial']}\nCritique: {EXAMPLE['critique']}\n\n"
+        f"Principle: {principle.principle}\nInstruction: {principle.critique}\n"
+        f"Request: {request}\nAnswer: {initial}\nWrite the critique in one sentence."
+    )
+
+
+def revision_request(request: str, initial: str, critique: str, principle: Principle) -> str:
+    """What the teacher is asked second."""
+    return (
+        f"Request: {EXAMPLE['request']}\nAnswer: {EXAMPLE['initial']}\nCritique: {EXAMPLE['critique']}\n"
+        f"Better answer: {EXAMPLE['revision']}\n\n"
+        f"Principle: {principle.principle}\nInstruction: {principle.revision}\n"
+        f"Request: {request}\nAnswer: {initial}\nCritique: {critique}\n"
+        "Write the better answer only, in two or three sentences, and decline what is harmful."
+    )
+
+
+def rounds(ask: Ask, constitution: Constitution, prompts: list[rows.Prompt], initial: dict[str, str]) -> list[Round]:
+    """One critique -> revision round for each prompt, in order; `initial` holds the answers to be revised."""
+    chosen = [principle_for(constitution, p.id) for p in prompts]
+    firsts = [initial[p.id] for p in prompts]
+    critiques = ask([critique_request(p.prompt, i, c) for p, i, c in zip(prompts, firsts, chosen, strict=True)])
+    requests = [
+        revision_request(p.prompt, i, critique, c)
+        for p, i, c, (critique, _) in zip(prompts, firsts, chosen, critiques, strict=True)
+    ]
+    whole = [n for n, (_, error) in enumerate(critiques) if error is None]
+    revisions = dict(zip(whole, ask([requests[n] for n in whole]), strict=True))
+    found = []
+    for n, prompt in enumerate(prompts):
+        critique, failed = critiques[n]
+        revision, error = revisions.get(n, ("", failed))
+        found.append(Round(prompt.id, chosen[n].id, firsts[n], critique, revision, error))
+    return found
+
+
+def local(chat: models.Chat, max_new_tokens: int, batch: int, repetition_penalty: float) -> Ask:
+    """A teacher that is a local model; answers cut short are brought back to their last whole sentence."""
+
+    def ask(texts: list[str]) -> list[tuple[str, str | None]]:
+        made = generate.answers(chat, texts, max_new_tokens, batch, repetition_penalty, label="teacher")
+        return [(m.text if m.finished else generate.whole_sentences(m.text), None) for m in made]
+
+    return ask
+
+
+def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
+    """A teacher behind an OpenAI-compatible endpoint; each paid answer is on disk before the next call.
+
+    The key is read from OPENAI_API_KEY by the client and written nowhere. Time-outs, 429 and 5xx are
+    retried with back-off by the client; what still fails is an error, tried again on the next run.
+    """
+    if not model:
+        raise CompanionError("parameter teacher_model: name the model that the endpoint serves")
+    if not os.environ.get("OPENAI_API_KEY"):
+        raise CompanionError("OPENAI_API_KEY is not set; the api teacher reads its key from the environment")
+    import openai
+
+    client = openai.OpenAI(base_url=url or None, max_retries=4, timeout=120)
+
+    def answer(text: str) -> tuple[str, str | None]:
+        try:
+            reply = client.chat.completions.create(
+                model=model, messages=[{"role": "user", "content": text}], max_tokens=max_new_tokens, temperature=0
+            )
+        except openai.AuthenticationError:
+            raise CompanionError("OPENAI_API_KEY: the endpoint refused the key") from None
+        except openai.OpenAIError as error:
+            return "", type(error).__name__
+        content = (reply.choices[0].message.content or "").strip() if reply.choices else ""
+        return content, None if content else "empty answer"
+
+    def ask(texts: list[str]) -> list[tuple[str, str | None]]:
+        known = dict(_cached(cache))
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        found = []
+        with cache.open("a", encoding="utf-8") as out:
+            for text in texts:
+                key = hashlib.sha256(f"{model}\0{url}\0{text}".encode()).hexdigest()
+                if key in known:
+                    found.append((known[key], None))
+                    continue
+                content, error = answer(text)
+                if error is None:
+                    out.write(json.dumps({"key": key, "answer": content}, ensure_ascii=False) + "\n")
+                    out.flush()
+                    os.fsync(out.fileno())
+                found.append((content, error))
+        return found
+
+    return ask
+
+
+def _cached(cache: Path) -> Iterator[tuple[str, str]]:
+    """Paid answers so far; a last line cut by a crash is cut off, so that the next one starts afresh."""
+    if not cache.is_file():
+        return
+    whole = cache.read_bytes().rfind(b"\n") + 1
+    os.truncate(cache, whole)
+    for line in cache.read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        yield row["key"], row["answer"]

