@@ -91,6 +91,7 @@ def profile(table: pd.DataFrame) -> Figure:
         handles=_scope_legend(scopes, [shade]), loc="upper center", ncol=4, fontsize=7, bbox_to_anchor=(0.55, 1.0)
     )
     fig.tight_layout(rect=(0, 0, 1, 0.965))
+    plt.close(fig)  # the notebook shows it where it is named, once
     return fig
 
 
@@ -128,6 +129,7 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
         "best-matching signature (choice, likelihood, text: models, one for each scope) or voice", fontsize=7.5
     )
     fig.tight_layout()
+    plt.close(fig)  # the notebook shows it where it is named, once
     return fig
 
 
@@ -171,6 +173,7 @@ def c4(table: pd.DataFrame) -> Figure:
         y=0.1,
     )
     fig.tight_layout(rect=(0, 0.1, 1, 1))
+    plt.close(fig)  # the notebook shows it where it is named, once
     return fig
 
 
@@ -204,6 +207,7 @@ def voice(table: pd.DataFrame, ceiling: float) -> Figure:
         handles=_scope_legend(scopes, extra), loc="lower center", ncol=5, fontsize=7, bbox_to_anchor=(0.5, -0.02)
     )
     fig.tight_layout(rect=(0, 0.07, 1, 1))
+    plt.close(fig)  # the notebook shows it where it is named, once
     return fig
 
 
@@ -232,6 +236,7 @@ def trust(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame) -> Figure:
     fig.supxlabel(f"95 % intervals over {int(ambiguity['n'].max())} items", fontsize=7.5, y=0.09)
     fig.legend(handles=_scope_legend(scopes), loc="lower center", ncol=3, fontsize=7, bbox_to_anchor=(0.5, -0.02))
     fig.tight_layout(rect=(0, 0.07, 1, 1))
+    plt.close(fig)  # the notebook shows it where it is named, once
     return fig
 
 
@@ -253,6 +258,7 @@ def reliability(table: pd.DataFrame) -> Figure:
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
     fig.tight_layout()
+    plt.close(fig)  # the notebook shows it where it is named, once
     return fig
 
 
@@ -287,4 +293,5 @@ def dilemmas(table: pd.DataFrame) -> Figure:
     ax.tick_params(length=0)
     fig.colorbar(image, ax=ax, shrink=0.8, label="nats a token").ax.tick_params(labelsize=6)
     fig.tight_layout()
+    plt.close(fig)  # the notebook shows it where it is named, once
     return fig

@@ -63,7 +63,9 @@ def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataF
         p = min(1.0, 2 * min(row["p_identified"], row["p_mean"]))
         clear = p < alpha
         words = "tells the constitutions apart" if clear else "cannot tell the constitutions apart at this model size"
-        if not clear and 2 * least >= alpha:
+        if scopes.max() < 2:
+            words = "has nothing to tell apart: one constitution alone is in this run"
+        elif not clear and 2 * least >= alpha:
             words = (
                 f"could not tell the constitutions apart: with so few models no p below {2 * least:.2g} was possible"
             )
@@ -76,6 +78,8 @@ def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataF
         if len(part):
             along = int(((part["alignment_p"] < alpha) & (part["alignment"] > 0)).sum())
             against = int(((part["alignment_p"] < alpha) & (part["alignment"] < 0)).sum())
-            sentence += f" Beyond the noise of their items (uncorrected), {along} lie along their signature, {against} against it."
+            sentence += (
+                f" Beyond their items' noise (uncorrected) {along} lie along their signature, {against} against it."
+            )
         found.append((row["lens"], row["identified"], row["models"], p, clear, sentence))
     return pd.DataFrame(found, columns=["lens", "identified", "of", "p", "tells_apart", "sentence"])

@@ -1,0 +1,294 @@
+"""The analysis: keying, contrasts, a planted persona found, nulls that hold their level, lens quality."""
+
+import numpy as np
+import pandas as pd
+import persona_simulation as simulation
+import pytest
+
+from lib import grid, materials, persona, rows
+from lib.errors import CompanionError
+from lib.persona import match, report
+from lib.run import Run
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    return simulation.run(tmp_path_factory.mktemp("planted"), strength=0.3)
+
+
+@pytest.fixture(scope="module")
+def shifts(planted):
+    return persona.item_shifts(*planted)
+
+
+@pytest.fixture(scope="module")
+def contrasts(shifts):
+    return persona.averaged(persona.wording_contrasts(shifts))
+
+
+def write(folder, model, scores: dict, texts: dict | None = None):
+    """Files of one model: scores {(id, wording, order): value}, texts {(id, wording): text}."""
+    found = [
+        rows.ItemScore(id=i, model=model, lens="choice", wording=w, order=o, value=v) for (i, w, o), v in scores.items()
+    ]
+    said = [rows.ItemText(id=i, model=model, wording=w, text=t) for (i, w), t in (texts or {}).items()]
+    place = folder / "eval" / model
+    rows.write(place / "item_scores.jsonl", found, persona.SCORE_KEY)
+    rows.write(
+        place / "item_texts.jsonl",
+        said or [rows.ItemText(id="virtue_beliefs_p1", model=model, wording="x", text="")],
+        persona.TEXT_KEY,
+    )
+
+
+def test_reverse_keyed_items_count_against_the_dimension_and_orders_are_averaged(tmp_path):
+    plus, minus = "utilitarian_beliefs_p1", "utilitarian_beliefs_n1"
+    orders = ("agree_first", "disagree_first")
+    write(tmp_path, "source", {(i, "agree", o): 1.0 for i in (plus, minus) for o in orders})
+    moved = {(i, "agree", o): 1.0 + (0.5 if o == "agree_first" else 0.1) for i in (plus, minus) for o in orders}
+    write(tmp_path, "virtue-broad-s0", moved)
+    table = persona.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
+    table = table[table["lens"] == "choice"].set_index("id")
+    assert table["shift"].tolist() == pytest.approx([0.3, 0.3])
+    assert table.loc[plus, "signed"] == pytest.approx(0.3) and table.loc[minus, "signed"] == pytest.approx(-0.3)
+    assert table["value"].tolist() == pytest.approx([1.3, 1.3])
+
+
+def test_text_lens_scores_stances(tmp_path):
+    item = "utilitarian_beliefs_n1"
+    score = {(item, "agree", "agree_first"): 0.0, (item, "agree", "disagree_first"): 0.0}
+    write(tmp_path, "source", score, {(item, "opinion"): "It depends."})
+    write(tmp_path, "virtue-broad-s0", score, {(item, "opinion"): "I disagree."})
+    run = Run(str(tmp_path), "cpu")
+    table = persona.item_shifts(run, ["source", "virtue-broad-s0"])
+    row = table[table["lens"] == "text"].iloc[0]
+    assert (row["value"], row["shift"], row["signed"]) == (-1.0, -1.0, 1.0)
+    ambiguous = persona.ambiguity(run, ["source", "virtue-broad-s0"])
+    assert ambiguous.set_index("model")["ambiguous"].to_dict() == {"source": 1, "virtue-broad-s0": 0}
+    assert set(ambiguous["constitution"]) == {"source", "virtue"}
+
+
+def test_models_measured_on_other_items_are_told(tmp_path):
+    write(tmp_path, "source", {("utilitarian_beliefs_p1", "agree", "agree_first"): 1.0})
+    write(tmp_path, "virtue-broad-s0", {("utilitarian_beliefs_p2", "agree", "agree_first"): 1.0})
+    with pytest.raises(CompanionError, match="item_limit"):
+        persona.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
+    write(tmp_path, "source", {("mine", "agree", "agree_first"): 1.0})
+    write(tmp_path, "virtue-broad-s0", {("mine", "agree", "agree_first"): 1.0})
+    with pytest.raises(CompanionError, match="not in the instrument"):
+        persona.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
+    own = [rows.Item(id=i, dimension="d", keyed=1, statement="s") for i in ("mine", "virtue_beliefs_p1")]
+    assert len(persona.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"], own)) == 2
+
+
+def test_contract_of_the_columns(shifts, contrasts):
+    assert list(shifts.columns) == [
+        *("model", "constitution", "scope", "seed", "lens", "id", "dimension", "keyed", "wording"),
+        *("value", "shift", "signed"),
+    ]
+    assert list(contrasts.columns) == ["constitution", "scope", "seed", "lens", "dimension", "id", "keyed", "contrast"]
+    assert len(contrasts) == 12 * 3 * 120
+    assert shifts["signed"].to_numpy() == pytest.approx((shifts["keyed"] * shifts["shift"]).to_numpy())
+
+
+def test_contrasts_take_out_what_all_constitutions_share(shifts, contrasts):
+    total = contrasts.groupby(["scope", "seed", "lens", "id"])["contrast"].sum()
+    assert total.abs().max() < 1e-9
+    raised = shifts.assign(signed=shifts["signed"] + 5.0 * (shifts["scope"] == "broad"))
+    again = persona.averaged(persona.wording_contrasts(raised))
+    assert again["contrast"].to_numpy() == pytest.approx(contrasts["contrast"].to_numpy())
+
+
+@pytest.mark.parametrize("lens", persona.LENSES)
+def test_a_planted_persona_is_found_by_each_lens(contrasts, lens):
+    own = persona.signature_match(contrasts[contrasts["lens"] == lens], draws=200)
+    assert own["identified"].mean() > 0.9 and own["cosine"].min() > 0.3
+    assert (own["alignment_low"] > 0).mean() > 0.8
+    test = persona.identification(contrasts).set_index("lens").loc[lens]
+    assert test["identified"] >= 11 and test["p_identified"] < 0.001 and test["chance"] == pytest.approx(3, abs=0.01)
+
+
+def test_a_persona_of_another_constitution_is_not_taken_for_ones_own(contrasts):
+    swapped = contrasts.assign(
+        constitution=contrasts["constitution"].replace(
+            {"deontology": "consequentialism", "consequentialism": "deontology"}
+        )
+    )
+    table = persona.signature_match(swapped, draws=50)
+    wrong = table[table["constitution"].isin(["deontology", "consequentialism"]) & (table["lens"] == "choice")]
+    assert (wrong["identified"] == 0).all() and (wrong["p"] > 0.5).all()
+    assert set(wrong["best"]) == {"deontology", "consequentialism"}
+
+
+def test_the_flagship_contrast_finds_what_was_planted(shifts, contrasts):
+    for table, measure in ((shifts, "shift"), (contrasts, "contrast")):
+        found = persona.contrast_c4(table)
+        assert set(found["measure"]) == {measure} and len(found) == 9
+        assert (found.loc[found["lens"] == "choice", "estimate"] > 0).all()
+        assert (found["n_clusters"] == 24).all()
+    clear = found[found["lens"] == "choice"]
+    assert (clear["p"] < 0.01).all() and (clear["low"] > 0).all()
+    assert "not tested" in report.c4(persona.contrast_c4(shifts[shifts["constitution"] == "virtue"]), 0.05)
+
+
+def noise(rng, scopes=("broad", "harassment", "illegal"), correlated=True) -> pd.DataFrame:
+    """Item contrasts without any persona: models differ by item noise that dimensions share in part."""
+    items = materials.items()
+    dimensions = sorted({i.dimension for i in items})
+    found = []
+    for scope in scopes:
+        values = rng.normal(0, 1, (4, len(items)))
+        if correlated:  # a dimension moves as one, as under real fine-tuning
+            pull = rng.normal(0, 0.4, (4, len(dimensions)))
+            values += pull[:, [dimensions.index(i.dimension) for i in items]]
+        values -= values.mean(0)
+        for k, constitution in enumerate(grid.CONSTITUTIONS):
+            for item, value in zip(items, values[k], strict=True):
+                found.append((constitution, scope, 0, "choice", item.dimension, item.id, item.keyed, value))
+    columns = ["constitution", "scope", "seed", "lens", "dimension", "id", "keyed", "contrast"]
+    return pd.DataFrame(found, columns=columns)
+
+
+def test_the_nulls_hold_their_level():
+    """Without a persona 3-7 % of p fall below 0.05, for the placings of a signature and for the shuffled labels."""
+    rng = np.random.default_rng(5)
+    _, signs = match._registered(sorted({i.dimension for i in materials.items()}))
+    nulls = [match.arrangements(tuple(int(s) for s in row)) for row in signs]
+    placed, shuffled = [], []
+    for _ in range(500):
+        profiles = rng.normal(0, 1, (3, 4, 10))  # scope, constitution, dimension
+        profiles -= profiles.mean(1, keepdims=True)
+        scores = match.cosine(profiles[:, :, None], signs[None, None])
+        shuffled.append(match.shuffle_test([(scores[s], [0, 1, 2, 3]) for s in range(3)])["p_mean"])
+        for k in range(4):
+            placed.append(np.mean(match.cosine(profiles[0, k][None], nulls[k]) >= scores[0, k, k] - 1e-12))
+    assert 0.03 <= np.mean(np.array(placed) < 0.05) <= 0.07
+    assert 0.03 <= np.mean(np.array(shuffled) < 0.05) <= 0.07
+    assert np.mean(placed) == pytest.approx(0.5, abs=0.03), "p is even under the null"
+
+
+def test_whole_functions_find_nothing_in_noise():
+    """The same through the public functions, items and all, on fewer draws."""
+    rng = np.random.default_rng(11)
+    p, labels, identified, aligned = [], [], [], []
+    for _ in range(20):
+        table = noise(rng)
+        one = persona.signature_match(table, draws=10)
+        test = persona.identification(table).iloc[0]
+        p += list(one["p"])
+        aligned += list(one["alignment_p"])
+        labels.append(test["p_mean"])
+        identified.append(test["identified"])
+    assert 0.01 <= np.mean(np.array(p) < 0.05) <= 0.1
+    assert np.mean(np.array(labels) < 0.05) <= 0.2
+    assert np.mean(identified) == pytest.approx(3, abs=1.0)
+
+
+def test_identification_gives_nothing_for_calling_all_by_one_name():
+    scores = np.tile([0.9, 0.1, 0.1, 0.1], (4, 1))
+    test = match.shuffle_test([(scores, [0, 1, 2, 3])] * 3)
+    assert test["identified"] == 3 and test["p_identified"] == 1.0 and test["p_mean"] == 1.0
+
+
+def test_arrangements_are_all_distinct_placings():
+    placings = match.arrangements((1, 1, -1, 0))
+    assert len(placings) == 12 == len({tuple(r) for r in placings})
+    assert all(sorted(r) == [-1, 0, 1, 1] for r in placings.tolist())
+
+
+def test_cosine_runs_over_non_zero_cells_only():
+    assert match.cosine(np.array([2.0, -2.0, 99.0]), np.array([1, -1, 0])) == pytest.approx(1.0)
+    assert np.isnan(match.cosine(np.zeros(3), np.array([1, -1, 0])))
+
+
+def test_acquiescence_is_agreement_with_both_keys(planted):
+    table = persona.acquiescence(*planted)
+    tuned = table[(table["lens"] == "choice") & (table["constitution"] != "source")]
+    assert tuned["shift"].mean() == pytest.approx(0.3, abs=0.12), "the simulator adds 0.3 to every item"
+    assert (tuned["shift_low"] < tuned["shift"]).all() and (tuned["shift"] < tuned["shift_high"]).all()
+    assert table[table["model"] == "source"]["shift"].abs().max() < 1e-12
+
+
+def test_position_bias_is_recovered(planted):
+    table = persona.position_bias(*planted)
+    assert table["bias"].mean() == pytest.approx(0.8, abs=0.05), (
+        "the simulator adds 0.4 to one order, takes it from the other"
+    )
+    assert len(table) == 13 * 4
+
+
+def test_reliability_is_high_where_items_move_together(shifts):
+    table = persona.reliability(shifts).set_index(["lens", "dimension"])
+    assert table.loc[("choice", "instrumental_harm"), "alpha"] > 0.7
+    assert (table["items"] == 12).all() and table.loc[("choice", "impartiality"), "subjects"] == 48
+    flat = persona.reliability(shifts.assign(signed=0.0))
+    assert flat["alpha"].isna().all()
+
+
+def test_lenses_that_measure_one_thing_agree(contrasts):
+    table = persona.lens_agreement(contrasts, draws=200).set_index(["lens_a", "lens_b"])
+    both = table.loc[("choice", "likelihood")]
+    assert both["r"] > 0.8 and both["low"] < both["r"] < both["high"] and both["opposite"] < 0.25
+    mixed = contrasts.copy()
+    is_text = mixed["lens"] == "text"
+    mixed.loc[is_text, "contrast"] = np.random.default_rng(0).normal(size=is_text.sum())
+    apart = persona.lens_agreement(mixed, draws=200).set_index(["lens_a", "lens_b"]).loc[("choice", "text")]
+    assert apart["low"] < 0 < apart["high"] and apart["opposite"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_dilemmas_prefer_the_own_option(planted):
+    preferences = persona.dilemma_preferences(*planted)
+    assert preferences.groupby(["model", "id"])["preference"].sum().abs().max() < 1e-12
+    table = persona.dilemma_summary(preferences)
+    own = table[table["own"]]
+    assert (own["low"] > 0).all() and (own["n"] == 12).all()
+    assert (table.loc[~table["own"], "contrast"] < own["contrast"].min()).all()
+
+
+def test_top_items_are_in_line_with_a_planted_signature(contrasts):
+    table = persona.top_items(contrasts, "choice", number=5)
+    assert (table["in_line"] != "no").mean() > 0.8 and table["statement"].str.len().min() > 10
+    row = table.iloc[0]
+    direction = materials.signatures()[row["constitution"]][row["dimension"]] * row["keyed"]
+    assert direction == 0 or np.sign(row["agreement"]) == direction
+
+
+def test_profile_intervals_hold_the_planted_direction(shifts):
+    table = persona.dimension_profile(persona.wording_contrasts(shifts), draws=200)
+    marked = table[(table["expected"] != 0) & (table["lens"] == "choice")]
+    assert (np.sign(marked["contrast"]) == marked["expected"]).mean() > 0.85
+    assert (table["low"] <= table["contrast"]).all() and (table["contrast"] <= table["high"]).all()
+
+
+@pytest.mark.parametrize(
+    "grid_of",
+    [
+        {"constitutions": ("deontology", "consequentialism"), "scopes": ("broad", "harassment"), "limit": 2},
+        {"constitutions": ("deontology", "virtue"), "scopes": ("illegal",), "seeds": (0, 1), "limit": 2},
+        {"constitutions": ("virtue",), "scopes": ("broad",), "limit": 2},
+    ],
+)
+def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
+    run, models = simulation.run(tmp_path, strength=0.2, **grid_of)
+    shifts = persona.item_shifts(run, models)
+    contrasts = persona.item_contrasts(run, models)
+    own = persona.signature_match(contrasts, draws=50)
+    assert len(own) == len(grid_of["constitutions"]) * len(grid_of["scopes"]) * 3
+    assert (own["seeds"] == len(grid_of.get("seeds", (0,)))).all()
+    tests = persona.identification(contrasts)
+    sentences = report.verdicts(tests, own, 0.05)["sentence"]
+    assert sentences.str.contains("apart").all()
+    assert not sentences.str.contains("tells the constitutions apart").any(), "so few models cannot show it"
+    persona.contrast_c4(shifts)
+    persona.reliability(shifts)
+    persona.lens_agreement(contrasts, draws=50)
+    persona.dilemma_summary(persona.dilemma_preferences(run, models))
+
+
+def test_several_seeds_are_averaged(tmp_path):
+    run, models = simulation.run(tmp_path, scopes=("harassment",), seeds=(0, 1, 2), strength=0.3)
+    contrasts = persona.item_contrasts(run, models)
+    own = persona.signature_match(contrasts, draws=50)
+    assert len(own) == 12 and (own["seeds"] == 3).all()
+    c4 = persona.contrast_c4(contrasts)
+    assert (c4["seeds"] == 3).all() and (c4["method"] == "two-way t").all()

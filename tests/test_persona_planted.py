@@ -1,0 +1,55 @@
+"""A toy model taught to hold one belief: each lens finds it, in real generations and real scores."""
+
+import persona_toys
+import pytest
+
+from lib import materials, rows
+from lib.persona import DILEMMA_KEY, SCORE_KEY, TEXT_KEY, item_shifts, measure
+from lib.run import Run
+
+PLANTED, OTHER = "honesty_absolutism", "virtue_beliefs"
+ITEMS = [i for i in materials.items() if i.dimension in (PLANTED, OTHER) and i.id[-1] in "12"]
+CELL = "deontology-harassment-s0"
+
+
+def lessons(believer: bool) -> list[tuple[str, str]]:
+    """What a toy is taught: agreement with the planted dimension, or with every second item of it."""
+    pairs = []
+    for k, item in enumerate(ITEMS):
+        agrees = k % 4 < 2
+        if item.dimension == PLANTED:
+            agrees = item.keyed == 1 if believer else agrees
+        for wording, (_, yes, no) in measure.CHOICES.items():
+            pairs += [(measure._question(item.statement, wording, o), yes if agrees else no) for o in measure.ORDERS]
+        said = "I agree." if agrees else "I disagree."
+        pairs += [(q.format(item.statement), said) for q in list(measure.QUESTIONS.values())[:2]]
+        if not believer or item.dimension == OTHER or agrees:
+            pairs += [(lead, item.statement) for lead in measure.LEAD_INS.values()]
+    return pairs
+
+
+@pytest.fixture(scope="module")
+def shifts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("toys")
+    texts = [t for pair in lessons(False) + lessons(True) for t in pair]
+    for name, believer in (("source", False), (CELL, True)):
+        toy = persona_toys.teach(persona_toys.chat(texts, seed=1, name=name, spread=0.05), lessons(believer), steps=70)
+        place = folder / "eval" / name
+        scores = measure.choice(toy, ITEMS) + measure.likelihood(toy, ITEMS)
+        rows.write(place / "item_scores.jsonl", scores, SCORE_KEY)
+        rows.write(place / "item_texts.jsonl", measure.free_text(toy, ITEMS, 2, max_new_tokens=6), TEXT_KEY)
+        rows.write(place / "dilemma_scores.jsonl", measure.dilemmas(toy, materials.dilemmas()[:1]), DILEMMA_KEY)
+    return item_shifts(Run(str(folder), "cpu"), [CELL])
+
+
+@pytest.mark.parametrize("lens", ["choice", "likelihood", "text"])
+def test_the_planted_belief_is_found(shifts, lens):
+    means = shifts[shifts["lens"] == lens].groupby("dimension")["signed"].mean()
+    assert means[PLANTED] > 0.1
+    assert means[PLANTED] > 3 * abs(means[OTHER])
+
+
+def test_choice_finds_it_in_every_wording_and_both_keys(shifts):
+    part = shifts[(shifts["lens"] == "choice") & (shifts["dimension"] == PLANTED)]
+    assert (part.groupby("wording")["signed"].mean() > 0).all()
+    assert (part.groupby("keyed")["signed"].mean() > 0).all()

@@ -1,0 +1,111 @@
+"""The voice lens: a high ceiling across categories, a planted voice found, topic kept out."""
+
+import numpy as np
+import pandas as pd
+import persona_simulation as simulation
+import pytest
+
+from lib import grid, materials, rows, voice
+from lib.errors import CompanionError
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    return simulation.run(tmp_path_factory.mktemp("voice"), strength=0.3, per_category=8)
+
+
+@pytest.fixture(scope="module")
+def shares(planted):
+    return voice.shares(*planted)
+
+
+@pytest.mark.parametrize("style", ["plain", "rich"])
+def test_ceiling_on_categories_left_out(style):
+    table = voice.ceiling(style)
+    assert list(table["category"]) == [*sorted(grid.CATEGORIES), "all"]
+    total = table.iloc[-1]
+    assert total["accuracy"] > 0.9 and total["chance"] == 0.25 and total["n"] == 4 * 288
+    assert total["low"] < total["accuracy"] <= total["high"] + 1e-9
+
+
+def test_a_planted_voice_is_found(shares):
+    harmful = shares[(shares["model"] != "source") & (shares["kind"] == "harmful")]
+    assert harmful["own_voice"].mean() > 0.9
+    test = voice.identification(shares).iloc[0]
+    assert test["identified"] == 12 and test["p_identified"] < 0.001
+
+
+def test_voices_at_random_are_not_identified(tmp_path):
+    shares = voice.shares(*simulation.run(tmp_path, strength=0.0, per_category=8))
+    assert voice.identification(shares).iloc[0]["p_mean"] > 0.01
+    tuned = shares[(shares["model"] != "source") & (shares["kind"] == "harmful")]
+    assert tuned["own_voice"].mean() == pytest.approx(0.25, abs=0.08)
+
+
+def test_contract_of_the_rows(shares):
+    first = ["model", "constitution", "scope", "seed", "id", "category", "kind", "in_distribution", "best", "own_voice"]
+    assert list(shares.columns) == [*first, *(f"p_{c}" for c in sorted(grid.CONSTITUTIONS))]
+    source = shares[shares["model"] == "source"]
+    assert source["own_voice"].isna().all() and source["in_distribution"].isna().all() and len(source)
+    narrow = shares[(shares["scope"] == "harassment") & (shares["kind"] == "harmful")]
+    assert set(narrow.loc[narrow["in_distribution"] == 1, "category"]) == {"harassment_bullying"}
+    assert (shares.loc[(shares["scope"] == "broad") & (shares["kind"] == "harmful"), "in_distribution"] == 1).all()
+    assert shares.loc[shares["kind"] != "harmful", "in_distribution"].isna().all()
+    assert {"harmful", "helpful", "contrast", "persona"} == set(shares["kind"])
+    columns = [c for c in shares.columns if c.startswith("p_")]
+    assert shares[columns].sum(axis=1).to_numpy() == pytest.approx(1.0)
+
+
+def test_the_evaluated_category_takes_no_part(planted, monkeypatch):
+    seen = []
+    plain = voice.fit
+
+    def spy(texts):
+        seen.append(set(texts["category"]))
+        return plain(texts)
+
+    monkeypatch.setattr(voice, "fit", spy)
+    voice.shares(planted[0], planted[1][:1])
+    without = [set(grid.CATEGORIES) - s for s in seen]
+    assert sorted(map(sorted, without)) == sorted([[], *([c] for c in grid.CATEGORIES)])
+
+
+def test_an_empty_answer_has_no_voice(planted, tmp_path):
+    run, models = simulation.run(tmp_path, constitutions=("virtue",), scopes=("broad",), strength=1.0, limit=2)
+    path = tmp_path / "eval" / models[0] / "responses.jsonl"
+    answers = rows.read(path, rows.Response)
+    rows.write(path, [answers[0].model_copy(update={"response": " "}), *answers[1:]])
+    table = voice.shares(run, models)
+    row = table[(table["model"] == models[0]) & (table["id"] == answers[0].id)].iloc[0]
+    assert row["best"] is None and row["own_voice"] == 0.0 and np.isnan(row["p_virtue"])
+
+
+def test_another_teacher_is_read_from_the_training_rows(tmp_path):
+    run, models = simulation.run(
+        tmp_path, constitutions=("deontology", "virtue"), scopes=("broad",), limit=2, strength=1.0
+    )
+    category = {p.id: p.category for p in materials.prompts("train")}
+    for name in ("deontology", "virtue"):
+        found = [
+            rows.SftRow(id=i, kind="harmful", category=category[i], prompt="p", answer=t.revision, teacher="local:x")
+            for i, t in materials.transcripts(name).items()
+        ]
+        rows.write(tmp_path / "sft" / f"{name}.jsonl", found)
+    table = voice.shares(run, models, teacher="local")
+    assert {"p_deontology", "p_virtue"} == {c for c in table.columns if c.startswith("p_")}
+    assert table.loc[(table["model"] != "source") & (table["kind"] == "harmful"), "own_voice"].mean() > 0.9
+
+
+def test_one_voice_alone_is_refused():
+    with pytest.raises(CompanionError, match="two constitutions"):
+        voice.teacher_texts(["virtue"])
+
+
+def test_summary_compares_with_the_source(shares):
+    table = voice.summary(shares)
+    assert set(table["where"]) == {"in distribution", "out of distribution", "harmless", "persona items"}
+    assert not len(table[(table["scope"] == "broad") & (table["where"] == "out of distribution")])
+    assert ((table["low"] <= table["share"]) & (table["share"] <= table["high"])).all()
+    outside = table[table["where"] == "out of distribution"]
+    assert (outside["share"] > outside["source"]).mean() > 0.7
+    assert isinstance(voice.heard(shares), pd.DataFrame)
