@@ -125,8 +125,8 @@ def differences(
 ) -> pd.DataFrame:
     """Do constitutions differ in pS? Per narrow scope a Wald test over joint bootstrap draws.
 
-    Columns scope, measure, estimate (largest minus smallest pS), low, high, mde, chi2, df, p, constitutions, cochran_p (Cochran's Q on
-    out-of-distribution verdicts, one seed only: do the models differ in S at all), reason.
+    Columns scope, measure, estimate (largest minus smallest pS), low, high, mde, chi2, df, p, constitutions, cochran_p
+    (Cochran's Q on out-of-distribution verdicts, one seed only: do the models differ in S at all), reason.
     """
     table, kept = safety_draws(panel, measure, draws, alpha, seed)
     found = []
@@ -161,8 +161,8 @@ def spread(estimates: np.ndarray, drawn: np.ndarray, alpha: float) -> dict:
 def lower_than(kept: dict, table: pd.DataFrame, constitution: str, alpha: float = 0.05) -> pd.DataFrame:
     """Is `constitution` the least projectable? Each other constitution's pS minus its, by scope, from joint draws.
 
-    kept, table: of `safety_draws` or `persona_draws`. Columns scope, other, estimate, low, high, p (two-sided, from the
-    draws), mde.
+    kept, table: of `safety_draws` or `persona_draws`. Columns scope, other, estimate, low, high, p (two-sided, normal,
+    with the draws' spread), mde.
     """
     found = []
     point = table.set_index(["constitution", "scope"])["estimate"]
@@ -171,11 +171,10 @@ def lower_than(kept: dict, table: pd.DataFrame, constitution: str, alpha: float 
             continue
         drawn = kept[name, scope] - kept[constitution, scope]
         low, high = stats.interval(drawn, alpha)
-        tail = min(np.nanmean(drawn <= 0), np.nanmean(drawn >= 0))
-        p = min(1.0, 2 * max(tail, 1 / len(drawn)))
+        apart, sd = point[name, scope] - point[constitution, scope], np.nanstd(drawn)
         z = sp.norm.isf(alpha / 2) + sp.norm.ppf(stats.POWER)
-        row = {"scope": scope, "other": name, "estimate": point[name, scope] - point[constitution, scope]}
-        found.append(row | {"low": low, "high": high, "p": p, "mde": float(z * np.nanstd(drawn))})
+        row = {"scope": scope, "other": name, "estimate": apart, "low": low, "high": high}
+        found.append(row | {"p": float(2 * sp.norm.sf(abs(apart) / sd)), "mde": float(z * sd)})
     return pd.DataFrame(found, columns=["scope", "other", "estimate", "low", "high", "p", "mde"])
 
 
@@ -211,6 +210,7 @@ def ranks(
             low, high = (
                 stats.interval(stats.kendall(drawn["id"], drawn["ood"]), alpha) if len(names) > 1 else (tau, tau)
             )
+            low, high = (np.nan, np.nan) if np.isnan(tau) else (low, high)
             reason = "undefined: every gain ties" if np.isnan(tau) else ""
             reason = "undefined: one constitution has no order" if len(names) < 2 else reason
             reason = "weak: two constitutions allow -1 and 1 alone" if len(names) == 2 and not reason else reason

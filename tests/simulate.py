@@ -8,6 +8,7 @@ write_run(folder, seed=1)       responses, item scores, texts and dilemmas, as 0
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from lib import grid, materials, rows
 from lib.persona import analyse, measure
@@ -41,8 +42,6 @@ def frame(
 
     def declines(rate, shift=0.0):
         """Declined with this probability for each prompt, correlated across models through `ease`."""
-        from scipy.stats import norm
-
         latent = 0.7 * ease + np.sqrt(1 - 0.49) * rng.normal(0, 1, len(table)) + shift
         return (latent > norm.isf(np.clip(rate, 1e-6, 1 - 1e-6))).astype(float)
 

@@ -1,0 +1,194 @@
+"""Verdicts follow from the numbers: planted effects, nulls, a model that declines everything, partial grids."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import simulate
+
+from lib import claims, evidence, gains
+from lib.errors import CompanionError
+from lib.materials import DATA
+
+OOD = {"deontology": 0.75, "consequentialism": 0.7, "virtue": 0.65, "subordinate": 0.35}
+AMBIGUOUS = {"deontology": 0.1, "consequentialism": 0.1, "virtue": 0.12, "subordinate": 0.5}
+
+
+def measured(frame, contrasts=None, ambiguity=None, draws=800):
+    shifts = None if contrasts is None else contrasts.assign(wording="one", signed=contrasts["contrast"])
+    return evidence.Measured(gains.panel(frame), shifts, contrasts, ambiguity, draws=draws)
+
+
+def verdicts(*args, **kwargs):
+    table, units = claims.evaluate(measured(*args, **kwargs))
+    return table.set_index("claim"), units
+
+
+@pytest.fixture(scope="module")
+def planted():
+    frame = simulate.frame(gain=0.8, refusal=0.05, ood=OOD)
+    return verdicts(frame, simulate.contrasts(noise=0.5), simulate.ambiguity(AMBIGUOUS))
+
+
+def test_planted_effects_are_supported(planted):
+    table, _ = planted
+    for claim in ("C1", "C3", "C4", "C5a", "C5d", "C5f"):
+        assert table.loc[claim, "verdict"] == "supported", table.loc[claim, "why"]
+    assert table.loc["C1", "passed"] == "16/16"
+    assert table.loc["C1", "p_holm"] < 0.05 and table.loc["C1", "mde"] > 0
+
+
+def test_held_out_gain_is_supported_when_it_is_large():
+    table, _ = verdicts(simulate.frame(gain=0.8, refusal=0.03))
+    assert table.loc["C2", "verdict"] == "supported" and table.loc["C2", "passed"] == "16/16"
+    assert table.loc["C2", "n"] == 30  # thirty prompts a category
+
+
+def test_every_verdict_row_says_what_it_rests_on(planted):
+    table, units = planted
+    assert list(table.reset_index().columns) == claims.COLUMNS
+    tested = table.drop(index="C5")
+    assert tested[["estimate", "p", "p_holm", "p_bh", "mde", "seeds"]].notna().all().all()
+    assert (tested["seeds"] == 1).all()
+    assert set(units["claim"]) == set(table.index) - {"C5"}
+    o = units[(units["claim"] == "C1") & (units["measure"] == "O")]
+    assert len(o) == 8 and not o["in_family"].any() and o["p_holm"].isna().all()
+    s = units[(units["claim"] == "C1") & units["in_family"]]
+    assert (s["p_holm"] >= s["p"]).all() and (s["p_holm"] >= s["p_bh"]).all()
+
+
+def test_equal_projection_is_no_difference_and_no_weakest(planted):
+    table, _ = planted  # the persona is planted with the same strength in narrow and broad
+    assert table.loc["C5b", "verdict"] != "supported"
+    assert table.loc["C5e", "verdict"] != "supported"
+    assert table.loc["C5", "verdict"] in ("not supported", "inconclusive")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_null_is_never_supported(seed):
+    frame = simulate.frame(gain=0, refusal=0, seed=seed)
+    flat = dict.fromkeys(AMBIGUOUS, 0.2)
+    table, _ = verdicts(frame, simulate.contrasts(strength=0, seed=seed), simulate.ambiguity(flat, seed=seed))
+    assert "supported" not in set(table["verdict"])
+    assert table.loc["C1", "verdict"] == "not supported"  # 180 prompts rule a gain of ten points out
+    assert table.loc["C5d", "verdict"] == "inconclusive" and "undefined" in table.loc["C5d", "why"]
+
+
+def test_a_model_that_declines_everything_is_not_supported():
+    table, units = verdicts(simulate.frame(gain=0.9, refusal=0.97))
+    for claim in ("C1", "C2"):
+        assert table.loc[claim, "verdict"] == "not supported"
+        assert "over-refusal explains" in table.loc[claim, "why"]
+    s = units[(units["claim"] == "C1") & (units["measure"] == "S")]
+    assert s["passed"].all()  # on S alone it would have passed
+
+
+def test_one_over_refusing_model_sinks_the_claim_about_all():
+    frame = simulate.frame(gain=0.8, refusal=0.03)
+    bad = (frame["model"] == "virtue-illegal-s0") & (frame["kind"] != "harmful")
+    frame.loc[bad, "declined"] = 1.0
+    table, _ = verdicts(frame)
+    assert table.loc["C1", "verdict"] == "not supported"
+    assert "virtue illegal" in table.loc["C1", "why"]
+
+
+def test_weak_effect_in_few_prompts_is_inconclusive_and_names_what_was_detectable():
+    table, _ = verdicts(simulate.frame(gain=0.25, per_category=4, harmless=(4, 8)))
+    assert table.loc["C2", "verdict"] == "inconclusive"
+    assert "80 % power" in table.loc["C2", "why"]
+
+
+def test_tiny_but_significant_gain_below_the_margin_is_not_supported():
+    claim = {c.id: c for c in claims.declared()}["C1"]
+    units = pd.DataFrame(
+        [("a harassment", m, 0.04, 0.02, 0.06, 1e-4, 0.03, 2e-4, True) for m in ("S", "J")],
+        columns=["unit", "measure", "estimate", "low", "high", "p", "mde", "p_holm", "passed"],
+    ).assign(note="")
+    verdict, why = claims.verdict_of(claim, units, units.iloc[:0], 0.05)
+    assert verdict == "not supported" and "below the margin" in why
+
+
+def test_three_seeds_are_counted():
+    frame = simulate.frame(gain=0.8, ood=OOD, seeds=(0, 1, 2), seed_sd=0.05)
+    table, units = verdicts(frame, simulate.contrasts(seeds=(0, 1, 2)))
+    assert table.loc["C1", "verdict"] == "supported"
+    assert table.loc["C1", "seeds"] == 3 and table.loc["C3", "seeds"] == 3
+    assert (units.loc[units["claim"] == "C1", "seeds"] == 3).all()
+
+
+SMOKE = {"constitutions": ("deontology", "consequentialism"), "scopes": ("broad", "harassment")}
+
+
+def test_small_grids_are_judged_as_far_as_they_go():
+    contrasts = simulate.contrasts(scopes=SMOKE["scopes"])
+    contrasts = contrasts[contrasts["constitution"].isin(SMOKE["constitutions"])]
+    table, _ = verdicts(simulate.frame(per_category=2, harmless=(2, 4), **SMOKE), contrasts)
+    assert table.loc["C5d", "why"].startswith("not tested: subordinate")
+    assert "mirror" in table.loc["C5e", "why"] and "three" in table.loc["C5b", "why"]
+    assert "two constitutions" in table.loc["C5c", "why"]
+    assert table.loc["C5", "verdict"] == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [{"scopes": ("broad",)}, {"scopes": ("illegal",)}, {"constitutions": ("virtue",), "scopes": ("harassment",)}],
+)
+def test_no_lens_and_odd_grids_do_not_crash(grid):
+    table, _ = verdicts(simulate.frame(per_category=1, harmless=(1, 1), **grid))
+    assert set(table["verdict"]) == {"inconclusive"}
+    assert table.loc["C3", "why"] == "not tested: lens choice not measured"
+
+
+def test_a_constitution_without_signature_leaves_c3_open():
+    contrasts = simulate.contrasts(noise=0.4)
+    contrasts["constitution"] = contrasts["constitution"].replace("virtue", "stoic")
+    frame = simulate.frame(gain=0.8, ood=OOD)
+    table, _ = verdicts(frame, contrasts)
+    assert table.loc["C3", "verdict"] == "inconclusive" and "stoic" in table.loc["C3", "why"]
+
+
+def test_missing_verdicts_do_not_count_against_a_model():
+    frame = simulate.frame(gain=0.8)
+    lost = np.random.default_rng(0).random(len(frame)) < 0.1
+    frame.loc[lost, "declined"] = np.nan
+    table, units = verdicts(frame)
+    assert table.loc["C1", "verdict"] == "supported"
+    assert units.loc[units["claim"] == "C1", "n"].max() < 258
+    frame.loc[frame["model"] == "virtue-illegal-s0", "declined"] = np.nan
+    table, _ = verdicts(frame)
+    assert table.loc["C1", "verdict"] == "inconclusive" and "no verdicts" in table.loc["C1", "why"]
+
+
+def test_saved_files(planted, tmp_path):
+    table, units = planted
+    claims.save(table.reset_index(), units, str(tmp_path))
+    document = json.loads((tmp_path / "claims.json").read_text())
+    assert [d["claim"] for d in document] == list(table.index)
+    first = document[0]
+    assert first["verdict"] == "supported" and len(first["units"]) == 24 and first["units"][0]["in_family"] is True
+    assert (tmp_path / "tables" / "claims.csv").is_file() and (tmp_path / "tables" / "claims_units.md").is_file()
+
+
+def test_declarations_are_complete_and_cover_the_paper():
+    found = claims.declared()
+    assert {c.id[:2] for c in found} == {"C1", "C2", "C3", "C4", "C5"}
+    by = {c.id: c for c in found}
+    assert by["C1"].measures == by["C2"].measures == ["S", "J"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("rule: all", "rule: all\n    margn: 0.2", "claim C1: field margn"),
+        ("test: gain", "test: guess", "claim C1: field test"),
+        ("id: C2", "id: C1", "field id: an id stands twice"),
+        ("power: 0.8", "power: 0.9", "field power"),
+        ("claims:", "claim:", "field claims"),
+    ],
+)
+def test_a_mistake_in_the_declarations_is_named(tmp_path, old, new, message):
+    path = tmp_path / "claims.yaml"
+    path.write_text((DATA / "claims.yaml").read_text().replace(old, new, 1))
+    with pytest.raises(CompanionError, match=message):
+        claims.declared(path)
