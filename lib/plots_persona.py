@@ -197,7 +197,8 @@ def voice(table: pd.DataFrame, ceiling: float) -> Figure:
         ax.set_xlim(-0.5, len(places) - 0.5)
     axes[0, 0].set_ylabel("share in own voice")
     sizes = table.groupby("where")["n"].agg(["min", "max"])
-    counts = [f"{p} {a}" if a == b else f"{p} {a}–{b}" for p, (a, b) in sizes.loc[places].iterrows()]
+    words = {p: PLACES[p].replace("-\n", "").replace("\n", " ") for p in places}
+    counts = [f"{words[p]} {a}" if a == b else f"{words[p]} {a}–{b}" for p, (a, b) in sizes.loc[places].iterrows()]
     fig.supxlabel(f"answers a mark: {', '.join(counts)}; 95 % intervals", fontsize=7, y=0.085)
     extra = [
         Line2D([], [], marker="_", color="0.55", ls="", mew=1.2, label="source, same prompts"),
