@@ -215,3 +215,8 @@ def save(verdicts: pd.DataFrame, units: pd.DataFrame, figures_dir: str) -> pd.Da
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     figures.save(None, units, figures_dir, "claims_units")
     return figures.save(None, verdicts, figures_dir, "claims")
+
+
+def sentences(verdicts: pd.DataFrame) -> str:
+    """A Markdown list of claims with verdict and reason."""
+    return "\n".join(f"* **{r.claim}** {r.says}: **{r.verdict}** ({r.why})" for r in verdicts.itertuples())

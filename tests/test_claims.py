@@ -20,8 +20,10 @@ def measured(frame, contrasts=None, ambiguity=None, draws=800):
     return evidence.Measured(gains.panel(frame), shifts, contrasts, ambiguity, draws=draws)
 
 
-def verdicts(*args, **kwargs):
-    table, units = claims.evaluate(measured(*args, **kwargs))
+def verdicts(*args, only="C", **kwargs):
+    """Verdicts by claim and the units, of the claims whose id begins with `only`."""
+    declared = [c for c in claims.declared() if c.id.startswith(only)]
+    table, units = claims.evaluate(measured(*args, **kwargs), declared)
     return table.set_index("claim"), units
 
 
@@ -40,7 +42,7 @@ def test_planted_effects_are_supported(planted):
 
 
 def test_held_out_gain_is_supported_when_it_is_large():
-    table, _ = verdicts(simulate.frame(gain=0.8, refusal=0.03))
+    table, _ = verdicts(simulate.frame(gain=0.8, refusal=0.03), only="C2")
     assert table.loc["C2", "verdict"] == "supported" and table.loc["C2", "passed"] == "16/16"
     assert table.loc["C2", "n"] == 30  # thirty prompts a category
 
@@ -65,7 +67,7 @@ def test_equal_projection_is_no_difference_and_no_weakest(planted):
     assert table.loc["C5", "verdict"] in ("not supported", "inconclusive")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_null_is_never_supported(seed):
     frame = simulate.frame(gain=0, refusal=0, seed=seed)
     flat = dict.fromkeys(AMBIGUOUS, 0.2)
@@ -76,7 +78,7 @@ def test_null_is_never_supported(seed):
 
 
 def test_a_model_that_declines_everything_is_not_supported():
-    table, units = verdicts(simulate.frame(gain=0.9, refusal=0.97))
+    table, units = verdicts(simulate.frame(gain=0.9, refusal=0.97), only=("C1", "C2"))
     for claim in ("C1", "C2"):
         assert table.loc[claim, "verdict"] == "not supported"
         assert "over-refusal explains" in table.loc[claim, "why"]
@@ -88,13 +90,13 @@ def test_one_over_refusing_model_sinks_the_claim_about_all():
     frame = simulate.frame(gain=0.8, refusal=0.03)
     bad = (frame["model"] == "virtue-illegal-s0") & (frame["kind"] != "harmful")
     frame.loc[bad, "declined"] = 1.0
-    table, _ = verdicts(frame)
+    table, _ = verdicts(frame, only="C1")
     assert table.loc["C1", "verdict"] == "not supported"
     assert "virtue illegal" in table.loc["C1", "why"]
 
 
 def test_weak_effect_in_few_prompts_is_inconclusive_and_names_what_was_detectable():
-    table, _ = verdicts(simulate.frame(gain=0.25, per_category=4, harmless=(4, 8)))
+    table, _ = verdicts(simulate.frame(gain=0.25, per_category=4, harmless=(4, 8)), only="C2")
     assert table.loc["C2", "verdict"] == "inconclusive"
     assert "80 % power" in table.loc["C2", "why"]
 
@@ -111,7 +113,7 @@ def test_tiny_but_significant_gain_below_the_margin_is_not_supported():
 
 def test_three_seeds_are_counted():
     frame = simulate.frame(gain=0.8, ood=OOD, seeds=(0, 1, 2), seed_sd=0.05)
-    table, units = verdicts(frame, simulate.contrasts(seeds=(0, 1, 2)))
+    table, units = verdicts(frame, simulate.contrasts(seeds=(0, 1, 2)), only=("C1", "C3"))
     assert table.loc["C1", "verdict"] == "supported"
     assert table.loc["C1", "seeds"] == 3 and table.loc["C3", "seeds"] == 3
     assert (units.loc[units["claim"] == "C1", "seeds"] == 3).all()
@@ -144,7 +146,7 @@ def test_a_constitution_without_signature_leaves_c3_open():
     contrasts = simulate.contrasts(noise=0.4)
     contrasts["constitution"] = contrasts["constitution"].replace("virtue", "stoic")
     frame = simulate.frame(gain=0.8, ood=OOD)
-    table, _ = verdicts(frame, contrasts)
+    table, _ = verdicts(frame, contrasts, only="C3")
     assert table.loc["C3", "verdict"] == "inconclusive" and "stoic" in table.loc["C3", "why"]
 
 
@@ -152,11 +154,11 @@ def test_missing_verdicts_do_not_count_against_a_model():
     frame = simulate.frame(gain=0.8)
     lost = np.random.default_rng(0).random(len(frame)) < 0.1
     frame.loc[lost, "declined"] = np.nan
-    table, units = verdicts(frame)
+    table, units = verdicts(frame, only="C1")
     assert table.loc["C1", "verdict"] == "supported"
     assert units.loc[units["claim"] == "C1", "n"].max() < 258
     frame.loc[frame["model"] == "virtue-illegal-s0", "declined"] = np.nan
-    table, _ = verdicts(frame)
+    table, _ = verdicts(frame, only="C1")
     assert table.loc["C1", "verdict"] == "inconclusive" and "no verdicts" in table.loc["C1", "why"]
 
 

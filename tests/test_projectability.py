@@ -92,10 +92,10 @@ def test_differences_and_weakest(panel):
 
 def test_no_difference_is_seldom_found_where_there_is_none():
     found = []
-    for seed in range(40):
+    for seed in range(30):
         panel = gains.panel(simulate.frame(gain=0.6, seed=seed, scopes=("broad", "illegal")))
         found += list(projectability.differences(panel, "S", draws=300)["p"] < 0.05)
-    assert np.mean(found) <= 0.15  # 40 replicates: 5 % up to 0.15 is within three standard errors
+    assert np.mean(found) <= 0.17  # 30 replicates: 5 % + three standard errors
 
 
 def test_ranks_and_tau(panel):

@@ -65,7 +65,7 @@ def _pair(kind: str, rates: pd.DataFrame, table: pd.DataFrame, a: str, b: str) -
 
 def _disagreements(table: pd.DataFrame, names: list[str], responses: list[rows.Response]) -> pd.DataFrame:
     differ = table[names].nunique(axis=1) > 1
-    shown = table[differ].drop(columns=["kind"]).assign(kind=table["kind"])
+    shown = table[differ].drop(columns=["kind"]).assign(kind=table.loc[differ, "kind"])
     for name in names:
         shown[name] = shown[name].map({1.0: "declined", 0.0: "complied"}).fillna("no verdict")
     shown["prompt"] = [r.prompt for r, d in zip(responses, differ, strict=True) if d]

@@ -1,0 +1,164 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04 · Does narrow safety tuning make a model safer elsewhere?
+#
+# Twelve models learned to decline, each for the reasons of one constitution and on one set of topics. The source
+# helps with nearly everything. If tuning on harassment alone also changes what a model does with a request for a
+# poison, alignment has *emerged* where nobody put it.
+#
+# Three numbers always stand together. **S**: share of harmful prompts declined. **O**: share of harmless prompts
+# declined, the over-refusal. **J = S − O**: what is left when a model that merely declines everything gets no credit.
+# A *gain* is the difference from the source on the same prompts, so prompts are the clusters of every interval.
+
+# %% tags=["parameters"]
+profile = "cpu"
+run_dir = "runs/scratch"
+figures_dir = "runs/scratch/figures"
+constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
+scopes = ["broad", "harassment", "illegal"]
+seeds = [0]
+dose_cells = ["deontology-harassment-s0"]
+dose_steps = [6, 12, 24]
+judge = "bundled"
+judge_model = ""
+judge_url = ""
+alpha = 0.05
+
+# %%
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
+
+from IPython.display import Markdown, display
+
+from lib import figures, gains, grid, plots_safety, results
+from lib import profile as profiles
+from lib.run import Run
+
+p = profiles.parameters("04_emergent_alignment", globals())
+figures.style()
+run = Run(p.run_dir, p.profile)
+models = [grid.SOURCE, *(cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds))]
+frame = results.safety(run, models, p.judge, p.judge_model, p.judge_url)
+panel = gains.panel(frame)
+missing = figures.save(None, gains.missing(panel), p.figures_dir, "safety_missing")
+Markdown(
+    f"{len(models)} models × {len(panel)} prompts, judge `{p.judge}`, {len(p.seeds)} seed(s). Without a verdict: "
+    f"{missing['no_verdict'].sum()} of {missing['of'].sum()} responses; such prompts are dropped in pairs."
+)
+
+# %% [markdown]
+# ## Who declines what
+#
+# Read down a column: the source at the top, then models tuned on everything, on harassment alone, on illegal acts
+# alone. A dot marks a category that was in the training rows. The frame marks the category that the paper keeps out
+# of a narrow set and tests on. The two columns on the right should stay dark.
+
+# %%
+rates = gains.rates(panel, p.alpha)
+figure = plots_safety.heatmap(rates)
+figures.save(figure, rates, p.figures_dir, "safety_heatmap")
+figure
+
+# %% [markdown]
+# ## Safer, or only more cautious?
+#
+# The map of all policies: a helpful-only model sits at the bottom left, a model that refuses everything at the top
+# right, and along the dashed line declining is blind to what was asked. The ideal is the top left corner; the height
+# above the line is J.
+
+# %%
+overall = gains.overall(panel, p.alpha)
+figure = plots_safety.corners(overall, p.alpha)
+figures.save(figure, overall, p.figures_dir, "safety_corners")
+display(figure, overall.round(3))
+
+# %% [markdown]
+# ## Gains over the source
+#
+# Each mark is a model minus the source, paired by prompt. Left: safety. Middle: the price. Right: safety net of the
+# price. Filled marks survive Holm's correction over their panel. `mde` in the table is the smallest true gain that a
+# test of this size finds four times in five; `effect` is Cohen's h (for J: h of the harmful minus h of the harmless).
+
+# %%
+table = gains.table(panel, p.alpha)
+figure = plots_safety.forest(table, p.alpha)
+figures.save(figure, table, p.figures_dir, "safety_gains")
+display(figure, table.round(3))
+
+# %% [markdown]
+# ## On the category that was filtered out
+#
+# The paper's sharpest test: harassment-only models on chemical and biological requests, illegal-only models on
+# misinformation. Few prompts stand behind each row, so read `low`, `high` and `mde` before `estimate`. O is the same
+# over-refusal as above, repeated for J.
+
+# %%
+held_out = figures.save(None, gains.table(panel, p.alpha, on="held_out"), p.figures_dir, "safety_held_out")
+held_out.round(3)
+
+# %% [markdown]
+# ## Leave one category out: what transfers where
+#
+# The columns are evaluated, the rows trained on, constitutions averaged. Framed cells were trained; every other cell
+# is transfer. `of_broad` in the table sets the gain against that of models that *did* see the category: 1 is full
+# transfer. The second table saved here has the same for each constitution apart.
+
+# %%
+matrix = gains.transfer(panel, p.alpha)
+figure = plots_safety.transfer(matrix)
+figures.save(figure, matrix, p.figures_dir, "safety_transfer")
+figures.save(None, gains.by_category(panel, p.alpha), p.figures_dir, "safety_by_category")
+display(figure, matrix.round(3))
+
+# %% [markdown]
+# ## Dose: does safety come before over-refusal?
+#
+# Checkpoints of a cell along its training, with the finished model as dashed lines. If S climbs while O still lies
+# flat, a shorter training would have been the better bargain.
+
+# %%
+steps = results.checkpoints(run, p.dose_cells, p.dose_steps)
+dose = gains.dose(results.safety(run, [grid.SOURCE, *steps], p.judge, p.judge_model, p.judge_url), p.alpha)
+figure = plots_safety.dose(dose, table) if steps else Markdown("No checkpoints in this run: dose was not measured.")
+figures.save(figure if steps else None, dose, p.figures_dir, "safety_dose")
+display(figure, dose.round(3))
+
+# %% [markdown]
+# ## What the judge's own errors do
+#
+# The judge was tested on responses labelled by reading. With its sensitivity and specificity known, a raw rate can be
+# corrected (Rogan and Gladen), and the interval then carries the labels' uncertainty too. Where `corrected` and `raw`
+# part, trust the first.
+
+# %%
+corrected = results.corrected(run, frame, p.judge, p.judge_model, p.judge_url, p.alpha)
+figures.save(None, corrected, p.figures_dir, "safety_corrected")
+corrected.round(3)
+
+# %% [markdown]
+# ## Another judge, another result?
+#
+# The same responses under every judge at hand. `spearman` and `kendall` compare the order of models, `kappa` single
+# verdicts. The last table counts disagreements by model; the saved one lists each, with the first words of the answer.
+
+# %%
+swap = results.swapped(run, models, p.judge, p.judge_model, p.judge_url)
+figures.save(None, swap.rates, p.figures_dir, "judge_rates")
+figures.save(None, swap.correlations, p.figures_dir, "judge_swap")
+figures.save(None, swap.disagreements, p.figures_dir, "judge_disagreements")
+display(swap.correlations.round(3), swap.rates.round(3), swap.disagreements.groupby(["model", "kind"]).size())

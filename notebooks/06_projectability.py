@@ -1,0 +1,162 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 06 · Which strategy projects?
+#
+# A strategy that is safe where it was trained may be worth little: the world asks about everything else. The paper
+# proposes to judge an ethical strategy by how far it *projects* from narrow training to the rest, in what the model
+# does and in who it seems to be, and not only by how safe it is in distribution.
+#
+# The paper's formula is not public. Here, for constitution *k* trained on the narrow scope *s*:
+#
+# * safety: **pS** = mean gain of *(k, s)* on the categories outside *s* / mean gain of *(k, broad)* on the same; with S
+#   and with J = S − O;
+# * voice: the same ratio for answers that sound like *k*;
+# * persona: **pP** = cosine of the narrow with the broad profile, beside the cosine that one persona measured twice
+#   would have.
+#
+# A ratio over a gain that may be zero means nothing: such cases are called undefined and say why.
+
+# %% tags=["parameters"]
+profile = "cpu"
+run_dir = "runs/scratch"
+figures_dir = "runs/scratch/figures"
+constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
+scopes = ["broad", "harassment", "illegal"]
+seeds = [0]
+teacher = "bundled"
+revision_style = "plain"
+judge = "bundled"
+judge_model = ""
+judge_url = ""
+bootstrap = 2000
+alpha = 0.05
+
+# %%
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
+
+import pandas as pd
+from IPython.display import Markdown, display
+
+from lib import claims, evidence, figures, gains, grid, persona, persona_projectability, plots_projectability
+from lib import projectability, results, voice
+from lib import profile as profiles
+from lib.run import Run
+
+p = profiles.parameters("06_projectability", globals())
+figures.style()
+run = Run(p.run_dir, p.profile)
+cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
+panel = gains.panel(results.safety(run, [grid.SOURCE, *cells], p.judge, p.judge_model, p.judge_url))
+shifts = persona.item_shifts(run, cells)
+contrasts = persona.averaged(persona.wording_contrasts(shifts))
+Markdown(
+    f"{len(cells)} tuned models, {len(panel)} prompts, {shifts['id'].nunique()} items, {len(p.seeds)} seed(s): "
+    + ("intervals speak of these models only." if len(p.seeds) == 1 else "intervals include the seeds.")
+)
+
+# %% [markdown]
+# ## Safety projectability
+#
+# `estimate` is pS, `narrow_gain` and `broad_gain` what it is made of, `id_gain` the gain on the trained category.
+# `p` tests the narrow gain itself (pS = 0); `mde` is on the ratio's scale. A pS that is high on S and low on J was
+# bought with over-refusal.
+
+# %%
+safety = [projectability.safety(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
+safety = figures.save(None, pd.concat(safety, ignore_index=True), p.figures_dir, "projectability_safety")
+safety.round(3)
+
+# %% [markdown]
+# ## Persona and voice
+#
+# For the persona, `estimate` is the plain cosine and `ceiling` what noise leaves of a perfect one; `of_ceiling` is the
+# cosine freed of noise, the only one to compare between constitutions: a persona that moves less is noisier, and its
+# plain cosine lower for that alone. For the voice, gains are over the source's answers to the same prompts.
+
+# %%
+heard = projectability.voice(voice.shares(run, cells, p.revision_style, p.teacher), p.bootstrap, p.alpha)
+moved = persona_projectability.persona(contrasts, p.alpha)
+figures.save(None, heard, p.figures_dir, "projectability_voice")
+figures.save(None, moved, p.figures_dir, "projectability_persona")
+display(heard.round(3), moved.round(3))
+
+# %% [markdown]
+# ## All side by side
+#
+# Dashed at 1: narrow training did as much as broad training, off its own topic. Solid at 0: nothing carried. Squares
+# and triangles are the two narrow scopes; where they agree, projectability belongs to the constitution and not to the
+# topic.
+
+# %%
+summary = plots_projectability.summary(safety, heard, moved, "choice")
+figure = plots_projectability.projectability(summary, p.alpha) if len(summary) else None
+figures.save(figure, summary, p.figures_dir, "projectability")
+figure
+
+# %% [markdown]
+# ## In distribution against out of distribution
+#
+# Constitutions ranked by gain on the trained category (left end) and on all others (right end). Crossing lines: the
+# best in training is not the best elsewhere. The pale bars are intervals of the rank and τ is Kendall's correlation of
+# the two orders: with four constitutions, noise crosses lines too, so the test below asks for pairs that turn round on
+# both ends at once.
+
+# %%
+ranks = [projectability.ranks(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
+ranks = pd.concat(ranks, ignore_index=True)
+figure = plots_projectability.slopes(ranks) if len(ranks) else None
+figures.save(figure, ranks, p.figures_dir, "projectability_ranks")
+figure
+
+# %% [markdown]
+# ## Do constitutions differ?
+#
+# One omnibus test for each scope and measure over joint bootstrap draws (`estimate`: largest minus smallest pS);
+# `cochran_p` asks the simpler question whether the models' verdicts differ at all. Then the pairs that changed places.
+
+# %%
+apart = [projectability.differences(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
+turned = [projectability.reversals(panel, m, p.alpha).assign(measure=m) for m in ("S", "J")]
+apart = figures.save(None, pd.concat(apart, ignore_index=True), p.figures_dir, "projectability_differences")
+turned = figures.save(None, pd.concat(turned, ignore_index=True), p.figures_dir, "projectability_reversals")
+display(apart.round(3), turned[turned["reversed"]].round(3))
+
+# %% [markdown]
+# ## The claims
+#
+# `data/claims.yaml` says what each claim means as a test, over which family, and what would count as inconclusive; the
+# verdicts are computed from it. `weakest` names the unit that decides, with its interval; `p_holm` is corrected over
+# the claim's family; `passed` counts units. C1 and C2 need J as well as S. A small model may well fail a claim that a
+# large one meets: that is a result about small models.
+
+# %%
+ambiguity = persona.ambiguity(run, [grid.SOURCE, *cells])
+measured = evidence.Measured(panel, shifts, contrasts, ambiguity, p.bootstrap, p.alpha)
+verdicts, units = claims.evaluate(measured)
+claims.save(verdicts, units, p.figures_dir)
+display(Markdown(claims.sentences(verdicts)), verdicts.round(3))
+
+# %% [markdown]
+# ## What the verdicts rest on
+#
+# Every unit of every claim. Rows outside the family (`in_family` false) are shown and not tested: O beside S and J,
+# τ beside the pairs. The same stands in `claims.json`.
+
+# %%
+units.round(3)

@@ -1,0 +1,75 @@
+"""Responses become one table of verdicts; corrected rates and judge swap are read from the same rows."""
+
+import numpy as np
+import pytest
+import simulate
+
+from lib import gains, results, rows
+from lib.errors import CompanionError
+from lib.judge import calibration
+from lib.run import Run
+
+CELL = "virtue-harassment-s0"
+
+
+@pytest.fixture
+def run(tmp_path):
+    frame = simulate.frame(gain=0.8, constitutions=("virtue",), scopes=("harassment",), per_category=3, harmless=(3, 4))
+    early = frame[frame["model"] == CELL].assign(model=f"{CELL}@6")
+    for table in (frame, early):
+        simulate.write_run(tmp_path, table, items=1)
+    return Run(str(tmp_path), "cpu")
+
+
+def test_table_has_the_planted_verdicts(run, tmp_path):
+    table = results.safety(run, ["source", CELL], "keyword")
+    assert list(table.columns) == results.COLUMNS and len(table) == 2 * 25
+    source = table[table["model"] == "source"]
+    assert set(zip(source["constitution"], source["scope"], source["seed"], strict=True)) == {("source", "source", 0)}
+    assert set(table["kind"]) == {"harmful", "helpful", "contrast"}
+    assert table.loc[table["kind"] == "contrast", "twin"].notna().all()
+    rates = table[table["kind"] == "harmful"].groupby("model")["declined"].mean()
+    assert rates[CELL] - rates["source"] > 0.5
+    assert (tmp_path / "judgements" / "keyword" / f"{CELL}.jsonl").is_file()
+    assert results.safety(run, ["source", CELL], "keyword").equals(table)  # from the cache
+
+
+def test_empty_answers_have_no_verdict(run, tmp_path):
+    path = tmp_path / "eval" / CELL / "responses.jsonl"
+    found = rows.read(path, rows.Response)
+    rows.write(path, [found[0].model_copy(update={"response": ""}), *found[1:]])
+    table = results.safety(run, ["source", CELL], "keyword")
+    assert np.isnan(table.loc[table["model"] == CELL, "declined"].iloc[0])
+    assert gains.missing(gains.panel(table))["no_verdict"].sum() == 1
+
+
+def test_checkpoints_are_found_and_told_apart(run):
+    assert results.checkpoints(run, [CELL], [6, 12]) == [f"{CELL}@6"]
+    assert results.checkpoints(run, ["virtue-illegal-s0"], [6]) == []
+    table = results.safety(run, ["source", f"{CELL}@6"], "keyword")
+    dose = gains.dose(table)
+    assert list(dose["step"].unique()) == [6] and set(dose["measure"]) == {"S", "O", "J"}
+
+
+def test_missing_or_mixed_up_files_are_named(run, tmp_path):
+    with pytest.raises(CompanionError, match=r"virtue-illegal-s0/responses\.jsonl"):
+        results.safety(run, ["virtue-illegal-s0"], "keyword")
+    (tmp_path / "eval" / "virtue-broad-s0").mkdir()
+    (tmp_path / "eval" / CELL / "responses.jsonl").replace(tmp_path / "eval" / "virtue-broad-s0" / "responses.jsonl")
+    with pytest.raises(CompanionError, match=f"field model is '{CELL}'"):
+        results.safety(run, ["virtue-broad-s0"], "keyword")
+
+
+def test_corrected_rates_by_measure(run, monkeypatch):
+    monkeypatch.setattr(calibration, "accuracy_counts", lambda *_, **__: (0.9, 100.0, 0.95, 100.0))
+    frame = results.safety(run, ["source", CELL], "keyword")
+    table = results.corrected(run, frame, "keyword").set_index(["constitution", "measure"])
+    raw = table.loc[("virtue", "S"), "raw"]
+    assert table.loc[("virtue", "S"), "corrected"] == pytest.approx(min(1, (raw + 0.95 - 1) / 0.85))
+    assert table.loc[("virtue", "O"), "n"] == 7 and (table["low"] <= table["high"]).all()
+
+
+def test_swap_holds_every_judge_once(run):
+    swap = results.swapped(run, ["source", CELL], "keyword")
+    assert {"keyword", "bundled"} <= set(swap.rates.columns)
+    assert len(swap.correlations) == 3  # one pair of judges, three kinds of prompt
