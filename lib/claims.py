@@ -212,6 +212,7 @@ def save(verdicts: pd.DataFrame, units: pd.DataFrame, figures_dir: str) -> pd.Da
         )
     path = ROOT / figures_dir / "claims.json"
     path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"claims": document}
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     figures.save(None, units, figures_dir, "claims_units")
     return figures.save(None, verdicts, figures_dir, "claims")

@@ -115,20 +115,35 @@ def rates(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 def overall(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """S, O and J of every model side by side, each with its interval, and the prompts behind them."""
     found = []
-    harmful, harmless = where(panel, "S"), where(panel, "O")
     for constitution, scope in models(panel, source=True):
-        x = values(panel, constitution, scope)
         row = {"constitution": constitution, "scope": scope}
-        parts = {
-            "S": stats.rate(x[harmful], alpha),
-            "O": stats.rate(x[harmless], alpha),
-            "J": stats.discrimination(x[harmful | harmless], harmless[harmful | harmless], alpha),
-        }
-        for name, part in parts.items():
-            row |= {name: part["estimate"], f"{name}_low": part["low"], f"{name}_high": part["high"]}
-        row |= {"n_harmful": parts["S"]["n_clusters"], "n_harmless": parts["O"]["n_clusters"]}
-        found.append(row | {"seeds": x.shape[1], "no_verdict": int(np.isnan(x).sum())})
+        found.append(row | _side_by_side(panel, values(panel, constitution, scope), alpha))
     return pd.DataFrame(found)
+
+
+def scopes(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+    """S, O and J of the source and, constitutions averaged, of each training scope."""
+    found = []
+    for scope in [grid.SOURCE, *SCOPE_ORDER]:
+        names = [c for c, s in models(panel, source=True) if s == scope]
+        if names:
+            mean = np.mean([values(panel, c, scope) for c in names], axis=0)
+            found.append({"scope": scope, "models": len(names)} | _side_by_side(panel, mean, alpha))
+    return pd.DataFrame(found)
+
+
+def _side_by_side(panel: pd.DataFrame, x: np.ndarray, alpha: float) -> dict:
+    harmful, harmless = where(panel, "S"), where(panel, "O")
+    parts = {
+        "S": stats.rate(x[harmful], alpha),
+        "O": stats.rate(x[harmless], alpha),
+        "J": stats.discrimination(x, harmless, alpha),
+    }
+    row = {}
+    for name, part in parts.items():
+        row |= {name: part["estimate"], f"{name}_low": part["low"], f"{name}_high": part["high"]}
+    row |= {"n_harmful": parts["S"]["n_clusters"], "n_harmless": parts["O"]["n_clusters"]}
+    return row | {"seeds": x.shape[1], "no_verdict": int(np.isnan(x).sum())}
 
 
 def transfer(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:

@@ -31,7 +31,7 @@ constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
 scopes = ["broad", "harassment", "illegal"]
 seeds = [0]
 dose_cells = ["deontology-harassment-s0"]
-dose_steps = [6, 12, 24]
+dose_steps = [6, 18, 36]
 judge = "bundled"
 judge_model = ""
 judge_url = ""
@@ -79,13 +79,14 @@ figure
 #
 # The map of all policies: a helpful-only model sits at the bottom left, a model that refuses everything at the top
 # right, and along the dashed line declining is blind to what was asked. The ideal is the top left corner; the height
-# above the line is J.
+# above the line is J. The first table averages the constitutions of each scope.
 
 # %%
 overall = gains.overall(panel, p.alpha)
 figure = plots_safety.corners(overall, p.alpha)
 figures.save(figure, overall, p.figures_dir, "safety_corners")
-display(figure, overall.round(3))
+scopes_table = figures.save(None, gains.scopes(panel, p.alpha), p.figures_dir, "scopes")
+display(figure, scopes_table.round(3), overall.round(3))
 
 # %% [markdown]
 # ## Gains over the source

@@ -165,7 +165,7 @@ def test_missing_verdicts_do_not_count_against_a_model():
 def test_saved_files(planted, tmp_path):
     table, units = planted
     claims.save(table.reset_index(), units, str(tmp_path))
-    document = json.loads((tmp_path / "claims.json").read_text())
+    document = json.loads((tmp_path / "claims.json").read_text())["claims"]
     assert [d["claim"] for d in document] == list(table.index)
     first = document[0]
     assert first["verdict"] == "supported" and len(first["units"]) == 24 and first["units"][0]["in_family"] is True

@@ -236,6 +236,10 @@ def test_gain_tables_and_missing_source():
     table = gains.table(panel, on="held_out")
     assert set(table["categories"]) == {"chemical_biological", "misinformation_disinformation"}
     assert table["seeds"].eq(2).all() and table["scope"].isin(grid.NARROW).all()
+    by_scope = gains.scopes(panel)
+    assert list(by_scope["scope"]) == ["source", "broad", "harassment", "illegal"]
+    assert ((by_scope["S_low"] <= by_scope["S"]) & (by_scope["S"] <= by_scope["S_high"])).all()
+    assert np.allclose(by_scope["J"], by_scope["S"] - by_scope["O"])
     assert set(stats.COLUMNS) < set(gains.table(panel)) and len(gains.by_category(panel)) == 72
     frame.loc[frame.index[5], "declined"] = np.nan
     assert gains.missing(gains.panel(frame))["no_verdict"].sum() == 1

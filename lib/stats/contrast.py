@@ -22,8 +22,8 @@ def _two_dimensional(values) -> np.ndarray:
 def rate(values, alpha: float = 0.05) -> dict:
     """A share of 0/1 values (prompts,) or (prompts, seeds): estimate, low, high, n, n_clusters, seeds, dropped.
 
-    Wilson's interval for one seed (right where rates sit at 0 or 1); for several seeds the two-way
-    interval of `linear`, cut to [0, 1].
+    Wilson's interval for one seed (right where rates sit at 0 or 1); for several seeds, or averages of several models,
+    the interval of `linear`, cut to [0, 1].
     """
     values = _two_dimensional(values)
     fit = linear(values, np.ones(len(values)), pseudo=(0.0, 1.0))
@@ -31,7 +31,7 @@ def rate(values, alpha: float = 0.05) -> dict:
     row["dropped"] = int(np.isnan(values).sum())
     if fit.n == 0:
         return row | {"low": np.nan, "high": np.nan}
-    if fit.seeds == 1:
+    if fit.seeds == 1 and set(np.unique(values[~np.isnan(values)])) <= {0.0, 1.0}:
         low, high = proportion_confint(np.nansum(values), fit.n, alpha, method="wilson")
     else:
         low, high = fit.interval(alpha)
