@@ -11,7 +11,7 @@ from lib import code, grid, harmless, materials, profile
 from lib.run import Run
 
 NAME = config["profile"]
-P = profile.load(NAME, json.loads(config.get("overrides", "{}")))
+P = profile.load(NAME, config.get("overrides") or {})
 RUN = f"runs/{NAME}"
 FIGURES = f"figures/{NAME}"
 ANALYSIS_ONLY = config.get("analysis_only", False)
@@ -64,7 +64,7 @@ if not ANALYSIS_ONLY:
                 RUN, NAME, shlex.quote(json.dumps({k: getattr(P, k) for k in harmless.PARAMETERS}))
             ),
             code=code.version("lib.harmless"),
-        threads: workflow.cores or 8
+        threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
 
@@ -87,7 +87,7 @@ if not ANALYSIS_ONLY:
                 parameters("01_generate", constitution=w.constitution, figures_dir=FIGURES),
             ),
             code=code.version("01_generate"),
-        threads: workflow.cores or 8
+        threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
 
@@ -105,7 +105,7 @@ if not ANALYSIS_ONLY:
                 parameters("02_finetune", **vars(grid.Cell.parse(w.cell)), figures_dir=FIGURES),
             ),
             code=code.version("02_finetune"),
-        threads: workflow.cores or 8
+        threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
 
@@ -126,7 +126,7 @@ if not ANALYSIS_ONLY:
                 "03_evaluate", output.notebook, parameters("03_evaluate", model=w.model)
             ),
             code=code.version("03_evaluate"),
-        threads: workflow.cores or 8
+        threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
 
@@ -144,7 +144,7 @@ if not ANALYSIS_ONLY:
                 "03_evaluate", output.notebook, parameters("03_evaluate", model=f"{w.cell}@{w.step}")
             ),
             code=code.version("03_evaluate"),
-        threads: workflow.cores or 8
+        threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
 

@@ -12,20 +12,23 @@ import jupytext
 from lib.materials import ROOT
 
 
+# Front doors of the analysis and modules that draw: 01-03 show what these make and write nothing of it, so a new
+# judge or a mended figure must not train a model again. Their submodules count where a heavy stage names them.
+HEAVY = ("lib.harmless", "01_generate", "02_finetune", "03_evaluate")
+SHOWN_ONLY = frozenset({"lib.judge", "lib.judge.labelling", "lib.persona", "lib.figures", "lib.plots_training"})
+
+
 def version(stage: str) -> str:
     """Hash of a notebook's code (or, for `lib.<module>`, a module's) and of every lib module it imports."""
     if stage.startswith("lib."):
-        modules = _reachable(stage)
-        own = ""
+        named, own = {stage}, ""
     else:
         cells = jupytext.read(ROOT / "notebooks" / f"{stage}.py").cells
-        code = "\n".join(
-            c.source for c in cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])
-        )
-        tree = ast.parse(code)
-        modules = set().union(*(_reachable(m) for m in _imports(tree, "")))
-        own = ast.dump(tree)
-    parts = [own, *(f"{m}={_normal(m)}" for m in sorted(modules))]
+        code = [c for c in cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
+        tree = ast.parse("\n".join(c.source for c in code))
+        named, own = _imports(tree, ""), ast.dump(tree)
+    apart = SHOWN_ONLY if stage in HEAVY else frozenset()
+    parts = [own, *(f"{m}={_normal(m)}" for m in sorted(_reachable(frozenset(named), apart)))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -67,11 +70,11 @@ def _imports(tree: ast.AST, module: str) -> set[str]:
 
 
 @cache
-def _reachable(module: str) -> frozenset[str]:
-    seen, todo = set(), [module]
+def _reachable(modules: frozenset[str], apart: frozenset[str]) -> frozenset[str]:
+    seen, todo = set(), list(modules)
     while todo:
         name = todo.pop()
-        if name not in seen:
+        if name not in seen | apart:
             seen.add(name)
             todo += _imports(_tree(name), name)
     return frozenset(seen)

