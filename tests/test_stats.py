@@ -18,6 +18,7 @@ from statsmodels.stats.proportion import proportion_confint
 from lib import stats
 from lib.stats.contrast import newcombe
 from lib.stats.linear import linear
+from lib.stats.mixed import _statsmodels
 
 ALPHA, REPLICATES = 0.05, 2000
 
@@ -211,6 +212,10 @@ def test_pingouin_columns_that_we_read_exist():
     assert tuple(map(int, pingouin.__version__.split(".")[:2])) >= (0, 7)
     frame = pd.DataFrame({"a": [0, 1, 1, 0], "b": [1, 1, 0, 0]})
     assert "p_exact" in pingouin.chi2_mcnemar(frame, "a", "b")[1].columns
+    long = pd.DataFrame({"y": np.arange(18) % 5, "s": np.repeat(range(6), 3), "w": np.tile([0, 1, 2], 6)})
+    long["b"] = long["s"] % 2
+    mixed = pingouin.mixed_anova(long, dv="y", within="w", between="b", subject="s", correction=True)
+    assert {"Source", "F", "DF1", "DF2", "p_unc", "p_GG_corr", "np2"} <= set(mixed.columns)
     assert {"Q", "p_unc"} <= set(pingouin.cochran(frame).columns)
 
 
@@ -247,6 +252,24 @@ def test_p_and_interval_agree_and_detectable_effect_has_its_power():
     assert found / REPLICATES == pytest.approx(0.80, abs=0.035)
     assert linear(rng.normal(0, 1, 100), np.ones(100)).mde(0.05, 0.8) == pytest.approx(0.284, rel=0.2)
     assert linear(np.array([1.0, 1.0]), np.ones(2)).p <= 1e-12 or linear(np.zeros(2), np.ones(2)).p == 1.0
+
+
+def test_mixed_design_finds_what_is_planted_and_agrees_between_libraries():
+    rng = np.random.default_rng(7)
+    group = np.repeat(list("abc"), 20)
+    effect = np.where(group == "a", 0.0, 1.0)[:, None] * [0, 1, 1] + [0, 0, 0.8]
+    wide = pd.DataFrame(rng.normal(0, 1, (60, 1)) + rng.normal(0, 0.7, (60, 3)) + effect)
+    balanced = stats.mixed(wide, group).set_index("source")
+    assert list(balanced.index) == ["between", "within", "interaction"] and (balanced["p"] < 0.01).iloc[1:].all()
+    long = wide.assign(id=range(60), between=group).melt(["id", "between"], var_name="within", value_name="y")
+    other = pd.DataFrame(_statsmodels(long)).set_index("source")
+    np.testing.assert_allclose(balanced[["F", "df1", "df2"]], other[["F", "df1", "df2"]].loc[balanced.index])
+    unbalanced = stats.mixed(wide.iloc[3:], group[3:])
+    assert set(unbalanced["method"]) == {"statsmodels ols"} and unbalanced["n_clusters"].eq(57).all()
+    assert len(stats.mixed(wide[[0, 2]], group)) == 3  # two models: no sphericity to correct for
+    wide.iloc[0, 0] = np.nan
+    assert stats.mixed(wide, group)["n_clusters"].eq(59).all()
+    assert stats.mixed(wide[[0]], group).empty and stats.mixed(wide, np.repeat("a", 60)).empty
 
 
 def test_family_corrections_per_family_and_without_missing_p():

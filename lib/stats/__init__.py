@@ -10,6 +10,7 @@ from lib.stats.bootstrap import Resampler, interval, kendall, wald
 from lib.stats.contrast import COLUMNS, POWER, discrimination, groups, paired, rate
 from lib.stats.exact import cochran, mcnemar, sign_flip
 from lib.stats.families import family
+from lib.stats.mixed import mixed
 
 __all__ = [
     "COLUMNS",
@@ -22,6 +23,7 @@ __all__ = [
     "interval",
     "kendall",
     "mcnemar",
+    "mixed",
     "paired",
     "rate",
     "sign_flip",
