@@ -269,6 +269,9 @@ def test_mixed_design_finds_what_is_planted_and_agrees_between_libraries():
     assert len(stats.mixed(wide[[0, 2]], group)) == 3  # two models: no sphericity to correct for
     wide.iloc[0, 0] = np.nan
     assert stats.mixed(wide, group)["n_clusters"].eq(59).all()
+    exact = pd.DataFrame(np.tile([[0.0, 1.0]], (60, 1)))
+    exact.loc[group == "a"] = 1.0
+    assert stats.mixed(exact, group).empty  # nothing varies within a category: no F
     assert stats.mixed(wide[[0]], group).empty and stats.mixed(wide, np.repeat("a", 60)).empty
 
 

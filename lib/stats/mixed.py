@@ -19,7 +19,8 @@ def mixed(values: pd.DataFrame, between: np.ndarray) -> pd.DataFrame:
 
     Rows between, within, interaction; COLUMNS; effect: partial eta squared. Groups of equal size: pingouin, p with
     Greenhouse and Geisser's correction; else statsmodels, where within-prompt effects are fitted to deviations from
-    the prompt's mean (equal F in balanced data, no correction). Empty where a factor has one level or a group fewer than two prompts.
+    the prompt's mean (equal F in balanced data, no correction). Empty where a factor has one level, a group fewer than
+    two prompts, or prompts do not vary within their group (F would divide by 0).
     """
     keep = values.notna().all(axis=1).to_numpy()
     wide, group = values[keep].to_numpy(float), np.asarray(between)[keep]
@@ -27,6 +28,9 @@ def mixed(values: pd.DataFrame, between: np.ndarray) -> pd.DataFrame:
     if wide.shape[1] < 2 or len(sizes) < 2 or sizes.min() < 2 or (wide == wide[:, :1]).all():
         return pd.DataFrame(columns=COLUMNS)
     n, k = wide.shape
+    rest = wide - pd.DataFrame(wide).groupby(group).transform("mean").to_numpy()
+    if np.ptp(rest.mean(1)) < 1e-9 or np.ptp(rest - rest.mean(1, keepdims=True)) < 1e-9:
+        return pd.DataFrame(columns=COLUMNS)
     long = pd.DataFrame({"y": wide.ravel(), "id": np.repeat(np.arange(n), k), "within": np.tile(np.arange(k), n)})
     long["between"] = np.repeat(group, k)
     found = _pingouin(long) if sizes.nunique() == 1 else _statsmodels(long)
