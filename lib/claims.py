@@ -22,7 +22,7 @@ from lib.errors import CompanionError
 from lib.materials import DATA, ROOT, read_yaml
 
 SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
-COLUMNS = ["claim", "says", "verdict", "why", "passed", "weakest", "measure", "estimate", "low", "high"]
+COLUMNS = ["claim", "says", "verdict", "why", "passed", "decided_by", "measure", "estimate", "low", "high"]
 COLUMNS += ["p", "p_holm", "p_bh", "mde", "margin", "n", "seeds"]
 
 
@@ -93,7 +93,7 @@ def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) 
         order = tested.sort_values(["p_holm", "estimate"], ascending=[True, False])
         strongest, weakest = order.iloc[0], order.loc[tested["estimate"].idxmin()]
         unit = strongest if claim.rule == "any" else weakest
-        row |= {"weakest": unit["unit"], "measure": unit["measure"]}
+        row |= {"decided_by": unit["unit"], "measure": unit["measure"]}
         row |= {k: unit[k] for k in ("estimate", "low", "high")}
         reduce = "min" if claim.rule == "any" else "max"
         row |= {k: getattr(tested[k], reduce)() for k in ("p", "p_holm", "p_bh")}

@@ -88,7 +88,7 @@ def signature(measured: Measured, claim) -> pd.DataFrame:
         z, sd = sp.norm.isf(measured.alpha / 2), np.nanstd(lead)
         fit = {"estimate": row["margin"], "low": row["margin"] - z * sd, "high": row["margin"] + z * sd}
         fit |= {"p": float(2 * sp.norm.sf(abs(row["margin"]) / sd)), "mde": float((z + sp.norm.ppf(stats.POWER)) * sd)}
-        found.append(base | {"measure": "margin", "note": f"best: {row['best']}"} | fit)
+        found.append(base | {"measure": "lead", "note": f"best: {row['best']}"} | fit)
     return _units(found)
 
 

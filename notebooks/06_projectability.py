@@ -141,7 +141,7 @@ display(apart.round(3), turned[turned["reversed"]].round(3))
 # ## The claims
 #
 # `data/claims.yaml` says what each claim means as a test, over which family, and what would count as inconclusive; the
-# verdicts are computed from it. `weakest` names the unit that decides, with its interval; `p_holm` is corrected over
+# verdicts are computed from it. `decided_by` names the unit that decides, with its interval; `p_holm` is corrected over
 # the claim's family; `passed` counts units. C1 and C2 need J as well as S. A small model may well fail a claim that a
 # large one meets: that is a result about small models.
 
