@@ -214,8 +214,17 @@ def save(verdicts: pd.DataFrame, units: pd.DataFrame, figures_dir: str) -> pd.Da
     path.parent.mkdir(parents=True, exist_ok=True)
     document = {"claims": document}
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    figures.save(None, units, figures_dir, "claims_units")
-    return figures.save(None, verdicts, figures_dir, "claims")
+    figures.save(None, _counts(units), figures_dir, "claims_units")
+    figures.save(None, _counts(verdicts), figures_dir, "claims")
+    return verdicts
+
+
+def _counts(table: pd.DataFrame) -> pd.DataFrame:
+    """The same with n and seeds as whole numbers, empty where nothing was tested."""
+    whole = {c: ["" if pd.isna(v) else int(v) for v in table[c]] for c in ("n", "seeds")}
+    return table.assign(**whole).fillna(
+        {"decided_by": "", "measure": "", "passed": ""} if "decided_by" in table else {}
+    )
 
 
 def sentences(verdicts: pd.DataFrame) -> str:
