@@ -17,11 +17,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy import stats as sp
 
-from lib import evidence, figures, stats
+from lib import evidence, figures, grid, stats
 from lib.errors import CompanionError
 from lib.materials import DATA, ROOT, read_yaml
 
 SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
+NARROW_MODELS = len(grid.CONSTITUTIONS) * len(grid.NARROW)  # in the paper's grid
 COLUMNS = ["claim", "says", "verdict", "why", "passed", "decided_by", "measure", "estimate", "low", "high"]
 COLUMNS += ["p", "p_holm", "p_bh", "mde", "margin", "n", "seeds"]
 
@@ -124,7 +125,11 @@ def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: f
         return OPEN, f"neither shown nor ruled out: {names}; detectable there with 80 % power: {short['mde'].max():.2f}"
     if len(missing):
         return OPEN, f"shown where tested, but not tested: {_names(missing)} ({missing['note'].iloc[0]})"
-    return SUPPORTED, f"all {len(tested)} units pass; largest p (Holm) {tested['p_holm'].max():.2g}"
+    why = f"all {len(tested)} units pass; largest p (Holm) {tested['p_holm'].max():.2g}"
+    few = claim.test == "gain" and tested["unit"].nunique() < NARROW_MODELS
+    return SUPPORTED, why + (
+        f"; rests on {tested['unit'].nunique()} narrow models, the paper has {NARROW_MODELS}" if few else ""
+    )
 
 
 def _corrected_high(units: pd.DataFrame, alpha: float) -> pd.Series:

@@ -180,6 +180,8 @@ def reversal(measured: Measured, claim) -> pd.DataFrame:
             found.append(
                 unit | {"estimate": row["tau"], "low": row["tau_low"], "high": row["tau_high"]} | _seeds(measured)
             )
+    if not any(row["measure"] in claim.measures for row in found):
+        found.append(_missing("all scopes", claim.measures[0], "fewer than two constitutions in one narrow scope"))
     return _units(found)
 
 

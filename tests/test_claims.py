@@ -129,6 +129,8 @@ def test_small_grids_are_judged_as_far_as_they_go():
     assert table.loc["C5d", "why"].startswith("not tested: subordinate")
     assert "mirror" in table.loc["C5e", "why"] and "three" in table.loc["C5b", "why"]
     assert "two constitutions" in table.loc["C5c", "why"]
+    if table.loc["C1", "verdict"] == "supported":
+        assert "rests on 2 narrow models" in table.loc["C1", "why"]
     assert table.loc["C5", "verdict"] == "inconclusive"
 
 
@@ -140,6 +142,7 @@ def test_no_lens_and_odd_grids_do_not_crash(grid):
     table, _ = verdicts(simulate.frame(per_category=1, harmless=(1, 1), **grid))
     assert set(table["verdict"]) == {"inconclusive"}
     assert table.loc["C3", "why"] == "not tested: lens choice not measured"
+    assert table["why"].str.len().gt(10).all()
 
 
 def test_a_constitution_without_signature_leaves_c3_open():
