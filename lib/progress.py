@@ -40,9 +40,9 @@ class Progress:
         if self.nothing:
             print("everything is up to date", file=self.out)
         elif status:
-            told = [x for x in lines if x.startswith(("error:", "Error", "MissingInput", "WorkflowError"))]
-            told += [x.strip() for x in lines if "Exception" in x and "CalledProcessError" not in x]
-            print("\n".join(dict.fromkeys(told[:6])), file=self.out)
+            # A stage's own one-line error says more than Snakemake's report of it; without one, the log's end does.
+            told = [x for x in lines if x.startswith("error:")] or [x for x in lines if x.strip()][-5:]
+            print("\n".join(dict.fromkeys(told)), file=self.out)
             print(f"stopped at step {self.done + 1} of {self.total}; log: {self.log}", file=self.out)
         return status
 
@@ -51,7 +51,8 @@ class Progress:
         text = line.strip()
         if count := re.fullmatch(r"(\w+)\s+(\d+)", text):
             if count[1] == "total":
-                self.total = int(count[2])
+                # Snakemake counts the target rule, which runs nothing.
+                self.total = int(count[2]) - self.left.pop("all", 0)
             elif not self.total:
                 self.left[count[1]] = int(count[2])
         elif text.startswith("Nothing to be done"):
