@@ -43,7 +43,9 @@ def _label_rows(ax, place: dict[tuple[str, str], float], x: float) -> None:
     for scope in dict.fromkeys(s for _, s in place):
         ys = [y for (_, s), y in place.items() if s == scope]
         if scope != grid.SOURCE:
-            ax.text(x, np.mean(ys), scope, rotation=90, ha="center", va="center", transform=ax.get_yaxis_transform())
+            size = 8 if len(ys) > 1 else 5.5  # one row is lower than a scope's name is long
+            place_of = ax.get_yaxis_transform()
+            ax.text(x, np.mean(ys), scope, rotation=90, ha="center", va="center", transform=place_of, fontsize=size)
     ax.set_ylim(min(place.values()) - 0.7, 0.7)
     ax.tick_params(length=0, axis="y")
 
