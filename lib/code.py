@@ -11,7 +11,6 @@ import jupytext
 
 from lib.materials import ROOT
 
-
 # Front doors of the analysis and modules that draw: 01-03 show what these make and write nothing of it, so a new
 # judge or a mended figure must not train a model again. Their submodules count where a heavy stage names them.
 HEAVY = ("lib.harmless", "01_generate", "02_finetune", "03_evaluate")

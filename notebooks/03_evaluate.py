@@ -111,9 +111,7 @@ display(labelling.widget(responses[:: max(1, len(responses) // 10)], verdicts[::
 # %%
 items = evaluate.items(p.model, p.item_limit)
 scores = measure.choice(chat, items) + measure.likelihood(chat, items)
-texts = measure.free_text(
-    chat, items, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty
-)
+texts = measure.free_text(chat, items, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty)
 choices = measure.dilemmas(chat, materials.dilemmas() if items else [])
 display(evaluate.persona_sample(items, scores, texts))
 
