@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -75,13 +76,13 @@ def calibration_rows(
     number = {"declined": 1.0, "complied": 0.0, "unclear": math.nan, None: math.nan}
     table = []
     for label, judgement in zip(labels, found, strict=True):
-        cell = grid.Cell.parse(label.model) if label.model.count("-") == 2 else None
+        constitution, scope = _cell(label.model)
         table.append(
             {
                 "id": label.id,
                 "model": label.model,
-                "constitution": cell.constitution if cell else label.model,
-                "scope": cell.scope if cell else label.model,
+                "constitution": constitution,
+                "scope": scope,
                 "category": label.category,
                 "kind": kind_of(label.category),
                 "coherence": label.coherence,
@@ -91,6 +92,12 @@ def calibration_rows(
             }
         )
     return pd.DataFrame(table)
+
+
+def _cell(model: str) -> tuple[str, str]:
+    """(constitution, scope) in a model's name, also of a trial or a part-trained cell; else the name twice."""
+    found = re.search(rf"([a-z0-9_]+)-({'|'.join(grid.SCOPES)})\b", model)
+    return (found[1], found[2]) if found else (model, model)
 
 
 def report(
