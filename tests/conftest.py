@@ -1,0 +1,34 @@
+"""Shared fixtures: a tiny random Llama as a base-model folder, and the --slow switch."""
+
+import persona_toys
+import pytest
+
+from lib import materials, models
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run the long fault tests too")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="long: ./run_all.sh test --slow"))
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """Folder of a two-layer random Llama with a word-level ChatML tokenizer, as a `path:` base model."""
+    place = tmp_path_factory.mktemp("tiny")
+    recorded = [r.revision for r in materials.transcripts("virtue").values()]
+    toy = persona_toys.chat([*recorded, *(p.prompt for p in materials.prompts("train"))], layers=4)
+    toy.model.save_pretrained(place)
+    toy.tokenizer.save_pretrained(place)
+    return place
+
+
+@pytest.fixture
+def load(tiny):
+    """Load the tiny model in float32, with an adapter if one is given."""
+    return lambda adapter=None, **options: models.load(f"path:{tiny}", adapter, dtype="float32", **options)

@@ -1,0 +1,110 @@
+"""Bad input stops with one line and exit status 2, and nothing is written."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from lib import check, code, materials, profile
+from lib.errors import CompanionError
+from lib.materials import ROOT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--profile", "cpuu"], "did you mean 'cpu'"),
+        (["-p", "learning_rte", "1"], "did you mean 'learning_rate'"),
+        (["-p", "learning_rate", "fast"], "field learning_rate"),
+        (["-p", "seed", "1"], "belongs to one job"),
+        (["-p", "scopes", "[narrow]"], "field scopes"),
+        (["-p", "constitutions", "[kantian]"], "'kantian' unknown"),
+        (["-p", "constitutions", "[virtue, virtue]"], "stands twice"),
+        (["-p", "judge", "oracle"], "field judge"),
+        (["-p", "epochs", "1", "-p", "epochs", "2"], "given twice"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(arguments, told):
+    before = sorted(p.name for p in (ROOT / "runs").glob("*"))
+    done = subprocess.run([sys.executable, "-m", "lib.cli", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert told in done.stderr and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+    assert sorted(p.name for p in (ROOT / "runs").glob("*")) == before
+
+
+@pytest.mark.parametrize("name", [p.stem for p in profile.PROFILES.glob("*.yaml")])
+def test_every_profile_loads_and_its_data_is_in_order(name):
+    check.everything(profile.load(name, {"teacher": "bundled"}))
+
+
+@pytest.mark.parametrize("notebook", profile.NOTEBOOKS)
+def test_notebook_defaults_are_the_cpu_profiles(notebook):
+    cpu = profile.load("cpu")
+    own = {k: v for k, v in profile.declared(notebook).items() if k not in profile.JOB_PARAMETERS}
+    assert own == {k: getattr(cpu, k) for k in own}
+
+
+def test_a_mistyped_papermill_parameter_stops_the_notebook():
+    variables = dict(profile.declared("02_finetune"), learning_rte=1e-4)
+    with pytest.raises(CompanionError, match="learning_rte.*did you mean 'learning_rate'"):
+        profile.parameters("02_finetune", variables)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    shutil.copytree(materials.DATA, tmp_path / "data", ignore=shutil.ignore_patterns("reference"))
+    monkeypatch.setattr(materials, "DATA", tmp_path / "data")
+    return tmp_path / "data"
+
+
+def change(path, old, new):
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_an_evaluation_prompt_in_training_is_refused(data):
+    taken = materials.prompts("eval", "illegal")[0].prompt
+    change(data / "prompts/harmful.jsonl", materials.prompts("train", "illegal")[0].prompt, taken + " Please.")
+    with pytest.raises(CompanionError, match="nearly training prompt"):
+        check.everything(profile.load("cpu"))
+
+
+def test_a_constitution_without_critiques_is_refused_and_one_with_fewer_principles_is_not(data):
+    path = data / "constitutions/virtue.yaml"
+    document = materials.read_yaml(path)
+    document["principles"] = document["principles"][:3]
+    path.write_text(materials.yaml.safe_dump(document))
+    assert len(materials.constitution("virtue").principles) == 3
+    del document["principles"][1]["critique"]
+    path.write_text(materials.yaml.safe_dump(document))
+    with pytest.raises(CompanionError, match=r"virtue.yaml: field principles.1.critique"):
+        materials.constitution("virtue")
+
+
+def test_malformed_yaml_names_file_and_line(data):
+    (data / "constitutions/virtue.yaml").write_text("id: virtue\ntitle: [broken\nsummary: x\n")
+    with pytest.raises(CompanionError, match=r"virtue.yaml:\d"):
+        materials.constitution("virtue")
+
+
+def test_prose_does_not_rerun_and_code_does(tmp_path, monkeypatch):
+    for part in ("lib", "notebooks"):
+        shutil.copytree(ROOT / part, tmp_path / part)
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+
+    def version():
+        for cached in (code._tree, code._normal, code._reachable):
+            cached.cache_clear()
+        return code.version("02_finetune")
+
+    before = version()
+    change(tmp_path / "lib/train.py", '"""LoRA fine-tuning', '# A remark.\n"""Other words: LoRA fine-tuning')
+    change(tmp_path / "notebooks/02_finetune.py", "# # 02", "# # Chapter 02")
+    assert version() == before
+    change(tmp_path / "lib/train.py", "weight_decay=0.0", "weight_decay=0.1")
+    after = version()
+    assert after != before
+    monkeypatch.undo()
+    version()

@@ -1,0 +1,44 @@
+"""The tree's own conventions: paired notebooks, short modules, pins that are installed."""
+
+import re
+import subprocess
+from importlib.metadata import version
+
+import jupytext
+import pytest
+
+from lib import profile
+from lib.materials import ROOT
+
+PAIRS = [ROOT / "notebooks" / f"{n}.py" for n in profile.NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", PAIRS, ids=lambda p: p.stem)
+def test_notebook_pairs_agree_and_hold_no_outputs(path):
+    text, book = jupytext.read(path), jupytext.read(path.with_suffix(".ipynb"))
+    assert [(c.cell_type, c.source) for c in text.cells] == [(c.cell_type, c.source) for c in book.cells]
+    code = [c for c in book.cells if c.cell_type == "code"]
+    assert not any(c.outputs or c.execution_count for c in code)
+    assert sum("parameters" in c.metadata.get("tags", []) for c in code) == 1
+    assert len(code) <= 14
+    assert not any(re.search(r"^\s*(def|class) ", c.source, re.M) for c in code)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "lib").rglob("*.py")), ids=lambda p: p.stem)
+def test_modules_are_short(path):
+    assert path.read_text(encoding="utf-8").count("\n") <= 320
+
+
+def test_no_path_of_one_machine():
+    marks = [f"/{place}/" for place in ("work", "root")]
+    for name in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split():
+        if name.endswith((".py", ".md", ".yaml", ".yml", ".sh", ".toml", ".txt", ".ipynb", ".json")):
+            text = (ROOT / name).read_text(encoding="utf-8")
+            assert not [m for m in marks if m in text], name
+
+
+def test_declared_packages_are_installed_at_their_pins():
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, pin = line.split("==")
+            assert version(name).split("+")[0] == pin, name

@@ -1,0 +1,22 @@
+"""Greedy answers do not depend on the batch they were made in."""
+
+from lib import generate, materials
+
+
+def test_batch_size_and_order_change_nothing(load):
+    prompts = [p.prompt for p in materials.prompts("train", "helpful")][:9]
+    one = generate.answers(load(), prompts, 12, 1)
+    many = generate.answers(load(), prompts, 12, 9)
+    turned = generate.answers(load(), prompts[::-1], 12, 4)[::-1]
+    assert one == many == turned
+    assert len({a.text for a in one}) > 1
+
+
+def test_an_answer_cut_at_the_limit_is_marked(load):
+    for answer in generate.answers(load(), ["Hello there?", "What is tea?"], 5):
+        assert answer.finished == (answer.tokens < 5) or answer.tokens == 5
+
+
+def test_whole_sentences():
+    assert generate.whole_sentences('Yes. He said "no." And then he') == 'Yes. He said "no."'
+    assert generate.whole_sentences("no end at all") == ""
