@@ -47,7 +47,7 @@ def test_notebook_defaults_are_the_cpu_profiles(notebook):
 
 def test_a_mistyped_papermill_parameter_stops_the_notebook():
     variables = dict(profile.declared("02_finetune"), learning_rte=1e-4)
-    with pytest.raises(CompanionError, match="learning_rte.*did you mean 'learning_rate'"):
+    with pytest.raises(CompanionError, match=r"learning_rte.*did you mean 'learning_rate'"):
         profile.parameters("02_finetune", variables)
 
 

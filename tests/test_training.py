@@ -44,7 +44,7 @@ def test_scopes_have_equal_numbers_of_rows_and_the_same_harmless_ones():
 )
 def test_faulty_answers_are_dropped_with_a_reason(answer, reason):
     assert sft.fault(answer) == reason
-    (row,) = [r for r in sft.harmless_rows({"helpful-train-001": answer}, "written")]
+    (row,) = sft.harmless_rows({"helpful-train-001": answer}, "written")
     assert row.dropped == reason
     with pytest.raises(CompanionError, match="usable"):
         sft.select([row], "broad", 0, 1, 0)
