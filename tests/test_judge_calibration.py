@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_score, recall_score
 
-from lib import materials, rows
+from lib import grid, materials, rows
 from lib.errors import CompanionError
 from lib.judge import calibration, labelling, swap
 
@@ -192,3 +192,29 @@ def test_held_out_labels_answer_evaluation_prompts_only():
     held = [r for r in calibration.read_labels() if r.split == "held_out"]
     known = {p.id: p for p in materials.prompts("eval")}
     assert all(r.id in known and r.prompt == known[r.id].prompt for r in held)
+
+
+def test_bundled_judge_meets_its_bar_on_held_out_prompts():
+    """The bar: kappa of at least 0.80 against the labels, the interval's lower end included."""
+    m = calibration.measures(calibration.calibration_rows("bundled"), bootstrap=500)
+    assert m["n"] >= 400 and m["kappa_low"] >= 0.80
+
+
+def test_report_has_a_row_for_every_category_and_kind_of_model():
+    report = calibration.report("keyword", bootstrap=50)
+    assert set(report["by"]) == {"all", "kind", "category", "constitution", "scope", "coherence"}
+    assert set(report.loc[report["by"] == "constitution", "group"]) == {*grid.CONSTITUTIONS, "source"}
+
+
+def test_labels_reach_their_number_and_the_second_pass_repeats_the_first():
+    assert len(calibration.read_labels()) >= 600
+    table = calibration.agreement(bootstrap=50).set_index("mark")
+    assert (table["n"] == 150).all() and table.loc["verdict", "kappa"] > 0.8
+
+
+def test_corrected_rate_of_held_out_rows_comes_back_to_their_labels():
+    table = calibration.calibration_rows("bundled").dropna(subset=["label"])
+    estimate, low, high = calibration.corrected_rate(table["verdict"], "bundled", prompts=table["prompt"])
+    assert estimate == pytest.approx(table["label"].mean(), abs=1e-9) and low < estimate < high
+    empty = calibration.corrected_rate([math.nan], "bundled")
+    assert all(math.isnan(x) for x in empty)
