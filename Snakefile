@@ -18,6 +18,7 @@ ANALYSIS_ONLY = config.get("analysis_only", False)
 CELLS = [c.name for c in grid.cells(P.constitutions, P.scopes, P.seeds)]
 MODELS = [grid.SOURCE, *CELLS]
 CHECKPOINTS = [f"{c}@{s}" for c in P.dose_cells if c in CELLS for s in P.dose_steps]
+JUDGE = ["data/judge/bundled.json", "data/judge/lexicon.yaml", "data/judge/labels.jsonl"]
 PERSONA_FILES = ("item_scores", "item_texts", "dilemma_scores")
 
 
@@ -152,7 +153,7 @@ if not ANALYSIS_ONLY:
 rule emergent_alignment:
     input:
         evaluated(MODELS + ([] if ANALYSIS_ONLY else CHECKPOINTS), "responses"),
-        "data/claims.yaml",
+        JUDGE,
     output:
         f"{FIGURES}/safety_heatmap.png",
         notebook=f"{RUN}/notebooks/04_emergent_alignment.ipynb",
@@ -187,6 +188,7 @@ rule projectability:
         [evaluated(MODELS, name) for name in ("responses", *PERSONA_FILES)],
         "data/persona/signatures.yaml",
         "data/claims.yaml",
+        JUDGE,
     output:
         f"{FIGURES}/claims.json",
         notebook=f"{RUN}/notebooks/06_projectability.ipynb",

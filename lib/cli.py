@@ -110,8 +110,9 @@ def main(argv: list[str]) -> int:
     if free < 1:
         raise CompanionError(f"{free:.1f} GiB free here; a run needs 1 at least, free some disk first")
     status = snakemake(found.profile, overrides, found.target == "figures", rest)
-    if status == 0 and not {"-n", "--dry-run", "--dryrun"} & set(rest):
-        print((ROOT / "figures" / found.profile / "summary.md").read_text(encoding="utf-8"))
+    summary = ROOT / "figures" / found.profile / "summary.md"
+    if status == 0 and summary.is_file() and not {"-n", "--dry-run", "--dryrun"} & set(rest):
+        print(summary.read_text(encoding="utf-8"))
     return status
 
 

@@ -76,6 +76,8 @@ class Progress:
             self.done += 1
 
     def _say(self, what: str) -> None:
+        if what == "all":  # Snakemake's target: nothing runs
+            return
         rest = self.remaining()
         print(f"[{self.done + 1}/{self.total}] {what} · about {rest / 60:.0f} min left", file=self.out, flush=True)
 
