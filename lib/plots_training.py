@@ -42,7 +42,7 @@ def distinctive_words(texts: dict[str, list[str]], constitution: str, top: int =
     log_odds, low, high (95 %), z, count, sorted by z. `prior` is the prior's total count.
     """
     names = list(texts)
-    counter = CountVectorizer(lowercase=True, token_pattern=r"[a-z][a-z']+")
+    counter = CountVectorizer(lowercase=True, token_pattern=r"[a-z][a-z']+", stop_words="english")
     matrix = counter.fit_transform([" ".join(texts[n]) for n in names]).toarray().astype(float)
     common = matrix.sum(0) >= 5
     words, matrix, here = counter.get_feature_names_out()[common], matrix[:, common], names.index(constitution)
