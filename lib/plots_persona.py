@@ -249,7 +249,9 @@ def reliability(table: pd.DataFrame) -> Figure:
     ax.imshow(wide.to_numpy(float), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
     for row in table.itertuples():
         i, j = list(wide.index).index(row.dimension), lenses.index(row.lens)
-        words = "–" if pd.isna(row.alpha) else f"{row.alpha:.2f}  [{row.low:.2f}, {row.high:.2f}]"
+        # Far below zero alpha says one thing only: the items pull against each other.
+        words = "below −1" if row.alpha < -1 else f"{row.alpha:.2f}  [{row.low:.2f}, {row.high:.2f}]"
+        words = "–" if pd.isna(row.alpha) else words
         dark = not pd.isna(row.alpha) and abs(row.alpha) > 0.55
         ax.text(j, i, words, ha="center", va="center", fontsize=6, color="white" if dark else "0.15")
     subjects = table.groupby("lens")["subjects"].max()
