@@ -2,8 +2,13 @@
 
 import persona_toys
 import pytest
+from hypothesis import settings
 
 from lib import materials, models
+
+# The same examples in every run, and no deadline: a busy machine is no failure.
+settings.register_profile("companion", deadline=None, derandomize=True)
+settings.load_profile("companion")
 
 
 def pytest_addoption(parser):

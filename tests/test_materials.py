@@ -1,0 +1,127 @@
+"""The bundled material: what it holds, and faults in a constitution told by file and field."""
+
+import hashlib
+import shutil
+from collections import Counter
+
+import pytest
+import yaml
+
+from lib import grid, materials
+from lib.errors import CompanionError
+
+
+@pytest.fixture
+def virtue(tmp_path, monkeypatch):
+    """Rewrite the virtue constitution of a copied data folder by a function on its mapping."""
+    shutil.copytree(materials.DATA / "constitutions", tmp_path / "constitutions")
+    monkeypatch.setattr(materials, "DATA", tmp_path)
+    path = tmp_path / "constitutions/virtue.yaml"
+
+    def rewrite(change):
+        document = materials.read_yaml(path)
+        change(document)
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        return materials.constitution("virtue")
+
+    return rewrite
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda d: d["principles"][4].pop("critique"), r"virtue\.yaml: field principles\.4\.critique: Field required"),
+        (lambda d: d["principles"][4].update(revision=""), r"virtue\.yaml: field principles\.4\.revision"),
+        (lambda d: d["principles"][1].update(note="x"), r"virtue\.yaml: field principles\.1\.note"),
+        (lambda d: d["principles"][1].update(id=d["principles"][0]["id"]), r"virtue\.yaml: two principles share an id"),
+        (lambda d: d.update(id="vice"), r"virtue\.yaml: field id is 'vice'; it must equal .*'virtue'"),
+        (lambda d: d.update(principles=[]), r"virtue\.yaml: field principles"),
+        (lambda d: d.pop("preamble"), r"virtue\.yaml: field preamble: Field required"),
+    ],
+)
+def test_a_faulty_constitution_is_refused_by_file_and_field(virtue, change, told):
+    with pytest.raises(CompanionError, match=told) as caught:
+        virtue(change)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [1, 3, 9])
+def test_a_constitution_may_have_any_number_of_principles(virtue, number):
+    assert len(virtue(lambda d: d.update(principles=d["principles"][:number])).principles) == number
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"id: virtue\ntitle: [broken\nsummary: x\n", r"virtue\.yaml:\d+: not valid YAML"),
+        (b"id: virtue\n\tx: 1\n", r"virtue\.yaml:2: not valid YAML"),
+        (b"id: virt\xfce\n", r"virtue\.yaml: not UTF-8"),
+        (b"", r"virtue\.yaml: field .*: Input should be a valid"),
+        (b"- a\n", r"virtue\.yaml: field .*: Input should be a valid"),
+        pytest.param(
+            b"id: 2024-13-01\n",
+            r"virtue\.yaml",
+            marks=pytest.mark.xfail(strict=True, reason="a ValueError of PyYAML's constructors is let through"),
+        ),
+    ],
+    ids=["broken list", "tab", "latin-1", "empty", "list", "no such date"],
+)
+def test_malformed_yaml_is_refused_by_file_and_line(virtue, content, told):
+    (materials.DATA / "constitutions/virtue.yaml").write_bytes(content)
+    with pytest.raises(CompanionError, match=told):
+        materials.constitution("virtue")
+
+
+def test_yaml_cannot_make_objects(virtue):
+    (materials.DATA / "constitutions/virtue.yaml").write_text("id: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(CompanionError, match=r"virtue\.yaml:1"):
+        materials.constitution("virtue")
+
+
+def test_a_constitution_without_transcripts_says_what_to_choose(virtue):
+    with pytest.raises(CompanionError, match=r"transcripts/virtue\.jsonl.*-p teacher local or api"):
+        materials.transcripts("virtue")
+
+
+def test_the_bundled_prompts_are_balanced():
+    train, evaluation = (Counter(p.category for p in materials.prompts(s)) for s in ("train", "eval"))
+    assert set(train) == set(evaluation) == {*grid.CATEGORIES, *grid.HARMLESS}
+    assert [evaluation[c] for c in grid.CATEGORIES] == [30] * 6
+    assert [evaluation[c] for c in grid.HARMLESS] == [30, 48]
+    assert [train[c] for c in grid.HARMLESS] == [96, 96]
+    assert sum(train[c] for c in grid.CATEGORIES) == 288
+    assert min(train["harassment_bullying"], train["illegal"]) >= 96
+    twins = Counter(p.twin for s in ("train", "eval") for p in materials.prompts(s, "contrast"))
+    assert set(twins) == set(grid.CATEGORIES)
+
+
+@pytest.mark.parametrize("name", grid.CONSTITUTIONS)
+def test_each_constitution_has_ten_principles_and_all_transcripts(name):
+    law, recorded = materials.constitution(name), materials.transcripts(name)
+    harmful = {p.id for p in materials.prompts("train", *grid.CATEGORIES)}
+    assert len(law.principles) == 10
+    assert set(recorded) == set(materials.initial_answers()) == harmful
+    assert {r.principle for r in recorded.values()} == {p.id for p in law.principles}
+
+
+def test_every_harmless_training_prompt_has_a_written_answer():
+    assert set(materials.written_answers()) == {p.id for p in materials.prompts("train", *grid.HARMLESS)}
+
+
+def test_the_instrument_is_balanced():
+    keyed = Counter((i.dimension, i.keyed) for i in materials.items())
+    assert len(keyed) == 20 and set(keyed.values()) == {6}
+    assert len(materials.dilemmas()) == 24
+
+
+def test_the_signatures_are_the_registered_ones():
+    path = materials.DATA / "persona/signatures.yaml"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == materials.sha256(path) == REGISTERED
+    signs = materials.signatures()
+    dimensions = {i.dimension for i in materials.items()}
+    assert set(signs) == set(grid.CONSTITUTIONS)
+    assert all(set(s) == dimensions and set(s.values()) <= {-1, 0, 1} for s in signs.values())
+
+
+# Registered before any model was measured: this file never changes.
+REGISTERED = "6bbd65c90c6fd589c68de4faa4b9b696fbd9de09dfce31cb3ffb23021d793146"

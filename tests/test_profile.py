@@ -1,0 +1,179 @@
+"""Parameters: whatever a user types is a value in its range, or one line that says what is wrong."""
+
+import re
+
+import pytest
+import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from lib import grid, profile
+from lib.errors import CompanionError
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "told"),
+    [
+        ("learning_rte", "1", "parameter 'learning_rte' unknown: did you mean 'learning_rate'?"),
+        ("zzzzzz", "1", "parameter 'zzzzzz' unknown: known are alpha, answer_tokens"),
+        ("lora_r", "sixteen", "field lora_r: .*integer.*found 'sixteen'"),
+        ("lora_r", "16.5", "field lora_r: .*fractional.*found 16.5"),
+        ("lora_r", "0", "field lora_r: .*greater than or equal to 1"),
+        ("seeds", "[-1]", "field seeds"),
+        ("seeds", "[]", "field seeds: .*at least 1"),
+        ("seeds", "0", "field seeds: .*list"),
+        ("scopes", "[broad, broad]", "field scopes: an entry stands twice"),
+        ("scopes", "[narrow]", "field scopes: .*'broad', 'harassment' or 'illegal'"),
+        ("constitutions", "[kantian]", "constitution 'kantian' unknown: .*virtue.*kantian.yaml"),
+        ("dose_cells", "[virtue-narrow-s0]", "model 'virtue-narrow-s0' is not a cell"),
+        ("base_model", "gpt2", "field base_model: .*found 'gpt2'"),
+        ("alpha", "1", "field alpha: .*less than 1"),
+        ("seed", "1", "parameter 'seed' belongs to one job"),
+        ("run_dir", "x", "parameter 'run_dir' belongs to one job"),
+        ("epochs", "{1", "parameter epochs: .*not a YAML value"),
+    ],
+)
+def test_a_wrong_override_is_named(key, text, told):
+    with pytest.raises(CompanionError, match=told) as caught:
+        profile.load("cpu", {key: text})
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_profile_is_named_with_the_nearest():
+    with pytest.raises(CompanionError, match="profile 'smke' unknown: did you mean 'smoke'"):
+        profile.load("smke")
+    with pytest.raises(CompanionError, match="known are cpu, paper, smoke"):
+        profile.load("zzzzzz")
+
+
+@pytest.mark.parametrize("text", ["2e-4", "2.0e-4", "0.0002", "2E-04"])
+def test_a_number_may_be_written_in_any_way(text):
+    assert profile.load("cpu", {"learning_rate": text}).learning_rate == 2e-4
+
+
+def test_overrides_replace_and_the_rest_stays():
+    cpu, other = profile.load("cpu"), profile.load("cpu", {"seeds": "[0, 1, 2]", "judge": "keyword"})
+    assert (other.seeds, other.judge) == ([0, 1, 2], "keyword")
+    assert other.model_copy(update={"seeds": cpu.seeds, "judge": cpu.judge}) == cpu
+
+
+@pytest.mark.xfail(strict=True, reason="an empty override is YAML null, and null is no text")
+@pytest.mark.parametrize("key", ["system_prompt", "teacher_model", "teacher_url", "judge_model"])
+def test_an_empty_text_may_be_given(key):
+    assert getattr(profile.load("paper", {key: ""}), key) == ""
+
+
+@pytest.mark.xfail(strict=True, reason="_scalar turns any text that reads as a number into one")
+@pytest.mark.parametrize("text", ["'42'", '"2e-4"', "'1.5'"])
+def test_a_quoted_number_is_text_where_text_is_meant(text):
+    assert profile.load("cpu", {"system_prompt": text}).system_prompt == text.strip("'\"")
+
+
+@pytest.mark.xfail(strict=True, reason="Positive has no upper end")
+@pytest.mark.parametrize("key", ["learning_rate", "epochs", "repetition_penalty"])
+def test_an_infinite_number_is_refused(key):
+    with pytest.raises(CompanionError, match=f"field {key}"):
+        profile.load("cpu", {key: ".inf"})
+
+
+@pytest.mark.xfail(strict=True, reason="only yaml.YAMLError is caught; is_file raises on names too long")
+@pytest.mark.parametrize(
+    ("key", "text"),
+    [
+        pytest.param("learning_rate", "2024-13-01", id="no such date"),
+        pytest.param("epochs", "0x_", id="hexadecimal without digits"),
+        pytest.param("epochs", "!!bool x", id="tag that does not fit"),
+        pytest.param("lora_r", "1" * 5000, id="endless number"),
+        pytest.param("constitutions", f"[{'a' * 300}]", id="name longer than a file name may be"),
+    ],
+)
+def test_a_value_that_yaml_or_the_disk_rejects_is_bad_input(key, text):
+    with pytest.raises(CompanionError):
+        profile.load("cpu", {key: text})
+
+
+FIELDS = st.sampled_from(sorted(profile.Profile.model_fields))
+YAMLISH = st.one_of(
+    st.text(max_size=30),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+        max_leaves=4,
+    ).map(yaml.safe_dump),
+)
+# Values that PyYAML's own constructors choke on: known, in the test above.
+KNOWN = re.compile(r"!!|^[-+]?0[xb]_+|^\d{4}-\d|\d{1000}")
+
+
+@given(FIELDS, YAMLISH)
+@example("constitutions", "&a [*a]")
+@example("seeds", "[[0]]")
+@example("learning_rate", "nan")
+@example("lora_r", "1e999")
+@example("base_model", "")
+def test_any_override_loads_or_is_refused_in_one_line(key, text):
+    if KNOWN.search(text):
+        return
+    try:
+        profile.load("cpu", {key: text})
+    except CompanionError as error:
+        assert key in str(error) or "constitution" in str(error) or "is not a cell" in str(error)
+
+
+def test_a_profile_that_is_no_mapping_or_lacks_a_field_is_named(tmp_path, monkeypatch):
+    cpu = (profile.PROFILES / "cpu.yaml").read_text(encoding="utf-8")
+    monkeypatch.setattr(profile, "PROFILES", tmp_path)
+    (tmp_path / "list.yaml").write_text("- a\n- b\n")
+    with pytest.raises(CompanionError, match=r"list\.yaml: a mapping"):
+        profile.load("list")
+    (tmp_path / "short.yaml").write_text(re.sub(r"(?m)^lora_r:.*\n", "", cpu))
+    with pytest.raises(CompanionError, match=r"short\.yaml: field lora_r: Field required"):
+        profile.load("short")
+    (tmp_path / "more.yaml").write_text(cpu + "\nlora_rank: 8\n")
+    with pytest.raises(CompanionError, match=r"more\.yaml: parameter 'lora_rank' unknown: did you mean 'lora_\w+'"):
+        profile.load("more")
+
+
+@pytest.mark.parametrize("notebook", profile.NOTEBOOKS)
+def test_a_notebook_takes_the_profile_and_one_job(notebook):
+    smoke = profile.load("smoke")
+    given_values = profile.for_notebook(smoke, notebook)
+    assert not profile.JOB_PARAMETERS & set(given_values)
+    job = {"profile": "smoke", "run_dir": "runs/x"}
+    found = profile.parameters(notebook, profile.declared(notebook) | given_values | job)
+    assert vars(found) | given_values | job == vars(found)
+    assert set(vars(found)) == set(profile.declared(notebook))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"batch_sise": 8}, "02_finetune: parameter 'batch_sise' unknown: did you mean 'batch_size'"),
+        ({"batch_size": "many"}, "02_finetune: field batch_size"),
+        ({"scope": "illegl"}, "02_finetune: field scope: did you mean 'illegal'"),
+        ({"constitution": "kantian"}, "constitution 'kantian' unknown"),
+        ({"profile": "cpuu"}, "profile 'cpuu' unknown"),
+    ],
+)
+def test_a_notebook_stops_at_a_wrong_parameter(change, told):
+    with pytest.raises(CompanionError, match=told):
+        profile.parameters("02_finetune", profile.declared("02_finetune") | change)
+
+
+def test_imports_and_ipythons_own_names_are_no_parameters():
+    around = {"_oh": {}, "In": ["x"], "Out": {}, "_": 1, "__name__": "__main__", "exit": "quit", "grid": grid}
+    assert profile.parameters("02_finetune", profile.declared("02_finetune") | around).scope == "harassment"
+
+
+@pytest.mark.parametrize("name", ["source", "virtue-broad", "virtue-broad-s", "Virtue-broad-s0", "a/b-broad-s0", ""])
+def test_what_is_no_cell_name_is_refused(name):
+    with pytest.raises(CompanionError, match="is not a cell"):
+        grid.Cell.parse(name)
+
+
+def test_cells_know_their_categories():
+    names = [c.name for c in grid.cells(grid.CONSTITUTIONS, grid.SCOPES, [0, 1])]
+    assert len(set(names)) == 24 and [grid.Cell.parse(n).name for n in names] == names
+    for cell in map(grid.Cell.parse, names):
+        assert set(cell.categories) | set(cell.ood) == set(grid.CATEGORIES) and not set(cell.categories) & set(cell.ood)
+        assert cell.held_out is None if cell.scope == "broad" else cell.held_out in cell.ood

@@ -1,0 +1,131 @@
+"""Row files under odd contents: every field filled, any bytes, and a disk that fills up."""
+
+import json
+import types
+import typing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lib import rows
+from lib.errors import CompanionError
+
+
+def kinds(base=rows.Row):
+    found = {base} if base is not rows.Row else set()
+    return found.union(*(kinds(k) for k in base.__subclasses__()))
+
+
+KINDS = sorted((k for k in kinds() if k.__module__ == "lib.rows"), key=lambda k: k.__name__)
+TEXT = st.one_of(st.text(min_size=1), st.sampled_from(["a\u2028b", "a\x85b", "a\nb\r\n", "\\n", "{}", "\ufeffx", '"']))
+
+
+def values(annotation):
+    """A strategy for a field's type; a type that nobody thought of fails here, by name."""
+    origin = typing.get_origin(annotation)
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of(*map(values, typing.get_args(annotation)))
+    if origin is typing.Literal:
+        return st.sampled_from(typing.get_args(annotation))
+    if origin is list:
+        return st.lists(values(*typing.get_args(annotation)), max_size=3)
+    plain = {
+        str: TEXT,
+        int: st.integers(min_value=0, max_value=2**40),
+        float: st.floats(allow_nan=False, allow_infinity=False),
+        bool: st.booleans(),
+        types.NoneType: st.none(),
+    }
+    return plain[annotation]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+def test_every_field_of_every_row_type_survives(kind, tmp_path_factory):
+    path = tmp_path_factory.mktemp("fuzz") / "x.jsonl"
+
+    @given(st.lists(st.builds(kind, **{n: values(f.annotation) for n, f in kind.model_fields.items()}), max_size=3))
+    def survives(found):
+        found = [r.model_copy(update={"id": f"{n}{r.id}"}) for n, r in enumerate(found)]
+        assert rows.read(rows.write(path, found), kind) == found
+        assert path.read_bytes().count(b"\n") == len(found)
+
+    survives()
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
+def test_every_row_type_refuses_an_unknown_key_and_a_missing_field(kind):
+    with pytest.raises(CompanionError, match=f"x:1: field id: .*; a {kind.__name__} row"):
+        rows.parse_line(b"{}", kind, "x:1")
+
+    @settings(max_examples=5)
+    @given(st.builds(kind, **{n: values(f.annotation) for n, f in kind.model_fields.items()}))
+    def refuses(good):
+        line = json.dumps(good.model_dump() | {"surplus": 1}).encode()
+        with pytest.raises(CompanionError, match="x:1: field surplus: Extra inputs"):
+            rows.parse_line(line, kind, "x:1")
+
+    refuses()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("bytes") / "x.jsonl"
+    path.write_bytes(content)
+    try:
+        rows.read(path, rows.Answer)
+    except CompanionError as error:
+        assert str(error).startswith(str(path)) and "\n" not in str(error)
+
+
+@pytest.mark.xfail(strict=True, reason="parse_line lets RecursionError and ValueError through")
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b"[" * 100_000, id="deeply nested"),
+        pytest.param(b'{"id": "a", "answer": ' + b"1" * 5000 + b"}", id="endless number"),
+    ],
+)
+def test_json_that_python_will_not_parse_is_refused_too(line):
+    with pytest.raises(CompanionError, match="x:7"):
+        rows.parse_line(line, rows.Answer, "x:7")
+
+
+def test_ten_objects_on_one_line_are_refused(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text("\\n".join(f'{{"id": "{n}", "answer": "yes"}}' for n in range(10)), encoding="utf-8")
+    with pytest.raises(CompanionError, match=r"x\.jsonl:1: not one JSON object"):
+        rows.read(path, rows.Answer)
+
+
+@pytest.mark.parametrize("value", ['"1"', "true", "1.0", "null"])
+def test_a_value_is_never_taken_from_another_type(value):
+    line = f'{{"id": "a", "model": "m", "category": "c", "prompt": "p", "response": "r", "tokens": {value}'
+    with pytest.raises(CompanionError, match="field tokens"):
+        rows.parse_line((line + ', "finished": true}').encode(), rows.Response, "x:1")
+
+
+def test_two_fields_may_identify_a_row(tmp_path):
+    key = ("id", "model")
+    common = {"category": "c", "prompt": "p", "response": "r", "tokens": 1, "finished": True}
+    found = [rows.Response(id="a", model=m, **common) for m in ("source", "virtue-broad-s0")]
+    assert rows.read(rows.write(tmp_path / "x.jsonl", found, key), rows.Response, key) == found
+    with pytest.raises(CompanionError, match=r"id\+model a/source stands 2 times"):
+        rows.write(tmp_path / "y.jsonl", [found[0], found[0]], key)
+    assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+def test_rows_that_read_back_differently_are_not_published(tmp_path, monkeypatch):
+    path = rows.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
+    monkeypatch.setattr(rows, "read", lambda *_: [rows.Answer(id="a", answer="garbled by the disk")])
+    with pytest.raises(CompanionError, match="differ from the rows written"):
+        rows.write(path, [rows.Answer(id="a", answer="new")])
+    assert path.read_bytes() == b'{"id": "a", "answer": "old"}\n'
+    assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+@pytest.mark.xfail(strict=True, reason="rows take nan; write then blames the disk, since nan differs from nan")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_score_that_is_no_number_is_refused_as_such(value):
+    with pytest.raises(ValueError, match="value"):
+        rows.ItemScore(id="a", model="m", lens="choice", wording="w", value=value)
