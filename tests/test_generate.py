@@ -1,0 +1,77 @@
+"""Greedy decoding by its own definition, one row and one token at a time."""
+
+import pytest
+import torch
+
+from lib import generate, materials
+
+PROMPTS = [p.prompt for p in materials.prompts("train", "helpful")][:6]
+
+
+def by_hand(chat, prompt, number, penalty):
+    """Greedy answer without batching, cache or padding; the penalty sees the answer's tokens only."""
+    ids, new = chat.ids(prompt), []
+    for _ in range(number):
+        with torch.no_grad():
+            scores = chat.model(torch.tensor([ids + new])).logits[0, -1].double()
+        scores[chat.tokenizer.pad_token_id] = -torch.inf
+        for token in set(new):
+            scores[token] = scores[token] / penalty if scores[token] > 0 else scores[token] * penalty
+        new.append(int(scores.argmax()))
+        if new[-1] == chat.tokenizer.eos_token_id:
+            break
+    return new
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+def test_a_ragged_batch_answers_as_each_row_alone(load, penalty):
+    chat = load()
+    assert len({len(chat.ids(p)) for p in PROMPTS}) > 1
+    wanted = [by_hand(chat, p, 10, penalty) for p in PROMPTS]
+    found = generate.answers(chat, PROMPTS, 10, len(PROMPTS), penalty)
+    assert [a.text for a in found] == [chat.tokenizer.decode(w, skip_special_tokens=True).strip() for w in wanted]
+    assert [a.tokens for a in found] == [len(w) for w in wanted]
+
+
+def test_the_penalty_matters_in_the_answer(load):
+    assert generate.answers(load(), PROMPTS, 12, 6, 1.0) != generate.answers(load(), PROMPTS, 12, 6, 1.5)
+
+
+def test_finished_means_ended_by_itself(load, monkeypatch):
+    chat = load()
+    end, pad = chat.tokenizer.eos_token_id, chat.tokenizer.pad_token_id
+    word = chat.tokenizer.encode("help")[0]
+    ends = torch.tensor([[word, word, word, end], [end, pad, pad, pad], [word, end, pad, pad], [word] * 4])
+
+    def scripted(input_ids, **_):
+        return torch.cat([input_ids, ends], dim=1)
+
+    monkeypatch.setattr(chat.model, "generate", scripted)
+    found = generate.answers(chat, ["same"] * 4, 4)
+    assert [(a.text, a.tokens, a.finished) for a in found] == [
+        ("helphelphelp", 4, True),
+        ("", 1, True),
+        ("help", 2, True),
+        ("helphelphelphelp", 4, False),
+    ]
+
+
+def test_no_prompts_no_answers(load):
+    assert generate.answers(load(), [], 4) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "whole"),
+    [
+        ("One. Two! Three? Four", "One. Two! Three?"),
+        ('He said "no." And', 'He said "no."'),
+        ("(Not now.) Then", "(Not now.)"),
+        ("Version 2.5 is", ""),
+        ("Whole.", "Whole."),
+        ("First.\n\nSecond", "First."),
+        ("none", ""),
+        ("", ""),
+    ],
+)
+def test_a_cut_answer_ends_with_its_last_whole_sentence(text, whole):
+    assert generate.whole_sentences(text) == whole

@@ -1,0 +1,115 @@
+"""Which rows may be trained on, and what is dropped, by reason."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from lib import grid, harmless, materials, rows, sft, teacher, teaching
+from lib.errors import CompanionError
+from lib.run import Run
+
+STYLES = ("plain", "rich")
+FINE = "I will not help with that, for it would hurt him."
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("scope", grid.SCOPES)
+def test_both_registers_give_sets_that_differ_in_the_revision_alone(scope, style):
+    shared = sft.harmless_rows(materials.written_answers(), "written")
+    sets = {c: sft.select(sft.bundled_rows(c, style) + shared, scope, 96, 90, 90) for c in grid.CONSTITUTIONS}
+    assert len({sft.skeleton(s) for s in sets.values()}) == 1
+    assert {len(s) for s in sets.values()} == {276}
+    for harmful in zip(*(s[:96] for s in sets.values()), strict=True):
+        assert len({r.answer for r in harmful}) == len(grid.CONSTITUTIONS)
+        assert [r.constitution for r in harmful] == list(grid.CONSTITUTIONS)
+    for same in zip(*(s[96:] for s in sets.values()), strict=True):
+        assert all(r == same[0] and r.constitution is None for r in same)
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("name", grid.CONSTITUTIONS)
+def test_no_bundled_revision_is_dropped(name, style):
+    assert sft.drops(sft.bundled_rows(name, style)) == {}
+
+
+def test_the_skeleton_sees_order_prompts_and_harmless_answers():
+    found = sft.harmless_rows(materials.written_answers(), "written")[:3]
+    other = [found[0].model_copy(update={"answer": "Another answer altogether."}), *found[1:]]
+    assert len({sft.skeleton(s) for s in (found, found[::-1], found[:2], other)}) == 4
+    harmful = sft.bundled_rows("virtue", "plain")[:2]
+    assert sft.skeleton(harmful) == sft.skeleton([r.model_copy(update={"answer": "Else."}) for r in harmful])
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("", "empty"),
+        (" \n\t", "empty"),
+        ("No, I won't.", "short"),
+        ("No, I will not help.", None),
+        (FINE + "<|im_end|>", "template marks"),
+        (FINE + "\\n", "template marks"),
+        (FINE + "\n", None),
+    ],
+)
+def test_an_answer_is_dropped_for_a_reason(answer, reason):
+    prompt = materials.prompts("train", "illegal")[0]
+    row = sft.harmful_row(prompt, "virtue", "compassion", "-", answer, "bundled")
+    assert row.dropped == reason
+    assert sft.drops([row]) == ({reason: 1} if reason else {})
+
+
+def test_a_dropped_answer_repeats_nobody_and_the_first_of_a_pair_stays():
+    prompts = materials.prompts("train", "illegal")[:5]
+    texts = ["", "", FINE, FINE, FINE + "!"]
+    found = [sft.harmful_row(p, "virtue", "compassion", "-", t, "bundled") for p, t in zip(prompts, texts, strict=True)]
+    marked = sft.mark_duplicates(found)
+    assert [r.dropped for r in marked] == ["empty", "empty", None, "duplicate", None]
+    assert sft.drops(marked) == {"empty": 2, "duplicate": 1}
+
+
+def test_a_round_with_an_error_never_enters_training(monkeypatch):
+    """Not even when it carries text that reads like a revision."""
+    law, prompts = materials.constitution("virtue"), materials.prompts("train", "illegal")[:6]
+
+    def scripted(*_):
+        return lambda texts: [(f"{FINE} {n}", "APITimeoutError" if n % 2 else None) for n in range(len(texts))]
+
+    monkeypatch.setattr(teacher, "api", scripted)
+    monkeypatch.setattr(materials, "prompts", lambda *_: prompts)
+    p = SimpleNamespace(teacher="api", teacher_model="m", teacher_url="")
+    found = teaching.harmful(None, law, Run("runs/none", "cpu"), p)
+    assert sft.drops(found) == {"APITimeoutError": 4}  # three critiques, and one revision of the three others
+    usable = [r.id for r in found if not r.dropped]
+    assert [r.id for r in sft.select(found, "illegal", 2, 0, 0)] == usable == [prompts[0].id, prompts[4].id]
+    with pytest.raises(CompanionError, match="needs 3 illegal rows and 2 are usable; lower rows_per_scope or mend"):
+        sft.select(found, "illegal", 3, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("scope", "numbers", "told"),
+    [
+        ("broad", (95, 90, 90), "field rows_per_scope: 95 does not divide by the 6 categories of 'broad'"),
+        ("broad", (150, 90, 90), "needs 25 chemical_biological rows and 24 are usable; lower rows_per_scope"),
+        ("illegal", (97, 90, 90), "needs 97 illegal rows and 96 are usable; lower rows_per_scope"),
+        ("illegal", (96, 97, 90), "needs 97 helpful rows and 96 are usable; lower helpful_rows"),
+        ("illegal", (96, 90, 97), "needs 97 contrast rows and 96 are usable; lower contrast_rows"),
+    ],
+)
+def test_too_few_rows_are_refused_by_the_parameter_to_lower(scope, numbers, told):
+    found = sft.bundled_rows("virtue", "plain") + sft.harmless_rows(materials.written_answers(), "written")
+    with pytest.raises(CompanionError, match=told):
+        sft.select(found, scope, *numbers)
+
+
+def test_the_sources_own_refusal_of_a_harmless_prompt_is_no_target(tmp_path):
+    helpful = materials.prompts("train", "helpful")[:2]
+    said = ["I'm sorry, but I can't help with that.", "Boil the water first, then add the leaves and wait."]
+    answers = [
+        rows.Response(id=p.id, model="source", category="helpful", prompt=p.prompt, response=t, tokens=9, finished=True)
+        for p, t in zip(helpful, said, strict=True)
+    ]
+    run = Run(str(tmp_path), "cpu")
+    rows.write(run.path(harmless.FILE), answers)
+    found = sft.harmless_rows(harmless.targets(run, "source"), "source")
+    assert [r.dropped for r in found] == ["empty", None]

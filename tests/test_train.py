@@ -1,0 +1,119 @@
+"""What a training run does to weights, disk and budget, on a tiny model."""
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lib import generate, grid, materials, sft, train
+from lib.models import TEMPLATES
+
+RECIPE = train.Recipe(4, 8, "upper", 5e-3, 2, 8, 1, 1, 400)
+
+
+@pytest.fixture(scope="module")
+def shared():
+    return sft.harmless_rows(materials.written_answers(), "written")
+
+
+@pytest.fixture(scope="module")
+def small(shared):
+    return sft.select(sft.bundled_rows("deontology", "plain") + shared, "harassment", 6, 3, 3)
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("system", ["", "Be kind."])
+def test_the_loss_is_on_the_answers_turn_token_for_token(load, small, tmp_path, template, system):
+    chat = load(chat_template=template, system_prompt=system)
+    made = train.trainer(chat, small, RECIPE, 0, tmp_path)
+    wanted = {(tuple(p := chat.ids(r.prompt)), tuple(chat.ids(r.prompt, r.answer)[len(p) :])) for r in small}
+    found = set()
+    for batch in made.get_train_dataloader():
+        for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
+            learnt = labels != -100
+            assert not (learnt & (mask == 0)).any()
+            assert (labels[learnt] == ids[learnt]).all()
+            assert chat.tokenizer.eos_token_id in labels[learnt]
+            found.add((tuple(ids[(mask == 1) & ~learnt].tolist()), tuple(ids[learnt].tolist())))
+    assert found == wanted
+
+
+def test_every_cell_of_a_recipe_has_the_same_budget(load, shared, tmp_path):
+    budgets = set()
+    for cell in grid.cells(grid.CONSTITUTIONS, grid.SCOPES, [0]):
+        chosen = sft.select(sft.bundled_rows(cell.constitution, "plain") + shared, cell.scope, 12, 6, 6)
+        made = train.trainer(load(), chosen, RECIPE, 0, tmp_path)
+        trained = sum(w.numel() for w in made.model.parameters() if w.requires_grad)
+        steps = len(made.get_train_dataloader()) * made.args.num_train_epochs
+        budgets.add((steps, trained, len(made.train_dataset)))
+    assert len(budgets) == 1 and budgets.pop()[0] == 6  # 24 rows by 8, twice
+
+
+@pytest.mark.parametrize(("layers", "wanted"), [("upper", {2, 3}), ("all", {0, 1, 2, 3})])
+def test_lora_reaches_the_chosen_layers_and_nothing_else_learns(load, small, tmp_path, layers, wanted):
+    recipe = train.Recipe(**vars(RECIPE) | {"lora_layers": layers})
+    made = train.trainer(load(), small, recipe, 0, tmp_path)
+    learning = [n for n, w in made.model.named_parameters() if w.requires_grad]
+    assert all("lora_" in n for n in learning)
+    assert {int(n.split("layers.")[1].split(".")[0]) for n in learning} == wanted
+    assert {n.split(".lora_")[0].rsplit(".", 1)[1] for n in learning} == set(train.LINEAR)
+
+
+def test_the_log_tells_what_happened(load, small, tmp_path):
+    log = train.finetune(load(), small, RECIPE, 0, tmp_path / "a")
+    assert log["step"].tolist() == [1, 2, 3, 4]  # 12 rows by 8, twice
+    assert log["epoch"].iloc[-1] == 2 and log["loss"].iloc[-1] < log["loss"].iloc[0]
+    lengths = sum(len(load().ids(r.prompt, r.answer)) for r in small)
+    assert log["tokens"].iloc[-1] == 2 * lengths  # padding left out
+    assert log["seconds"].is_monotonic_increasing and log["learning_rate"].max() == pytest.approx(5e-3)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a/log.csv"), log, check_dtype=False)
+    assert train.cost(log).loc[0, ["steps", "tokens"]].tolist() == [4, 2 * lengths]
+
+
+def test_accumulated_halves_learn_what_the_whole_batch_learns(load, small, tmp_path):
+    """The loss counts tokens over the whole step, so halves of unequal length weigh by their tokens."""
+    adapters = []
+    for size, times in ((12, 1), (3, 4)):
+        recipe = train.Recipe(4, 8, "upper", 1e-3, 3, size, times, 0, 400)
+        train.finetune(load(), small, recipe, 0, tmp_path / str(size))
+        adapters.append(load_file(tmp_path / str(size) / "adapter_model.safetensors"))
+    for name, weight in adapters[0].items():
+        torch.testing.assert_close(weight, adapters[1][name], atol=2e-5, rtol=0)
+
+
+def test_what_was_tuned_is_what_was_saved(load, small, tmp_path):
+    chat = load()
+    train.finetune(chat, small, RECIPE, 0, tmp_path / "a", checkpoints=[1, 3])
+    kept = sorted(p.name for p in (tmp_path / "a/checkpoints").iterdir())
+    assert kept == ["1", "3"] and not chat.model.training
+    ids = torch.tensor([chat.ids(small[0].prompt)])
+    with torch.no_grad():
+        after, again, last, early = (
+            c.model(ids).logits
+            for c in (chat, *(load(tmp_path / "a" / p) for p in ("", "checkpoints/3", "checkpoints/1")))
+        )
+    torch.testing.assert_close(after, again, atol=1e-4, rtol=0)
+    # The fourth step still moved it, the first had moved it less.
+    assert 1e-5 < (after - last).abs().max() < (after - early).abs().max()
+    assert generate.answers(chat, ["Hello?"], 8) == generate.answers(load(tmp_path / "a"), ["Hello?"], 8)
+
+
+def test_training_that_dies_leaves_the_old_adapter_and_no_debris(load, small, tmp_path, monkeypatch):
+    train.finetune(load(), small, RECIPE, 0, tmp_path / "a")
+    before = (tmp_path / "a/adapter_model.safetensors").read_bytes()
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pd.DataFrame, "to_csv", full)
+    with pytest.raises(OSError, match="No space"):
+        train.finetune(load(), small, RECIPE, 1, tmp_path / "a")
+    assert (tmp_path / "a/adapter_model.safetensors").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_probes_are_requests_that_the_cell_is_not_trained_on(small):
+    found = train.probes(small, 3)
+    assert len(found) == 4 and not {p.id for p in found} & {r.id for r in small}
+    assert [p.category == "helpful" for p in found] == [False, False, False, True]
+    assert {p.split for p in found} == {"train"}
