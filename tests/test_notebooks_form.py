@@ -1,0 +1,77 @@
+"""Notebooks that call and do not define, and a tree without traces of the machine it was made on."""
+
+import ast
+import subprocess
+
+import jupytext
+import pytest
+
+from lib import harmless, profile
+from lib.materials import ROOT
+
+BOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+
+
+def code(path):
+    return [c for c in jupytext.read(path).cells if c.cell_type == "code"]
+
+
+def test_there_is_a_notebook_for_each_stage_and_no_other():
+    for kind in ("py", "ipynb"):
+        assert [p.stem for p in sorted((ROOT / "notebooks").glob(f"*.{kind}"))] == list(profile.NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)
+def test_a_notebook_defines_nothing(path):
+    for cell in code(path):
+        assert not [n for n in ast.walk(ast.parse(cell.source)) if isinstance(n, DEFINING)], cell.source
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)
+def test_parameters_are_literal_and_known_and_stand_first(path):
+    first = code(path)[0]
+    assert first.metadata["tags"] == ["parameters"]
+    assert all(isinstance(n, ast.Assign) and ast.literal_eval(n.value) is not ... for n in ast.parse(first.source).body)
+    declared = profile.declared(path.stem)
+    assert set(declared) <= set(profile.Profile.model_fields) | profile.JOB_PARAMETERS
+    assert (declared["profile"], declared["run_dir"]) == ("cpu", "runs/scratch")
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)
+def test_every_declared_parameter_is_used(path):
+    """What a notebook declares makes it run again when it changes, so it declares no more than it uses."""
+    trees = [ast.parse(c.source) for c in code(path)[1:]]
+    if path.stem == "01_generate":  # hands `p` on to these
+        trees += [ast.parse((ROOT / f"lib/{m}.py").read_text(encoding="utf-8")) for m in ("teaching", "harmless")]
+    used = {ast.unparse(n) for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
+    used |= {f"p.{k}" for k in harmless.PARAMETERS} if path.stem == "01_generate" else set()
+    assert not {k for k in profile.declared(path.stem) if k not in profile.JOB_PARAMETERS and f"p.{k}" not in used}
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)
+def test_prose_stands_between_the_cells(path):
+    kinds = [c.cell_type for c in jupytext.read(path).cells]
+    assert kinds[0] == "markdown" and jupytext.read(path).cells[0].source.startswith("# ")
+    assert "code code code code" not in " ".join(kinds)
+
+
+def test_no_file_names_a_place_of_one_machine():
+    marks = [f"/{place}/" for place in ("work", "root", "home/user", "Users")] + [
+        "/tmp/" + "bash_jobs",
+        "/tmp/" + "pyt",
+    ]
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        content = (ROOT / name).read_bytes()
+        if b"\0" not in content:
+            text = content.decode("utf-8")
+            assert not [m for m in marks if m in text], name
+
+
+def test_every_pin_is_in_the_constraints_too():
+    pins, bounds = (
+        {line.split("#")[0].strip().lower() for line in (ROOT / f).read_text().splitlines() if "==" in line}
+        for f in ("requirements.txt", "constraints.txt")
+    )
+    assert pins and {p.replace("_", "-") for p in pins} <= {b.replace("_", "-") for b in bounds}
