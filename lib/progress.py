@@ -12,7 +12,7 @@ from typing import TextIO
 
 # Seconds a job of each rule takes on two cores under the cpu profile: a first guess, replaced by measurement
 # as soon as a job of that rule has finished.
-GUESS = {"harmless": 45, "generate": 30, "finetune": 110, "evaluate": 75, "evaluate_checkpoint": 45}
+GUESS = {"harmless": 60, "generate": 15, "finetune": 140, "evaluate": 170, "evaluate_checkpoint": 100}
 
 
 class Progress:
@@ -23,7 +23,8 @@ class Progress:
         self.left: Counter[str] = Counter()
         self.spent: dict[str, list[float]] = {}
         self.running: dict[str, tuple[str, str, float]] = {}
-        self.done = self.total = 0
+        self.started = self.done = self.total = 0
+        self.side = 1  # most jobs seen at once
         self.nothing = False
         self._rule = ""
 
@@ -66,6 +67,8 @@ class Progress:
             self._id = job[1]
         elif text.startswith(("OMP_NUM_THREADS", "Shell command:", "python -m lib.")) and self._rule:
             self.running[self._id] = (self._rule, self._name, time.monotonic())
+            self.started += self._rule != "all"
+            self.side = max(self.side, len(self.running))
             self._say(f"{self._rule} {self._name}".strip())
             self._rule = ""
         elif end := re.match(r"Finished job(?:id:)? (\d+)", text):
@@ -79,9 +82,9 @@ class Progress:
         if what == "all":  # Snakemake's target: nothing runs
             return
         rest = self.remaining()
-        print(f"[{self.done + 1}/{self.total}] {what} · about {rest / 60:.0f} min left", file=self.out, flush=True)
+        print(f"[{self.started}/{self.total}] {what} · about {rest / 60:.0f} min left", file=self.out, flush=True)
 
     def remaining(self) -> float:
-        """Seconds that the jobs still to do may take: measured means by rule, else the first guess."""
+        """Seconds that the jobs still to do may take, side by side: measured means by rule, else the first guess."""
         mean = {rule: sum(s) / len(s) for rule, s in self.spent.items()}
-        return sum(n * mean.get(rule, GUESS.get(rule, 15)) for rule, n in self.left.items())
+        return sum(n * mean.get(rule, GUESS.get(rule, 15)) for rule, n in self.left.items()) / self.side

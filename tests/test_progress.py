@@ -95,7 +95,6 @@ def test_one_job_after_another_is_counted_without_the_target_rule(follow):
     ]
 
 
-@pytest.mark.xfail(strict=True, reason="a line says jobs ended + 1, so two jobs side by side are both step 1")
 def test_jobs_side_by_side_have_numbers_of_their_own(follow):
     _, said, _ = follow(
         STATS,
@@ -127,7 +126,6 @@ def test_the_time_left_is_a_guess_first_and_measured_after(follow):
     assert after.remaining() == 2 * guess["evaluate"] + 300 + rest
 
 
-@pytest.mark.xfail(strict=True, reason="the jobs' seconds are summed as if they ran one after another")
 def test_the_time_left_counts_jobs_side_by_side(follow):
     """Two jobs of 100 s always at once: with six of eight to go, three pairs are left, not six jobs."""
     stats = "Provided cores: 2\nJob stats:\njob count\n--- ---\nall 1\nfinetune 8\ntotal 9\n\n"
