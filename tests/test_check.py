@@ -62,6 +62,20 @@ def test_a_prompt_that_shares_a_phrase_is_let_by(data):
     verdict()
 
 
+@pytest.mark.parametrize(("more", "refused"), [("one two", True), ("one two three", False)])
+def test_near_is_four_fifths_of_the_trigrams(data, more, refused):
+    """Twelve words are ten trigrams: two words more make 10 of 12, three make 10 of 13."""
+    words = "a b c d e f g h i j k l"
+    data("prompts/harmful.jsonl", 0, {"prompt": words})
+    data("prompts/harmless.jsonl", -1, {"prompt": f"{words} {more}"})
+    assert len(check.grams(words)) == 10
+    if refused:
+        with pytest.raises(CompanionError, match="nearly training prompt"):
+            verdict()
+    else:
+        verdict()
+
+
 def test_a_short_prompt_in_training_is_refused(data):
     data("prompts/harmful.jsonl", 0, {"prompt": "Good morning"})
     data("prompts/harmless.jsonl", -1, {"prompt": "good morning!"})
@@ -69,8 +83,9 @@ def test_a_short_prompt_in_training_is_refused(data):
         verdict()
 
 
-def test_an_id_in_two_files_is_refused(data):
-    taken = materials.prompts("train", "helpful")[0].id
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_an_id_in_two_files_is_refused(data, split):
+    taken = materials.prompts(split, "helpful")[0].id
     data("prompts/harmful.jsonl", 0, {"id": taken})
     with pytest.raises(CompanionError, match=f"id '{taken}' stands in two files"):
         verdict()

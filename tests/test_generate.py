@@ -8,14 +8,14 @@ from lib import generate, materials
 PROMPTS = [p.prompt for p in materials.prompts("train", "helpful")][:6]
 
 
-def by_hand(chat, prompt, number, penalty):
-    """Greedy answer without batching, cache or padding; the penalty sees the answer's tokens only."""
+def by_hand(chat, prompt, number, penalty, whole=False):
+    """Greedy answer without batching, cache or padding; the penalty sees the answer only, or the `whole` turn."""
     ids, new = chat.ids(prompt), []
     for _ in range(number):
         with torch.no_grad():
             scores = chat.model(torch.tensor([ids + new])).logits[0, -1].double()
         scores[chat.tokenizer.pad_token_id] = -torch.inf
-        for token in set(new):
+        for token in set(ids + new if whole else new):
             scores[token] = scores[token] / penalty if scores[token] > 0 else scores[token] * penalty
         new.append(int(scores.argmax()))
         if new[-1] == chat.tokenizer.eos_token_id:
@@ -31,6 +31,16 @@ def test_a_ragged_batch_answers_as_each_row_alone(load, penalty):
     found = generate.answers(chat, PROMPTS, 10, len(PROMPTS), penalty)
     assert [a.text for a in found] == [chat.tokenizer.decode(w, skip_special_tokens=True).strip() for w in wanted]
     assert [a.tokens for a in found] == [len(w) for w in wanted]
+
+
+def test_the_penalty_sees_the_answer_and_not_the_prompt(load):
+    chat, prompts = load(), [p.prompt for p in materials.prompts("train", "helpful")][:24]
+    found = [a.text for a in generate.answers(chat, prompts, 10, 24, 1.3)]
+    own, whole = (
+        [chat.tokenizer.decode(by_hand(chat, p, 10, 1.3, w), skip_special_tokens=True).strip() for p in prompts]
+        for w in (False, True)
+    )
+    assert found == own != whole
 
 
 def test_the_penalty_matters_in_the_answer(load):

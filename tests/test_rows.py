@@ -105,6 +105,13 @@ def test_a_value_is_never_taken_from_another_type(value):
         rows.parse_line((line + ', "finished": true}').encode(), rows.Response, "x:1")
 
 
+def test_a_reader_of_the_old_file_never_sees_half_of_the_new_one(tmp_path):
+    path = rows.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
+    with path.open("rb") as reading:
+        rows.write(path, [rows.Answer(id="a", answer="new")])
+        assert reading.read() == b'{"id": "a", "answer": "old"}\n'
+
+
 def test_two_fields_may_identify_a_row(tmp_path):
     key = ("id", "model")
     common = {"category": "c", "prompt": "p", "response": "r", "tokens": 1, "finished": True}

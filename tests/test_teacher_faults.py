@@ -110,9 +110,11 @@ def test_an_answer_cut_at_the_token_limit_is_brought_back_to_a_whole_sentence(se
     assert server.ask(["a"]) == [("I will not help with that.", None)]
 
 
-def test_each_paid_answer_is_on_disk_before_the_next_call(server):
+def test_each_paid_answer_is_on_disk_before_the_next_call(server, monkeypatch):
+    synced, real = [], teacher.os.fsync
+    monkeypatch.setattr(teacher.os, "fsync", lambda number: synced.append(len(server.calls)) or real(number))
     server.ask(["a", "b", "c"])
-    assert server.calls == [("a", 0), ("b", 1), ("c", 2)]
+    assert server.calls == [("a", 0), ("b", 1), ("c", 2)] and synced == [1, 2, 3]
 
 
 def test_a_refused_key_stops_the_run_and_keeps_what_was_paid(server):

@@ -98,6 +98,14 @@ def test_what_was_tuned_is_what_was_saved(load, small, tmp_path):
     assert generate.answers(chat, ["Hello?"], 8) == generate.answers(load(tmp_path / "a"), ["Hello?"], 8)
 
 
+def test_training_again_replaces_the_adapter_and_its_checkpoints(load, small, tmp_path):
+    train.finetune(load(), small, RECIPE, 0, tmp_path / "a", checkpoints=[1])
+    before = (tmp_path / "a/adapter_model.safetensors").read_bytes()
+    train.finetune(load(), small, RECIPE, 1, tmp_path / "a")
+    assert (tmp_path / "a/adapter_model.safetensors").read_bytes() != before
+    assert not (tmp_path / "a/checkpoints").exists() and [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
 def test_training_that_dies_leaves_the_old_adapter_and_no_debris(load, small, tmp_path, monkeypatch):
     train.finetune(load(), small, RECIPE, 0, tmp_path / "a")
     before = (tmp_path / "a/adapter_model.safetensors").read_bytes()
