@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib import figures, grid
+from lib import figures, grid, materials
 
 TABLE = pd.DataFrame(
     {
@@ -82,5 +82,9 @@ def test_colours_are_stable_and_apart():
 
 
 @pytest.mark.xfail(strict=True, reason="an added constitution's colour is a hash of its letters, not the next free one")
-def test_two_added_constitutions_have_two_colours():
+def test_two_added_constitutions_have_two_colours(place, monkeypatch):
+    monkeypatch.setattr(materials, "DATA", place)
+    (place / "constitutions").mkdir()
+    for name in (*grid.CONSTITUTIONS, "kantian", "stoic"):
+        (place / f"constitutions/{name}.yaml").touch()
     assert figures.colour("kantian") != figures.colour("stoic")

@@ -9,6 +9,7 @@ import pytest
 from lib import teacher
 from lib.errors import CompanionError
 
+CUT = pytest.mark.xfail(strict=True, reason="_cached cuts lines by str.splitlines, which ends one at U+2028")
 SECRET = "sk-secret-of-the-test"
 
 
@@ -140,9 +141,8 @@ def test_a_line_cut_by_a_crash_is_paid_again_and_spoils_no_other(server):
     assert server.cache.read_bytes() == content
 
 
-@pytest.mark.parametrize("sign", ["\n", "ü", '"', "\\n", pytest.param("\u2028", marks=pytest.mark.xfail(strict=True))])
+@pytest.mark.parametrize("sign", ["\n", "ü", '"', "\\n", pytest.param("\u2028", marks=CUT)])
 def test_any_paid_text_is_read_back(server, sign):
-    """U+2028: _cached cuts lines by str.splitlines, which takes it for a line's end."""
     server.script = [f"one{sign}two"]
     assert server.ask(["a"]) == server.ask(["a"]) == [(f"one{sign}two", None)]
     assert len(server.calls) == 1
