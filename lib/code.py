@@ -48,7 +48,7 @@ def _tree(module: str) -> ast.Module:
             and isinstance(body[0], ast.Expr)
             and isinstance(body[0].value, ast.Constant)
         ):
-            body[0] = ast.Pass()  # a docstring
+            del body[0]  # a docstring
     return tree
 
 
@@ -76,4 +76,7 @@ def _reachable(modules: frozenset[str], apart: frozenset[str]) -> frozenset[str]
         if name not in seen | apart:
             seen.add(name)
             todo += _imports(_tree(name), name)
+            # A package counts with all its modules: lib.judge imports its judges by name at run time.
+            package = ROOT / name.replace(".", "/")
+            todo += [f"{name}.{p.stem}" for p in package.glob("[!_]*.py")]
     return frozenset(seen)

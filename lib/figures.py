@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lib import materials
 from lib.materials import ROOT
 
 # Okabe-Ito, told apart in the common colour-vision deficiencies; one colour a constitution, everywhere.
@@ -55,7 +56,8 @@ def colour(constitution: str) -> str:
     """The colour of a constitution; a user's own get the next free ones, by name."""
     if constitution in COLOURS:
         return COLOURS[constitution]
-    return EXTRA_COLOURS[sum(map(ord, constitution)) % len(EXTRA_COLOURS)]
+    added = [c for c in materials.constitution_names() if c not in COLOURS]
+    return EXTRA_COLOURS[(added.index(constitution) if constitution in added else 0) % len(EXTRA_COLOURS)]
 
 
 def save(fig: Figure | None, table: pd.DataFrame, folder: str, name: str) -> pd.DataFrame:

@@ -66,7 +66,7 @@ class Cell:
     def parse(cls, name: str) -> Cell:
         """Read a cell name; raises CompanionError when it is not one."""
         match = re.fullmatch(r"([a-z0-9_]+)-([a-z]+)-s(\d+)", name)
-        if not match or match[2] not in SCOPES:
+        if not match or match[1] == SOURCE or match[2] not in SCOPES:
             raise CompanionError(
                 f"model {name!r} is not a cell: write 'source' or <constitution>-<scope>-s<seed>, "
                 f"scope one of {', '.join(SCOPES)}, e.g. virtue-broad-s0"

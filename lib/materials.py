@@ -50,7 +50,12 @@ def read_yaml(path: Path):
         raise CompanionError(f"{path}: no such file") from None
     except UnicodeDecodeError:
         raise CompanionError(f"{path}: not UTF-8; save the file as UTF-8") from None
-    except yaml.YAMLError as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        LookupError,
+        AttributeError,
+    ) as error:  # PyYAML's own constructors raise the rest
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise CompanionError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
@@ -64,7 +69,7 @@ def constitution_names() -> list[str]:
 def constitution(name: str) -> Constitution:
     """Read one constitution; raises CompanionError naming file, field and mend."""
     path = DATA / "constitutions" / f"{name}.yaml"
-    if not path.is_file():
+    if name not in constitution_names():
         raise CompanionError(
             f"constitution {name!r} unknown: {', '.join(constitution_names())} exist; add {path.name}?"
         )

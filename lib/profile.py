@@ -11,6 +11,7 @@ there, so that a mistyped papermill option stops the notebook too.
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 from types import SimpleNamespace
 from typing import Annotated, Literal
@@ -36,7 +37,7 @@ Positive = Annotated[float, Field(gt=0)]
 class Profile(BaseModel):
     """Every parameter of the study; see profiles/cpu.yaml for what each one means."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     constitutions: list[str] = Field(min_length=1)
     scopes: list[Literal[tuple(grid.SCOPES)]] = Field(min_length=1)
@@ -93,9 +94,9 @@ def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
 
     Raises CompanionError naming the profile or parameter, what is wrong, and the nearest name.
     """
-    path = PROFILES / f"{name}.yaml"
-    if not path.is_file():
-        raise CompanionError(f"profile {name!r} unknown: {_choices(name, [p.stem for p in PROFILES.glob('*.yaml')])}")
+    path, known = PROFILES / f"{name}.yaml", [p.stem for p in PROFILES.glob("*.yaml")]
+    if name not in known:
+        raise CompanionError(f"profile {name!r} unknown: {_choices(name, known)}")
     values = materials.read_yaml(path)
     if not isinstance(values, dict):
         raise CompanionError(f"{path}: a mapping of parameters is expected, one `name: value` a line")
@@ -105,8 +106,8 @@ def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
         if key not in Profile.model_fields:
             raise CompanionError(f"parameter {key!r} unknown: {_choices(key, Profile.model_fields)}")
         try:
-            values[key] = _scalar(yaml.safe_load(text))
-        except yaml.YAMLError:
+            values[key] = yaml.safe_load(text) if text else ""
+        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # PyYAML's constructors raise the rest
             raise CompanionError(f"parameter {key}: {text!r} is not a YAML value; quote it?") from None
     return check(values, str(path))
 
@@ -114,12 +115,12 @@ def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
 def check(values: dict, where: str = "parameters") -> Profile:
     """Validate a full set of parameters; raises CompanionError."""
     try:
-        profile = Profile.model_validate({k: _scalar(v) for k, v in values.items()})
+        profile = Profile.model_validate({k: _number(k, v) for k, v in values.items()})
     except ValidationError as error:
         raise CompanionError(f"{where}: {_first(error, values)}") from None
     for name in profile.constitutions:
         materials.constitution(name)
-    for name in profile.dose_cells:
+    for name in [*profile.dose_cells, *(c.name for c in grid.cells(profile.constitutions, profile.scopes, [0]))]:
         grid.Cell.parse(name)
     for field in ("constitutions", "scopes", "seeds"):
         listed = getattr(profile, field)
@@ -128,13 +129,15 @@ def check(values: dict, where: str = "parameters") -> Profile:
     return profile
 
 
-def _scalar(value):
-    """YAML 1.1 reads `2e-4` as text; a number is meant."""
-    if isinstance(value, str):
-        try:
-            return float(value) if value.lower() not in {"nan", "inf", "infinity"} else value
-        except ValueError:
-            return value
+def _number(field: str, value):
+    """YAML 1.1 reads `2e-4` as text; where the field is a number, a number is meant."""
+    if (
+        isinstance(value, str)
+        and field in Profile.model_fields
+        and Profile.model_fields[field].annotation in (int, float)
+    ):
+        with contextlib.suppress(ValueError):
+            return float(value)
     return value
 
 

@@ -25,7 +25,7 @@ NonEmpty = Field(min_length=1)
 class Row(BaseModel):
     """Base of all rows: strict keys, values never silently coerced from another type."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     id: str = NonEmpty
 
 
@@ -190,14 +190,15 @@ def parse_line(line: bytes, kind: type[R], where: str) -> R:
         return kind.model_validate(json.loads(line))
     except UnicodeDecodeError as error:
         raise CompanionError(f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
-    except json.JSONDecodeError as error:
-        raise CompanionError(
-            f"{where}: not one JSON object on the line ({error.msg}); a cut line? restore or remove it"
-        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "(the whole row)"
         raise CompanionError(f"{where}: field {field}: {first['msg']}; a {kind.__name__} row is expected") from None
+    except (ValueError, RecursionError) as error:  # no JSON, or JSON beyond what Python parses
+        told = str(error).partition(":")[0]
+        raise CompanionError(
+            f"{where}: not one JSON object on the line ({told}); a cut line? restore or remove it"
+        ) from None
 
 
 def write(path: Path | str, rows: list[R], key: tuple[str, ...] = ("id",)) -> Path:

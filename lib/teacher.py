@@ -117,9 +117,13 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
             )
         except openai.AuthenticationError:
             raise CompanionError("OPENAI_API_KEY: the endpoint refused the key") from None
-        except openai.OpenAIError as error:
+        except (openai.OpenAIError, ValueError) as error:  # ValueError: a body that is no JSON
             return "", type(error).__name__
-        content = (reply.choices[0].message.content or "").strip() if reply.choices else ""
+        choices = getattr(reply, "choices", None)  # the client hands a body of another type through as text
+        content = choices[0].message.content if choices and choices[0].message else None
+        if content and choices[0].finish_reason == "length":
+            content = generate.whole_sentences(content)
+        content = (content or "").strip()
         return content, None if content else "empty answer"
 
     def ask(texts: list[str]) -> list[tuple[str, str | None]]:
@@ -149,6 +153,6 @@ def _cached(cache: Path) -> Iterator[tuple[str, str]]:
         return
     whole = cache.read_bytes().rfind(b"\n") + 1
     os.truncate(cache, whole)
-    for line in cache.read_text(encoding="utf-8").splitlines():
+    for line in cache.read_bytes().splitlines():  # bytes: U+2028 inside an answer ends no line
         row = json.loads(line)
         yield row["key"], row["answer"]

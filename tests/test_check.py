@@ -134,7 +134,6 @@ def test_a_malformed_row_is_told_by_file_line_and_field(data, name, change, told
         verdict()
 
 
-@pytest.mark.xfail(strict=True, reason="neither profile nor check tries the cell names; Snakemake then finds no rule")
 @pytest.mark.parametrize("name", ["my-law", "Kant", "source"])
 def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
     text = (materials.DATA / "constitutions/virtue.yaml").read_text(encoding="utf-8")

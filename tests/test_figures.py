@@ -81,7 +81,6 @@ def test_colours_are_stable_and_apart():
     assert set(figures.MARKERS) == {*grid.SCOPES, grid.SOURCE} and set(figures.LABELS) == set(grid.CATEGORIES)
 
 
-@pytest.mark.xfail(strict=True, reason="an added constitution's colour is a hash of its letters, not the next free one")
 def test_two_added_constitutions_have_two_colours(place, monkeypatch):
     monkeypatch.setattr(materials, "DATA", place)
     (place / "constitutions").mkdir()

@@ -61,7 +61,6 @@ def test_a_constitution_may_have_any_number_of_principles(virtue, number):
         pytest.param(
             b"id: 2024-13-01\n",
             r"virtue\.yaml",
-            marks=pytest.mark.xfail(strict=True, reason="a ValueError of PyYAML's constructors is let through"),
         ),
     ],
     ids=["broken list", "tab", "latin-1", "empty", "list", "no such date"],
