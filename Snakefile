@@ -51,6 +51,8 @@ def evaluated(models, name):
 
 rule all:
     input:
+        # The executed notebooks too: figures/ is committed, and a fresh clone must not take it for its own work.
+        [f"{RUN}/notebooks/{n}.ipynb" for n in ("04_emergent_alignment", "05_persona", "06_projectability")],
         f"{FIGURES}/summary.md",
 
 

@@ -108,3 +108,16 @@ def test_prose_does_not_rerun_and_code_does(tmp_path, monkeypatch):
     assert after != before
     monkeypatch.undo()
     version()
+
+
+@pytest.mark.parametrize("target", ["all", "figures"])
+def test_a_fresh_clone_does_not_take_the_committed_figures_for_its_own(target, tmp_path):
+    apart = shutil.ignore_patterns(".venv", "runs", ".snakemake", ".git", "tests", "__pycache__")
+    clone = shutil.copytree(ROOT, tmp_path / "clone", ignore=apart)
+    done = subprocess.run(
+        [sys.executable, "-m", "lib.cli", target, "--", "--dry-run"], cwd=clone, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    plan = (clone / "runs/cpu/snakemake.log").read_text()
+    assert all(f"rule {rule}:" in plan for rule in ("emergent_alignment", "persona", "projectability", "summary"))
+    assert ("rule finetune:" in plan) == (target == "all")
