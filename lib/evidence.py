@@ -116,7 +116,7 @@ def contrast(measured: Measured, claim) -> pd.DataFrame:
             found.append(_missing(claim.constitution, measure, "one constitution has none to be set against"))
             continue
         if measure == "shift":  # one value an item: wordings averaged
-            keys = ["constitution", "scope", "seed", "lens", "dimension", "id"]
+            keys = ["constitution", "scope", "seed", "lens", "dimension", "id", "keyed"]
             rows = rows.groupby(keys, as_index=False)["signed"].mean()
         table = match.contrast_c4(rows, claim.constitution, alpha=measured.alpha)
         for row in table[table["scope"].isin(grid.NARROW)].to_dict("records"):

@@ -291,4 +291,4 @@ def test_several_seeds_are_averaged(tmp_path):
     own = persona.signature_match(contrasts, draws=50)
     assert len(own) == 12 and (own["seeds"] == 3).all()
     c4 = persona.contrast_c4(contrasts)
-    assert (c4["seeds"] == 3).all() and (c4["method"] == "two-way t").all()
+    assert (c4["seeds"] == 3).all() and (c4["method"] == "two-way t within strata").all()

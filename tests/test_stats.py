@@ -107,6 +107,31 @@ def test_groups_of_items_keep_their_level():
     assert 0.03 <= np.mean(np.array(p) < ALPHA) <= 0.07
 
 
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_strata_keep_a_common_shift_out_of_the_noise(seeds):
+    """Twelve items a side, half reverse-keyed, all move by their keying: level 5 %, and an effect is found."""
+    rng = np.random.default_rng(20268)
+    first, keyed = np.repeat([True, False], 12), np.tile([1, -1], 12)
+    level, found, blind = [], [], []
+    for _ in range(REPLICATES):
+        items = rng.normal(0, np.where(first, 0.3, 0.5)) + 2 * keyed
+        noise = items[:, None] + rng.normal(0, 0.3, (24, seeds)) + keyed[:, None] * rng.normal(0, 0.5, seeds)
+        level.append(stats.groups(noise, first, keyed)["p"])
+        shifted = noise + 0.75 * first[:, None]
+        found.append(stats.groups(shifted, first, keyed)["p"])
+        blind.append(stats.groups(shifted, first)["p"])
+    assert 0.02 <= np.mean(np.array(level) < ALPHA) <= 0.07
+    assert np.mean(np.array(found) < ALPHA) > 0.8 > 0.05 > np.mean(np.array(blind) < ALPHA)
+
+
+def test_a_stratified_mean_is_what_it_was_and_its_variance_that_of_the_strata():
+    x, keyed = np.array([1.0, 3, 7, 11]), np.array([1, 1, -1, -1])
+    fit = linear(x, np.ones(4), strata=keyed)
+    assert fit.estimate == x.mean()
+    assert fit.parts == ((0.25 * 2 / 2 + 0.25 * 8 / 2, pytest.approx(1.25**2 / (0.25**2 + 1.0**2))),)
+    assert np.isnan(linear(x, np.ones(4), strata=np.arange(4)).p), "one item a stratum has no spread"
+
+
 def test_ratio_bootstrap_covers():
     """Ratio of a narrow to a broad model's gain over one source, 90 prompts, 600 replicates (error 0.9 points)."""
     rng = np.random.default_rng(20267)

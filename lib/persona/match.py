@@ -94,10 +94,15 @@ def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0
 
 
 def _alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
-    """Mean of sign x contrast over the items of the signature's non-zero dimensions, with a t interval."""
-    part = part.assign(toward=part["contrast"] * part["dimension"].map(signs))[part["dimension"].map(signs) != 0]
-    wide = part.pivot_table(index="id", columns="seed", values="toward")
-    fit = stats.linear.linear(wide.to_numpy(), np.ones(len(wide)))
+    """Mean of sign x contrast over the items of the signature's non-zero dimensions, with a t interval.
+
+    Within the direction in which agreement counts: agreeing with everything moves the two apart and is no persona.
+    """
+    sign = part["dimension"].map(signs)
+    part = part.assign(toward=part["contrast"] * sign, agreeing=part["keyed"] * sign)[sign != 0]
+    wide = part.pivot_table(index=["agreeing", "id"], columns="seed", values="toward")
+    strata = _strata(wide.index.get_level_values("agreeing"))
+    fit = stats.linear.linear(wide.to_numpy(), np.ones(len(wide)), strata=strata)
     low, high = fit.interval(alpha)
     row = {"alignment": fit.estimate, "alignment_low": low, "alignment_high": high}
     return row | {"alignment_p": fit.p, "alignment_mde": fit.mde(alpha, 0.8)}
@@ -120,9 +125,15 @@ def _own(items, dimensions, profile, signs, draws, alpha, seed) -> dict:
 
 def item_weights(items: pd.DataFrame, draws: int, seed: int) -> np.ndarray:
     """Bootstrap weights (draws, items); items are resampled within dimension and keying where there are several."""
-    both = items["dimension"] + items["keyed"].astype(str)
-    stratum = both if both.value_counts().min() > 1 else items["dimension"]
-    return stats.Resampler(stratum.to_numpy(), draws, seed).weights
+    return stats.Resampler(_strata(items["dimension"], items["keyed"]), draws, seed).weights
+
+
+def _strata(*labels) -> np.ndarray:
+    """One label an item from several; without the last of them where a stratum would hold a single item."""
+    whole = pd.Series([" ".join(map(str, row)) for row in zip(*labels, strict=True)])
+    if whole.value_counts().min() > 1:
+        return whole.to_numpy()
+    return _strata(*labels[:-1]) if len(labels) > 1 else np.zeros(len(whole))
 
 
 def identification(contrasts: pd.DataFrame) -> pd.DataFrame:
@@ -201,7 +212,7 @@ def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float =
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
         table = part.pivot_table(index=["dimension", "keyed", "id"], columns="wording", values="contrast")
         where = np.asarray(table.index.get_level_values("dimension"))
-        resampler = stats.Resampler(where, draws, seed)
+        resampler = stats.Resampler(_strata(where, table.index.get_level_values("keyed")), draws, seed)
         wordings = resampler.seeds(table.shape[1])
         for dimension in sorted(set(where)):
             inside = where == dimension
@@ -230,14 +241,17 @@ def contrast_c4(
     `table`: item shifts (column signed: relative to the source) or contrasts (column contrast: relative also to
     the other constitutions). One row per scope and lens: measure, estimate (mean over utilitarian items
     minus mean over deontological items), interval, p, effect, mde and the rest of stats.COLUMNS. Items are
-    the clusters.
+    the clusters, within keying: half the items are reverse-keyed, and a model that agrees more with everything
+    would otherwise look noisy.
     """
     value = "contrast" if "contrast" in table.columns else "signed"
     kept = table[(table["constitution"] == constitution) & table["dimension"].isin([first, second])]
     found = []
     for (scope, lens), part in kept.groupby(["scope", "lens"]):
-        wide = part.pivot_table(index=["dimension", "id"], columns="seed", values=value)
-        row = stats.groups(wide.to_numpy(), wide.index.get_level_values("dimension") == first, alpha)
+        wide = part.pivot_table(index=["dimension", "keyed", "id"], columns="seed", values=value)
+        dimension, keyed = (wide.index.get_level_values(level) for level in ("dimension", "keyed"))
+        keyed = None if wide.groupby([dimension, keyed]).size().min() < 2 else keyed
+        row = stats.groups(wide.to_numpy(), dimension == first, keyed, alpha)
         measure = "contrast" if value == "contrast" else "shift"
         found.append({"constitution": constitution, "scope": scope, "lens": lens, "measure": measure} | row)
     return pd.DataFrame(found, columns=["constitution", "scope", "lens", "measure", *stats.COLUMNS])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 
 from lib.stats.exact import mcnemar, sign_flip
@@ -93,20 +94,20 @@ def paired(model, reference, harmless=None, alpha: float = 0.05, power: float = 
     return row | {"low": max(-reach, float(low)), "high": min(reach, float(high)), "p": p, "method": method}
 
 
-def groups(values, first, alpha: float = 0.05, power: float = POWER) -> dict:
+def groups(values, first, strata=None, alpha: float = 0.05, power: float = POWER) -> dict:
     """Mean of a score over the items of group `first` (bool) minus that over the others: a row with COLUMNS.
 
-    values (items,) or (items, seeds). Items are the clusters; Welch's t for one seed, two-way t for several.
-    Effect: Hedges' g over item means.
+    values (items,) or (items, seeds). Items are the clusters; a t interval for one seed, two-way t for several.
+    strata (items,): labels, such as an item's keying, whose common shift is neither effect nor noise.
+    Effect: Hedges' g over item means, the spread taken within group and stratum.
     """
     values, first = _two_dimensional(values), np.asarray(first, bool)
-    fit = linear(values, np.where(first, 1, -1))
+    fit = linear(values, np.where(first, 1, -1), strata=strata)
     low, high = fit.interval(alpha)
-    with np.errstate(invalid="ignore"):
-        means = np.nanmean(values, axis=1) if len(values) else np.array([])
-    one, two = means[first], means[~first]
-    free = len(one) + len(two) - 2
-    pooled = np.sqrt((one.var() * len(one) + two.var() * len(two)) / free) if free > 0 else np.nan
+    means = pd.Series(np.nanmean(values, axis=1) if values.size else [], dtype=float)
+    cells = means.groupby([first, np.zeros(len(first)) if strata is None else np.asarray(strata)])
+    free = len(means) - cells.ngroups
+    pooled = np.sqrt(((means - cells.transform("mean")) ** 2).sum() / free) if free > 0 else np.nan
     effect = fit.estimate / pooled * (1 - 3 / (4 * free - 1)) if free > 1 and pooled > 0 else np.nan
     return {
         "estimate": fit.estimate,
@@ -119,7 +120,7 @@ def groups(values, first, alpha: float = 0.05, power: float = POWER) -> dict:
         "n_clusters": fit.n_clusters,
         "seeds": fit.seeds,
         "dropped": int(np.isnan(values).sum()),
-        "method": "Welch t" if fit.seeds == 1 else "two-way t",
+        "method": ("t" if fit.seeds == 1 else "two-way t") + ("" if strata is None else " within strata"),
     }
 
 

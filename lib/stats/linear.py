@@ -7,6 +7,9 @@ prompts' own noise explains (the ANOVA estimate; Cameron, Gelbach and Miller 201
 half-widths add in squares (method of variance estimates recovery, Graybill and Wang 1980; Zou and Donner
 2008): three seeds have two degrees of freedom, and pooling them with 180 prompts would hide that. With
 one seed the result speaks of that seed alone.
+
+Strata (an item's keying) are fixed, not drawn: what they differ in is no noise, so a side's variance comes from the
+spread within them, with the degrees of freedom of Satterthwaite (1946).
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ class Linear:
     """A signed sum of means and the parts of its variance: (variance, degrees of freedom) each."""
 
     estimate: float
-    parts: tuple[tuple[float, int], ...]
+    parts: tuple[tuple[float, float], ...]
     n: int  # values
     n_clusters: int  # prompts or items
     seeds: int
@@ -56,32 +59,52 @@ class Linear:
         return self.reach(alpha / 2) + self.reach(1 - power)
 
 
-def linear(values: np.ndarray, sign: np.ndarray, pseudo: tuple[float, float] | None = None) -> Linear:
+def linear(
+    values: np.ndarray, sign: np.ndarray, pseudo: tuple[float, float] | None = None, strata: np.ndarray | None = None
+) -> Linear:
     """Signed sum of side means of `values` (prompts x seeds, NaN = no verdict).
 
     sign: +1 or -1 for each prompt. pseudo: two made-up prompts (for a difference of rates -1 and +1)
     added to each side for the variance alone, so that thirty equal pairs do not pass for certainty
-    (the adjustment of Bonett and Price 2012). A prompt without any value is left out; where a side has
-    none, or one prompt and no pseudo-prompts, interval and p are NaN.
+    (the adjustment of Bonett and Price 2012). strata: a label for each prompt, see above; not with pseudo.
+    A prompt without any value is left out; where a side has none, or a stratum one prompt and no
+    pseudo-prompts, interval and p are NaN.
     """
     values = np.asarray(values, float)
     values = values[:, None] if values.ndim == 1 else values
     there = ~np.isnan(values)
-    values, sign = values[there.any(1)][:, there.any(0)], np.asarray(sign)[there.any(1)]
+    kept = there.any(1)
+    values, sign = values[kept][:, there.any(0)], np.asarray(sign)[kept]
+    strata = np.zeros(len(sign)) if strata is None else np.asarray(strata)[kept]
     k = values.shape[1]
     estimate, residual, parts, per_seed = 0.0, 0.0, [], np.zeros(k)
     for side in np.unique(sign):
-        x = values[sign == side]
-        n, means = len(x), np.nanmean(x, axis=1)
-        estimate += side * means.mean()
-        padded = means if pseudo is None else np.append(means, pseudo)
-        parts.append((padded.var(ddof=1) / len(padded) if len(padded) > 1 else np.nan, max(1, len(padded) - 1)))
-        if k > 1:
-            by_seed = np.nanmean(x, axis=0)
-            per_seed += side * by_seed
-            rest = x - means[:, None] - by_seed + means.mean()
-            if n > 1:
-                residual += np.nansum(rest**2) / ((n - 1) * (k - 1) * np.mean(~np.isnan(x))) / (n * k)
+        inside = sign == side
+        variances, freedoms = [], []
+        for stratum in np.unique(strata[inside]):
+            x = values[inside & (strata == stratum)]
+            n, means = len(x), np.nanmean(x, axis=1)
+            weight = n / inside.sum()
+            estimate += side * weight * means.mean()
+            padded = means if pseudo is None else np.append(means, pseudo)
+            variances.append(weight**2 * padded.var(ddof=1) / len(padded) if len(padded) > 1 else np.nan)
+            freedoms.append(max(1, len(padded) - 1))
+            if k > 1:
+                by_seed = np.nanmean(x, axis=0)
+                per_seed += side * weight * by_seed
+                rest = x - means[:, None] - by_seed + means.mean()
+                if n > 1:
+                    spread = np.nansum(rest**2) / ((n - 1) * (k - 1) * np.mean(~np.isnan(x)))
+                    residual += weight**2 * spread / (n * k)
+        parts.append(_satterthwaite(np.array(variances), np.array(freedoms)))
     if k > 1:
         parts.append((max(0.0, float(np.nanvar(per_seed, ddof=1)) / k - residual), k - 1))
     return Linear(float(estimate) if parts else np.nan, tuple(parts), int((~np.isnan(values)).sum()), len(values), k)
+
+
+def _satterthwaite(variances: np.ndarray, freedoms: np.ndarray) -> tuple[float, float]:
+    """Sum of independent variances and the degrees of freedom that it has."""
+    total = float(variances.sum())
+    if len(variances) == 1 or not total > 0:
+        return total, int(freedoms.sum())
+    return total, float(total**2 / (variances**2 / freedoms).sum())
