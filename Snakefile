@@ -46,7 +46,7 @@ def evaluated(models, name):
     paths = [run.evaluation(m, name) for m in models]
     if not ANALYSIS_ONLY:
         return [f"{RUN}/{p}" for p in paths]
-    return [str(run.find(p).relative_to(materials.ROOT)) for p in paths]
+    return [str(run.locate(p).relative_to(materials.ROOT)) for p in paths]
 
 
 rule all:
@@ -62,6 +62,7 @@ if not ANALYSIS_ONLY:
         """The source model's answers to the harmless training prompts, once for all constitutions."""
         input:
             "data/prompts/harmless.jsonl",
+            "data/prompts/helpful_train.jsonl",
             "data/prompts/contrast_train.jsonl",
         output:
             f"{RUN}/{harmless.FILE}",
@@ -79,6 +80,7 @@ if not ANALYSIS_ONLY:
             "data/constitutions/{constitution}.yaml",
             "data/prompts/harmful.jsonl",
             "data/prompts/helpful_answers.jsonl",
+            "data/prompts/helpful_train.jsonl",
             "data/transcripts/initial.jsonl",
             lambda w: [p for p in [f"data/transcripts/{w.constitution}.jsonl"] if P.teacher == "bundled"],
             rules.harmless.output if P.harmless_targets == "source" else [],
@@ -109,7 +111,6 @@ if not ANALYSIS_ONLY:
                 **vars(grid.Cell.parse(w.cell)),
                 # Only a dose cell keeps checkpoints, so that another choice of cells retrains those alone.
                 dose_steps=P.dose_steps if w.cell in P.dose_cells else [],
-                figures_dir=FIGURES,
             ),
             code=code.version("02_finetune"),
         threads: max(1, P.threads)

@@ -28,6 +28,13 @@ def everything(profile: Profile) -> None:
                 if row.principle not in known:
                     where = f"data/transcripts/{name}.jsonl: row {row.id}"
                     raise CompanionError(f"{where}: principle {row.principle!r} is not in the constitution; correct it")
+    answered = materials.written_answers() if profile.harmless_targets == "written" else {p.id for p in train}
+    for kind in ("helpful", "contrast"):
+        asked, known = getattr(profile, f"{kind}_rows"), sum(p.id in answered for p in train if p.category == kind)
+        if asked > known:
+            raise CompanionError(
+                f"field {kind}_rows: {asked} asked, {known} prompts have {profile.harmless_targets} answers; lower it"
+            )
     _covers(materials.initial_answers(), wanted, "data/transcripts/initial.jsonl")
     dimensions = {i.dimension for i in materials.items()}
     for name, signs in materials.signatures().items():

@@ -3,7 +3,8 @@
     python -m lib.execute 02_finetune runs/cpu/notebooks/02_finetune-….ipynb '{"scope": "broad", …}'
 
 The executed notebook appears under its name by a rename; a failed one is kept in `failed/` beside it,
-with its traceback, and the exit status is 1.
+with its traceback, and the exit status is 1. It ends itself, and its kernel with it, when Snakemake
+is killed: a job that goes on unseen would write beside the next run's.
 """
 
 from __future__ import annotations
@@ -11,9 +12,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
+import psutil
+
 from lib.materials import ROOT
+from lib.run import short
 
 
 def execute(notebook: str, out: Path, parameters: dict) -> int:
@@ -35,19 +41,30 @@ def execute(notebook: str, out: Path, parameters: dict) -> int:
             progress_bar=False,
         )
     except papermill.PapermillExecutionError as error:
-        print(f"error: {notebook}: {error.ename}: {error.evalue} (kept: {_short(failed)})", file=sys.stderr)
+        print(f"error: {notebook}: {error.ename}: {error.evalue} (kept: {short(failed)})", file=sys.stderr)
         return 1
     except (DeadKernelError, CellTimeoutError) as error:
-        print(f"error: {notebook}: {type(error).__name__}: {error} (kept: {_short(failed)})", file=sys.stderr)
+        print(f"error: {notebook}: {type(error).__name__}: {error} (kept: {short(failed)})", file=sys.stderr)
         return 1
     failed.replace(out)
     return 0
 
 
-def _short(path: Path) -> str:
-    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+def follow_leader(every: float = 1.0) -> None:
+    """End this process as soon as the leader of its process group (Snakemake) has died."""
+    if os.getpgrp() == os.getpid() or not psutil.pid_exists(os.getpgrp()):
+        return
+    leader = psutil.Process(os.getpgrp())
+
+    def watch():
+        while leader.is_running() and leader.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(every)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 if __name__ == "__main__":
+    follow_leader()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sys.exit(execute(sys.argv[1], Path(sys.argv[2]).resolve(), json.loads(sys.argv[3])))

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
-from lib import generate, materials, models, rows
+from lib import generate, materials, models, provenance, rows
 from lib.errors import CompanionError
 from lib.judge import keyword
+from lib.materials import DATA
 from lib.run import Run
 
 FILE = "sft/harmless_answers.jsonl"
+INPUTS = ("harmless.jsonl", "helpful_train.jsonl", "contrast_train.jsonl")
 # What the answers depend on: everything that decides the source model and its decoding.
 PARAMETERS = (
     "base_model", "chat_template", "system_prompt", "dtype", "threads", "trust_remote_code",
@@ -26,14 +29,8 @@ PARAMETERS = (
 
 def make(run: Run, p) -> list[rows.Response]:
     """Answer every harmless training prompt with the source model and write the rows; returns them."""
-    chat = models.load(
-        p.base_model,
-        chat_template=p.chat_template,
-        system_prompt=p.system_prompt,
-        dtype=p.dtype,
-        threads=p.threads,
-        trust_remote_code=p.trust_remote_code,
-    )
+    note = provenance.start(run, "01_generate", Path(FILE).stem, p)
+    chat = models.load_for(p)
     prompts = materials.prompts("train", "helpful", "contrast")
     texts = [x.prompt for x in prompts]
     made = generate.answers(chat, texts, p.answer_tokens, p.decode_batch, p.repetition_penalty, label="harmless")
@@ -50,8 +47,18 @@ def make(run: Run, p) -> list[rows.Response]:
         )
         for prompt, answer in zip(prompts, made, strict=True)
     ]
-    rows.write(run.path(FILE), found)
+    written = rows.write(run.path(FILE), found)
+    provenance.finish(note, inputs=[DATA / "prompts" / name for name in INPUTS], outputs=[written], rows=len(found))
     return found
+
+
+def made(run: Run, p) -> bool:
+    """Whether answers lie ready that this very model gave with this very decoding."""
+    record = f"provenance/01_generate-{Path(FILE).stem}.json"
+    if not (run.has(FILE) and run.has(record)):
+        return False
+    known = json.loads(run.locate(record).read_text(encoding="utf-8"))["parameters"]
+    return all(known.get(k) == getattr(p, k) for k in PARAMETERS if k != "threads")
 
 
 def targets(run: Run, kind: str) -> dict[str, str]:

@@ -88,7 +88,7 @@ def constitution(name: str) -> Constitution:
 
 def prompts(split: str, *categories: str) -> list[rows.Prompt]:
     """Prompts of a split in file order, optionally of some categories only."""
-    names = ("harmful", "harmless", "contrast_train")
+    names = ("harmful", "harmless", "helpful_train", "contrast_train")
     found = [p for name in names for p in rows.read(DATA / "prompts" / f"{name}.jsonl", rows.Prompt)]
     return [p for p in found if p.split == split and (not categories or p.category in categories)]
 

@@ -199,6 +199,20 @@ def load(
     return Chat(name, model.eval(), tokenizer, system_prompt)
 
 
+def load_for(p, adapter: Path | None = None, name: str = "source") -> Chat:
+    """`load` with the model parameters that a notebook's `p` carries."""
+    return load(
+        p.base_model,
+        adapter,
+        name=name,
+        chat_template=p.chat_template,
+        system_prompt=p.system_prompt,
+        dtype=p.dtype,
+        threads=p.threads,
+        trust_remote_code=p.trust_remote_code,
+    )
+
+
 def _set_template(tokenizer: PreTrainedTokenizerBase, chat_template: str, base_model: str) -> None:
     if chat_template != "own":
         tokenizer.chat_template = TEMPLATES[chat_template]

@@ -4,16 +4,21 @@
     run.responses("virtue-broad-s0")   where 03 writes
     run.find("eval/source/responses.jsonl")   where 04 reads: this run's file, else the shipped one
 
-Opened by hand, a notebook writes to runs/scratch and never disturbs a finished run.
+`find` compares a file with the hash that its stage left in its provenance record: a byte that changed on disk
+stops the reader. Opened by hand, a notebook writes to runs/scratch and never disturbs a finished run.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from lib.errors import CompanionError
-from lib.materials import ROOT
+from lib.materials import ROOT, sha256
+
+# Which stage writes into which folder of a run.
+STAGES = {"sft": "01_generate", "adapters": "02_finetune", "eval": "03_evaluate"}
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,27 @@ class Run:
         """Whether `find` would find it."""
         return any((place / relative).exists() for place in self.places)
 
-    def find(self, relative: str) -> Path:
-        """A file for reading: this run's, else the profile's own run's, else the shipped one."""
+    def locate(self, relative: str) -> Path:
+        """A file or folder for reading: this run's, else the profile's own run's, else the shipped one."""
         for place in self.places:
             if (place / relative).exists():
                 return place / relative
         raise CompanionError(f"{self.run_dir}/{relative}: not made yet; ./run_all.sh --profile {self.profile} makes it")
+
+    def find(self, relative: str) -> Path:
+        """`locate`, and its content is what its stage wrote; raises CompanionError where it is not."""
+        path = self.locate(relative)
+        place = path.parents[len(Path(relative).parts) - 1]
+        folder, name = Path(relative).parts[:2]
+        record = place / "provenance" / f"{STAGES.get(folder)}-{name.removesuffix('.jsonl')}.json"
+        written = json.loads(record.read_text(encoding="utf-8")).get("outputs", {}) if record.is_file() else {}
+        for part, wanted in written.items():
+            if Path(part).is_relative_to(relative) and sha256(place / part) != wanted:
+                raise CompanionError(
+                    f"{short(place / part)}: not what {STAGES[folder]} wrote, by the hash in {record.name}; "
+                    "remove the file and run again, or restore it"
+                )
+        return path
 
     def sft(self, constitution: str) -> str:
         """Training rows of a constitution (all scopes), relative path."""
@@ -55,3 +75,8 @@ class Run:
     def evaluation(self, model: str, name: str) -> str:
         """A file of a model's evaluation: responses, item_scores, item_texts, dilemma_scores."""
         return f"eval/{model}/{name}.jsonl"
+
+
+def short(path: Path) -> str:
+    """A path as a reader of this clone would type it."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)

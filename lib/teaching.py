@@ -38,7 +38,7 @@ def live(chat: models.Chat, law: Constitution, number: int, batch: int, penalty:
 
 def harmless_answers(run: Run, p: SimpleNamespace) -> dict[str, str]:
     """Targets of the harmless rows, made by the source model now when no run has made them yet."""
-    if p.harmless_targets == "source" and not run.has(harmless.FILE):
+    if p.harmless_targets == "source" and not harmless.made(run, p):
         harmless.make(run, p)
     return harmless.targets(run, p.harmless_targets)
 
@@ -90,7 +90,7 @@ def examples(found: list[SftRow], number: int) -> pd.DataFrame:
 
 def inputs(p: SimpleNamespace) -> list[Path]:
     """The data files that 01 reads, for its provenance."""
-    names = ["prompts/harmful.jsonl", "prompts/harmless.jsonl", "prompts/contrast_train.jsonl"]
+    names = [f"prompts/{n}.jsonl" for n in ("harmful", "harmless", "helpful_train", "contrast_train")]
     names += [f"constitutions/{p.constitution}.yaml", "transcripts/initial.jsonl"]
     if p.teacher == "bundled":
         names.append(f"transcripts/{p.constitution}.jsonl")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +37,11 @@ class Recipe:
     gradient_accumulation: int
     warmup_steps: int
     max_length: int
+
+
+def recipe_for(p) -> Recipe:
+    """The recipe that a notebook's parameters carry."""
+    return Recipe(**{field.name: getattr(p, field.name) for field in fields(Recipe)})
 
 
 class AnswerLossTrainer(SFTTrainer):

@@ -71,14 +71,7 @@ display(Markdown(f"**{law.title}.** {law.summary}\n\n{len(law.principles)} princ
 # beside them, written one at a time by a large model in the same role, are what the students train on by default.
 
 # %%
-chat = models.load(
-    p.base_model,
-    chat_template=p.chat_template,
-    system_prompt=p.system_prompt,
-    dtype=p.dtype,
-    threads=p.threads,
-    trust_remote_code=p.trust_remote_code,
-)
+chat = models.load_for(p)
 display(teaching.live(chat, law, p.live_rounds, p.decode_batch, p.repetition_penalty))
 
 # %% [markdown]
@@ -127,5 +120,6 @@ figures.save(
 display(teaching.examples(found, 3))
 
 # %%
-provenance.finish(note, inputs=teaching.inputs(p), rows=len(found), dropped=sft.drops(found))
+written = [run.path(run.sft(p.constitution))]
+provenance.finish(note, inputs=teaching.inputs(p), outputs=written, rows=len(found), dropped=sft.drops(found))
 display(Markdown(f"{len(found)} rows written to `{p.run_dir}/{run.sft(p.constitution)}`."))

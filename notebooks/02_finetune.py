@@ -24,7 +24,6 @@
 # %% tags=["parameters"]
 profile = "cpu"
 run_dir = "runs/scratch"
-figures_dir = "runs/scratch/figures"
 constitution = "deontology"
 scope = "harassment"
 seed = 0
@@ -86,15 +85,7 @@ print("skeleton", sft.skeleton(chosen)[:16])
 # Three training requests that this cell will *not* see, or sees last, answered by the untuned source.
 
 # %%
-chat = models.load(
-    p.base_model,
-    name=cell.name,
-    chat_template=p.chat_template,
-    system_prompt=p.system_prompt,
-    dtype=p.dtype,
-    threads=p.threads,
-    trust_remote_code=p.trust_remote_code,
-)
+chat = models.load_for(p, name=cell.name)
 probes = train.probes(chosen)
 before = generate.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_penalty)
 
@@ -105,17 +96,7 @@ before = generate.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_
 # batches group rows of similar length; the adapter is published by a rename when it is complete.
 
 # %%
-recipe = train.Recipe(
-    lora_r=p.lora_r,
-    lora_alpha=p.lora_alpha,
-    lora_layers=p.lora_layers,
-    learning_rate=p.learning_rate,
-    epochs=p.epochs,
-    batch_size=p.batch_size,
-    gradient_accumulation=p.gradient_accumulation,
-    warmup_steps=p.warmup_steps,
-    max_length=p.max_length,
-)
+recipe = train.recipe_for(p)
 log = train.finetune(chat, chosen, recipe, p.seed, run.path(run.adapter(cell.name)), p.dose_steps)
 figures.save(
     plots_training.plot_loss(log, p.constitution, f"{cell.name}, n = {len(chosen)} rows"),
@@ -142,4 +123,10 @@ after = generate.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_p
 display(teaching.before_after(probes, before, after))
 
 # %%
-provenance.finish(note, inputs=[source], skeleton=sft.skeleton(chosen), **cost.iloc[0].to_dict())
+provenance.finish(
+    note,
+    inputs=[source],
+    outputs=[run.path(run.adapter(cell.name))],
+    skeleton=sft.skeleton(chosen),
+    **cost.iloc[0].to_dict(),
+)

@@ -41,6 +41,7 @@ item_text_tokens = 40
 
 # %%
 import sys
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
@@ -57,16 +58,7 @@ p = profiles.parameters("03_evaluate", globals())
 run = Run(p.run_dir, p.profile)
 note = provenance.start(run, "03_evaluate", p.model, p)
 adapter = evaluate.adapter(run, p.model)
-chat = models.load(
-    p.base_model,
-    adapter,
-    name=p.model,
-    chat_template=p.chat_template,
-    system_prompt=p.system_prompt,
-    dtype=p.dtype,
-    threads=p.threads,
-    trust_remote_code=p.trust_remote_code,
-)
+chat = models.load_for(p, adapter, p.model)
 
 # %% [markdown]
 # ## Answers to the evaluation prompts
@@ -109,10 +101,12 @@ display(labelling.widget(responses[:: max(1, len(responses) // 10)], verdicts[::
 # The fourth lens, *voice*, reads the answers already given.
 
 # %%
+began = time.perf_counter()
 items = evaluate.items(p.model, p.item_limit)
 scores = measure.choice(chat, items) + measure.likelihood(chat, items)
 texts = measure.free_text(chat, items, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty)
 choices = measure.dilemmas(chat, materials.dilemmas() if items else [])
+persona_seconds = round(time.perf_counter() - began, 1)
 display(evaluate.persona_sample(items, scores, texts))
 
 # %%
@@ -121,5 +115,10 @@ if items:
     rows.write(run.path(run.evaluation(p.model, "item_texts")), texts, persona.TEXT_KEY)
     rows.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices, persona.DILEMMA_KEY)
 provenance.finish(
-    note, inputs=evaluate.inputs(adapter), responses=len(responses), tokens=sum(r.tokens for r in responses)
+    note,
+    inputs=evaluate.inputs(adapter),
+    outputs=[run.path(f"eval/{p.model}")],
+    responses=len(responses),
+    tokens=sum(r.tokens for r in responses),
+    persona_seconds=persona_seconds,
 )

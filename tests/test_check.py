@@ -140,3 +140,18 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
     (materials.DATA / f"constitutions/{name}.yaml").write_text(text.replace("id: virtue", f"id: {name}", 1))
     with pytest.raises(CompanionError, match=name):
         check.everything(profile.load("cpu", {"constitutions": f"[{name}]", "teacher": "local"}))
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (
+            {"harmless_targets": "written", "helpful_rows": "97"},
+            "field helpful_rows: 97 asked, 96 prompts have written ans",
+        ),
+        ({"contrast_rows": "97"}, "field contrast_rows: 97 asked, 96 prompts have source answers; lower it"),
+    ],
+)
+def test_more_harmless_rows_than_prompts_are_refused(data, more, told):
+    with pytest.raises(CompanionError, match=told):
+        check.everything(profile.load("cpu", more))

@@ -1,20 +1,27 @@
 """Publishing an executed notebook: what stands under its name is whole, whatever happened since."""
 
 import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import jupytext
 import nbformat
+import psutil
 import pytest
 
 from lib import execute, provenance, run
 from lib.errors import CompanionError
-from lib.materials import sha256
+from lib.materials import ROOT, sha256
 
 
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "ROOT", tmp_path)
+    for module in (execute, run):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
     (tmp_path / "notebooks").mkdir()
 
     def call(code):
@@ -54,6 +61,67 @@ def test_a_run_is_read_before_the_profiles_and_the_shipped_one(tmp_path, monkeyp
         path.write_text(place)
         assert mine.has("eval/x") and mine.find("eval/x").read_text() == place
     assert mine.adapter("virtue-broad-s0@6") == "adapters/virtue-broad-s0/checkpoints/6"
+
+
+@pytest.mark.parametrize(
+    ("file", "asked", "stage"),
+    [
+        ("eval/source/responses.jsonl", "eval/source/responses.jsonl", "03_evaluate-source"),
+        ("sft/virtue.jsonl", "sft/virtue.jsonl", "01_generate-virtue"),
+        ("adapters/c/adapter_model.safetensors", "adapters/c", "02_finetune-c"),
+        ("adapters/c/checkpoints/6/adapter_config.json", "adapters/c/checkpoints/6", "02_finetune-c"),
+    ],
+)
+@pytest.mark.parametrize("place", ["runs/scratch", "data/reference/cpu"])
+def test_a_byte_changed_on_disk_stops_the_reader(tmp_path, monkeypatch, file, asked, stage, place):
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    path, other = tmp_path / place / file, tmp_path / place / Path(file).parent / "beside"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"right")
+    other.write_bytes(b"right")
+    note = provenance.start(run.Run(str(tmp_path / place), "cpu"), *stage.split("-"), SimpleNamespace())
+    record = provenance.finish(note, outputs=[path])
+    assert record["outputs"] == {file: sha256(path)}
+    mine = run.Run("runs/scratch", "cpu")
+    assert mine.find(asked) == tmp_path / place / asked
+    other.write_bytes(b"whatever")  # no stage vouched for it
+    mine.find(asked)
+    path.write_bytes(b"wrong")
+    told = rf"{place}/{file}: not what {stage.split('-')[0]} wrote, by the hash in {stage}.json; remove the file"
+    with pytest.raises(CompanionError, match=told):
+        mine.find(asked)
+    provenance.start(run.Run(str(tmp_path / place), "cpu"), *stage.split("-"), SimpleNamespace())
+    assert mine.find(asked), "a stage that runs again vouches for nothing before its end"
+
+
+def test_a_folder_stands_for_the_files_in_it(tmp_path):
+    place = run.Run(str(tmp_path), "cpu")
+    for name in ("eval/source/a.jsonl", "eval/source/b.jsonl", "eval/other/a.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    note = provenance.start(place, "03_evaluate", "source", SimpleNamespace())
+    record = provenance.finish(note, outputs=[tmp_path / "eval/source"])
+    assert set(record["outputs"]) == {"eval/source/a.jsonl", "eval/source/b.jsonl"}
+
+
+def test_a_job_ends_with_its_groups_leader(tmp_path):
+    """A shell that leads a group starts a job of ours and is killed; the job must not outlive it."""
+    job = tmp_path / "job.py"
+    job.write_text(
+        "import time\nfrom lib import execute\nexecute.follow_leader(0.1)\nprint('up', flush=True)\ntime.sleep(60)"
+    )
+    leader = subprocess.Popen(
+        ["bash", "-c", f"{sys.executable} {job} & echo $!; wait"],
+        stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    pid = int(leader.stdout.readline())
+    assert leader.stdout.readline() == "up\n"
+    time.sleep(0.5)
+    assert psutil.pid_exists(pid), "it works on while its leader lives"
+    leader.kill()  # not waited for: a zombie leads no one either
+    gone, alive = psutil.wait_procs([psutil.Process(pid)], timeout=10) if psutil.pid_exists(pid) else ([pid], [])
+    assert gone and not alive
+    leader.communicate()
 
 
 def test_provenance_says_what_a_file_was_made_from(tmp_path, monkeypatch):

@@ -12,11 +12,6 @@ def test_batch_size_and_order_change_nothing(load):
     assert len({a.text for a in one}) > 1
 
 
-def test_an_answer_cut_at_the_limit_is_marked(load):
-    for answer in generate.answers(load(), ["Hello there?", "What is tea?"], 5):
-        assert answer.finished == (answer.tokens < 5) or answer.tokens == 5
-
-
 def test_whole_sentences():
     assert generate.whole_sentences('Yes. He said "no." And then he') == 'Yes. He said "no."'
     assert generate.whole_sentences("no end at all") == ""

@@ -87,7 +87,7 @@ def test_the_bundled_prompts_are_balanced():
     assert set(train) == set(evaluation) == {*grid.CATEGORIES, *grid.HARMLESS}
     assert [evaluation[c] for c in grid.CATEGORIES] == [30] * 6
     assert [evaluation[c] for c in grid.HARMLESS] == [30, 48]
-    assert [train[c] for c in grid.HARMLESS] == [96, 96]
+    assert train["contrast"] == 96 and train["helpful"] >= 240
     assert sum(train[c] for c in grid.CATEGORIES) == 288
     assert min(train["harassment_bullying"], train["illegal"]) >= 96
     twins = Counter(p.twin for s in ("train", "eval") for p in materials.prompts(s, "contrast"))
@@ -103,8 +103,11 @@ def test_each_constitution_has_ten_principles_and_all_transcripts(name):
     assert {r.principle for r in recorded.values()} == {p.id for p in law.principles}
 
 
-def test_every_harmless_training_prompt_has_a_written_answer():
-    assert set(materials.written_answers()) == {p.id for p in materials.prompts("train", *grid.HARMLESS)}
+def test_the_first_harmless_training_prompts_have_a_written_answer():
+    """select() takes prompts in file order, so those with a written answer must come first."""
+    for kind in grid.HARMLESS:
+        ids = [p.id for p in materials.prompts("train", kind)]
+        assert set(ids[:96]) == set(ids) & set(materials.written_answers())
 
 
 def test_the_instrument_is_balanced():

@@ -1,12 +1,14 @@
 """Notebooks that call and do not define, and a tree without traces of the machine it was made on."""
 
 import ast
+import inspect
 import subprocess
+from dataclasses import fields
 
 import jupytext
 import pytest
 
-from lib import harmless, profile
+from lib import harmless, models, profile, train
 from lib.materials import ROOT
 
 BOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -44,8 +46,12 @@ def test_every_declared_parameter_is_used(path):
     trees = [ast.parse(c.source) for c in code(path)[1:]]
     if path.stem == "01_generate":  # hands `p` on to these
         trees += [ast.parse((ROOT / f"lib/{m}.py").read_text(encoding="utf-8")) for m in ("teaching", "harmless")]
+    source = "\n".join(c.source for c in code(path))
+    if "models.load_for(p" in source:
+        trees.append(ast.parse(inspect.getsource(models.load_for)))
     used = {ast.unparse(n) for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
     used |= {f"p.{k}" for k in harmless.PARAMETERS} if path.stem == "01_generate" else set()
+    used |= {f"p.{f.name}" for f in fields(train.Recipe)} if "train.recipe_for(p)" in source else set()
     assert not {k for k in profile.declared(path.stem) if k not in profile.JOB_PARAMETERS and f"p.{k}" not in used}
 
 

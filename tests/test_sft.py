@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lib import grid, harmless, materials, rows, sft, teacher, teaching
+from lib import grid, harmless, materials, profile, provenance, rows, sft, teacher, teaching
 from lib.errors import CompanionError
 from lib.run import Run
 
@@ -113,3 +113,20 @@ def test_the_sources_own_refusal_of_a_harmless_prompt_is_no_target(tmp_path):
     rows.write(run.path(harmless.FILE), answers)
     found = sft.harmless_rows(harmless.targets(run, "source"), "source")
     assert [r.dropped for r in found] == ["empty", None]
+
+
+def test_answers_of_another_model_or_decoding_are_not_taken_for_this_ones(tmp_path):
+    run = Run(str(tmp_path), "none")
+    p = SimpleNamespace(**{k: getattr(profile.load("cpu"), k) for k in harmless.PARAMETERS})
+    assert not harmless.made(run, p)
+    note = provenance.start(run, "01_generate", "harmless_answers", p)
+    assert not harmless.made(run, p)
+    answer = rows.Response(
+        id="a", model="source", category="helpful", prompt="p", response="Yes.", tokens=2, finished=True
+    )
+    written = rows.write(run.path(harmless.FILE), [answer])
+    provenance.finish(note, outputs=[written])
+    assert harmless.made(run, p)
+    for key, other in (("base_model", "path:elsewhere"), ("answer_tokens", 8), ("repetition_penalty", 1.0)):
+        assert not harmless.made(run, SimpleNamespace(**vars(p) | {key: other}))
+    assert harmless.made(run, SimpleNamespace(**vars(p) | {"threads": 2}))
