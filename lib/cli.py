@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 from lib import check, profile
 from lib.errors import CompanionError
@@ -63,10 +64,19 @@ def snakemake(name: str, overrides: dict[str, str], analysis_only: bool, options
     command += [*options, "--config", f"profile={name}", given, f"analysis_only={analysis_only}"]
     run = ROOT / "runs" / name
     run.mkdir(parents=True, exist_ok=True)
-    with _only_run():
+    with _only_run() as lock:
+        _sweep(run)
+        # Snakemake holds the lock too: killed alone, this process leaves no clone where a second run could start.
         process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            pass_fds=[lock],
         )
+        os.pwrite(lock, f"{process.pid:<10}".encode(), 0)
         try:
             return Progress(run / "snakemake.log").follow(process)
         except KeyboardInterrupt:
@@ -82,13 +92,25 @@ def snakemake(name: str, overrides: dict[str, str], analysis_only: bool, options
 
 @contextlib.contextmanager
 def _only_run():
-    """Hold the clone's lock; raises CompanionError when another run of this clone is alive."""
-    with (ROOT / "runs" / ".lock").open("w") as lock:
+    """Hold the clone's lock and yield its descriptor; raises CompanionError when another run of this clone is alive."""
+    lock = os.open(ROOT / "runs" / ".lock", os.O_RDWR | os.O_CREAT)
+    try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CompanionError("another run is going on in this clone; wait for it or stop it first") from None
-        yield
+            pid = os.pread(lock, 10, 0).decode().strip()
+            how = f" (kill -- -{pid})" if pid else ""
+            raise CompanionError(f"another run is going on in this clone; wait for it or stop it first{how}") from None
+        yield lock
+    finally:
+        os.close(lock)
+
+
+def _sweep(run: Path) -> None:
+    """Remove what a killed run was still writing: hidden files and folders, never published under a name."""
+    for folder in ("sft", "adapters", "eval"):
+        for left in sorted((run / folder).rglob(".*"), reverse=True):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def main(argv: list[str]) -> int:

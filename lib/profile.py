@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 
 import jupytext
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lib import grid, materials
 from lib.errors import CompanionError
@@ -29,9 +29,16 @@ NOTEBOOKS = ("01_generate", "02_finetune", "03_evaluate", "04_emergent_alignment
 # Parameters that name one job or one place; the graph fills them in, a profile may not.
 JOB_PARAMETERS = {"constitution", "scope", "seed", "model", "profile", "run_dir", "figures_dir"}
 
-Whole = Annotated[int, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+
+def _a_number(value):
+    if isinstance(value, bool):
+        raise ValueError("a number is expected; YAML reads yes, no, on and off as true and false")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_a_number), Field(ge=0)]
+Count = Annotated[int, BeforeValidator(_a_number), Field(ge=1)]
+Positive = Annotated[float, BeforeValidator(_a_number), Field(gt=0)]
 
 
 class Profile(BaseModel):
@@ -122,7 +129,7 @@ def check(values: dict, where: str = "parameters") -> Profile:
         materials.constitution(name)
     for name in [*profile.dose_cells, *(c.name for c in grid.cells(profile.constitutions, profile.scopes, [0]))]:
         grid.Cell.parse(name)
-    for field in ("constitutions", "scopes", "seeds"):
+    for field in ("constitutions", "scopes", "seeds", "dose_cells", "dose_steps"):
         listed = getattr(profile, field)
         if len(set(listed)) < len(listed):
             raise CompanionError(f"{where}: field {field}: an entry stands twice in {listed}; list each once")
@@ -154,12 +161,21 @@ def _choices(word: str, known) -> str:
     return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
 
 
+def _cells(notebook: str) -> list:
+    return [c for c in jupytext.read(ROOT / "notebooks" / f"{notebook}.py").cells if c.cell_type == "code"]
+
+
 def declared(notebook: str) -> dict:
     """The names and default values in a notebook's `parameters` cell (read from its paired .py)."""
-    book = jupytext.read(ROOT / "notebooks" / f"{notebook}.py")
-    (cell,) = [c for c in book.cells if "parameters" in c.metadata.get("tags", [])]
+    (cell,) = [c for c in _cells(notebook) if "parameters" in c.metadata.get("tags", [])]
     assigns = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
     return {node.targets[0].id: ast.literal_eval(node.value) for node in assigns}
+
+
+def _assigned(notebook: str) -> set[str]:
+    """Names that a notebook's own cells assign: there already when its first cell is run a second time."""
+    nodes = [n for cell in _cells(notebook) for n in ast.walk(ast.parse(cell.source))]
+    return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
 
 
 def for_notebook(profile: Profile, notebook: str) -> dict:
@@ -170,13 +186,14 @@ def for_notebook(profile: Profile, notebook: str) -> dict:
 def parameters(notebook: str, variables: dict) -> SimpleNamespace:
     """Check a notebook's parameters as they stand in `variables` (its globals()).
 
-    Unknown simple variables are taken for mistyped parameters. Raises CompanionError.
+    Unknown simple variables are taken for mistyped parameters, unless the notebook assigns them itself.
+    Raises CompanionError.
     """
-    known = declared(notebook)
+    known, own = declared(notebook), _assigned(notebook)
     simple = (str, int, float, bool, list, type(None))
     for name, value in variables.items():
         hidden = name.startswith("_") or name in {"In", "Out", "exit", "quit"}
-        if isinstance(value, simple) and not hidden and name not in known:
+        if isinstance(value, simple) and not hidden and name not in known and name not in own:
             raise CompanionError(f"{notebook}: parameter {name!r} unknown: {_choices(name, known)}")
     values = {k: variables[k] for k in known}
     given = values.get("profile", "cpu")

@@ -187,7 +187,7 @@ def read(path: Path | str, kind: type[R], key: tuple[str, ...] = ("id",)) -> lis
 def parse_line(line: bytes, kind: type[R], where: str) -> R:
     """One checked row from its line; raises CompanionError naming `where`, field and mend."""
     try:
-        return kind.model_validate(json.loads(line))
+        return kind.model_validate(json.loads(line, object_pairs_hook=_once))
     except UnicodeDecodeError as error:
         raise CompanionError(f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
     except ValidationError as error:
@@ -199,6 +199,15 @@ def parse_line(line: bytes, kind: type[R], where: str) -> R:
         raise CompanionError(
             f"{where}: not one JSON object on the line ({told}); a cut line? restore or remove it"
         ) from None
+
+
+def _once(pairs: list[tuple]) -> dict:
+    """A JSON object's fields; raises ValueError where one stands twice, which JSON readers resolve at will."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
+        raise ValueError(f"field {twice} stands twice")
+    return found
 
 
 def write(path: Path | str, rows: list[R], key: tuple[str, ...] = ("id",)) -> Path:

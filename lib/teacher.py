@@ -27,6 +27,8 @@ EXAMPLE = {
     "If you are worried about him, I can help you start a conversation.",
 }
 
+GIVE_UP = 8  # failed calls in a row after which an endpoint counts as down
+
 Ask = Callable[[list[str]], list[tuple[str, str | None]]]  # texts -> (answer, error)
 
 
@@ -100,7 +102,8 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
     """A teacher behind an OpenAI-compatible endpoint; each paid answer is on disk before the next call.
 
     The key is read from OPENAI_API_KEY by the client and written nowhere. Time-outs, 429 and 5xx are
-    retried with back-off by the client; what still fails is an error, tried again on the next run.
+    retried with back-off by the client; what still fails is an error, tried again on the next run. After
+    GIVE_UP failures in a row the endpoint counts as down and the rest is not tried.
     """
     if not model:
         raise CompanionError("parameter teacher_model: name the model that the endpoint serves")
@@ -126,7 +129,10 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
         content = (content or "").strip()
         return content, None if content else "empty answer"
 
+    failures = 0
+
     def ask(texts: list[str]) -> list[tuple[str, str | None]]:
+        nonlocal failures
         known = dict(_cached(cache))
         cache.parent.mkdir(parents=True, exist_ok=True)
         found = []
@@ -136,7 +142,11 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
                 if key in known:
                     found.append((known[key], None))
                     continue
+                if failures == GIVE_UP:
+                    found.append(("", f"not tried: {failures} failures in a row"))
+                    continue
                 content, error = answer(text)
+                failures = failures + 1 if error else 0
                 if error is None:
                     out.write(json.dumps({"key": key, "answer": content}, ensure_ascii=False) + "\n")
                     out.flush()

@@ -173,3 +173,26 @@ def test_cells_know_their_categories():
     for cell in map(grid.Cell.parse, names):
         assert set(cell.categories) | set(cell.ood) == set(grid.CATEGORIES) and not set(cell.categories) & set(cell.ood)
         assert cell.held_out is None if cell.scope == "broad" else cell.held_out in cell.ood
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("seeds", "[yes]", "a number is expected"),
+        ("epochs", "on", "a number is expected"),
+        ("learning_rate", "true", "a number is expected"),
+        ("dose_steps", "[6, 6]", "field dose_steps: an entry stands twice"),
+    ],
+)
+def test_yes_is_no_number_and_a_list_names_each_once(key, value, told):
+    with pytest.raises(CompanionError, match=told):
+        profile.load("cpu", {key: value})
+
+
+@pytest.mark.parametrize("notebook", profile.NOTEBOOKS)
+def test_all_cells_may_be_run_twice_in_one_kernel(notebook):
+    """What a notebook assigned the first time round is no mistyped parameter the second time."""
+    left = {key: [1] for key in profile._assigned(notebook)} | profile.declared(notebook)
+    assert profile.parameters(notebook, left).profile == "cpu"
+    with pytest.raises(CompanionError, match="parameter 'learning_rte' unknown"):
+        profile.parameters(notebook, left | {"learning_rte": 1})

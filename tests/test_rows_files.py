@@ -90,3 +90,12 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
         rows.write(path, [rows.Answer(id="a", answer="new")])
     assert rows.read(path, rows.Answer)[0].answer == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+def test_a_field_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"id": "a", "answer": "yes", "answer": "no"}\n')
+    with pytest.raises(
+        CompanionError, match=r"answers\.jsonl:1: not one JSON object on the line \(field answer stands twice"
+    ):
+        rows.read(path, rows.Answer)

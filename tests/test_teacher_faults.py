@@ -58,6 +58,7 @@ def server(monkeypatch, tmp_path):
         running.script, running.calls, running.cache = [], [], tmp_path / "teacher/paid.jsonl"
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         url = f"http://127.0.0.1:{running.server_port}/v1"
+        running.url = url
         running.ask = lambda texts, model="m": teacher.api(model, url, running.cache)(texts)
         yield running
         running.shutdown()
@@ -149,3 +150,12 @@ def test_the_key_is_in_no_file(server, tmp_path):
     server.script = [500, 400]
     server.ask(["a", "b"])
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and SECRET in p.read_text(encoding="utf-8")]
+
+
+def test_an_endpoint_that_is_down_is_given_up(server):
+    server.script = [400] * 50
+    ask = teacher.api("m", server.url, server.cache)
+    found = ask([f"text {k}" for k in range(12)])
+    assert len(server.calls) == teacher.GIVE_UP == sum(e == "BadRequestError" for _, e in found)
+    assert {e for _, e in found[teacher.GIVE_UP :]} == {"not tried: 8 failures in a row"}
+    assert ask(["one more"]) == [("", "not tried: 8 failures in a row")]
