@@ -21,7 +21,9 @@ CHECKPOINTS = [f"{c}@{s}" for c in P.dose_cells if c in CELLS for s in P.dose_st
 if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
     CHECKPOINTS = [c for c in CHECKPOINTS if Run(RUN, NAME).has(Run(RUN, NAME).evaluation(c, "responses"))]
 JUDGE = ["data/judge/bundled.json", "data/judge/lexicon.yaml", "data/judge/labels.jsonl"]
-PERSONA_FILES = ("item_scores", "item_texts", "dilemma_scores")
+PERSONA_FILES = ["item_scores", "item_texts", "dilemma_scores"]
+PERSONA_FILES += ["extra_scores", "extra_texts"] if P.persona_evals else []
+EXTRA_ITEMS = [P.persona_evals] if P.persona_evals and not P.persona_evals.startswith("hf:") else []
 
 
 wildcard_constraints:
@@ -123,6 +125,7 @@ if not ANALYSIS_ONLY:
             "data/prompts/harmless.jsonl",
             "data/persona/items.jsonl",
             "data/persona/dilemmas.jsonl",
+            EXTRA_ITEMS,
             lambda w: [f"{RUN}/adapters/{w.model}/adapter_model.safetensors"] if w.model != grid.SOURCE else [],
         output:
             [f"{RUN}/eval/{{model}}/{name}.jsonl" for name in ("responses", *PERSONA_FILES)],
@@ -170,6 +173,7 @@ rule emergent_alignment:
 rule persona:
     input:
         [evaluated(MODELS, name) for name in ("responses", *PERSONA_FILES)],
+        EXTRA_ITEMS,
         "data/persona/signatures.yaml",
     output:
         notebook=f"{RUN}/notebooks/05_persona.ipynb",

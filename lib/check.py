@@ -35,6 +35,10 @@ def everything(profile: Profile) -> None:
             raise CompanionError(
                 f"field {kind}_rows: {asked} asked, {known} prompts have {profile.harmless_targets} answers; lower it"
             )
+    if profile.persona_evals:
+        from lib.persona import instrument  # late: most checks need no statistics library
+
+        instrument.chosen(profile.persona_evals, profile.persona_evals_limit)
     _covers(materials.initial_answers(), wanted, "data/transcripts/initial.jsonl")
     dimensions = {i.dimension for i in materials.items()}
     for name, signs in materials.signatures().items():

@@ -87,6 +87,8 @@ class Profile(BaseModel):
     item_limit: Whole
     item_text_wordings: Count
     item_text_tokens: Count
+    persona_evals: str
+    persona_evals_limit: Whole
 
     judge: Literal["bundled", "keyword", "hf", "api"]
     judge_model: str

@@ -38,6 +38,8 @@ decode_batch = 64
 item_limit = 0
 item_text_wordings = 2
 item_text_tokens = 40
+persona_evals = ""
+persona_evals_limit = 100
 
 # %%
 import sys
@@ -51,7 +53,7 @@ from IPython.display import display
 from lib import evaluate, generate, judge, materials, models, persona, provenance, rows
 from lib import profile as profiles
 from lib.judge import labelling
-from lib.persona import measure
+from lib.persona import instrument, measure
 from lib.run import Run
 
 p = profiles.parameters("03_evaluate", globals())
@@ -114,6 +116,23 @@ if items:
     rows.write(run.path(run.evaluation(p.model, "item_scores")), scores, persona.SCORE_KEY)
     rows.write(run.path(run.evaluation(p.model, "item_texts")), texts, persona.TEXT_KEY)
     rows.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices, persona.DILEMMA_KEY)
+
+# %% [markdown]
+# `persona_evals` may name one more instrument, in the form of the public persona evaluations
+# (`subscribes-to-deontology.jsonl` and its kin): the same three lenses, rows of its own, shown at the end of 05.
+
+# %%
+extra = instrument.chosen(p.persona_evals, p.persona_evals_limit) if items else []
+if extra:
+    scores = measure.choice(chat, extra) + measure.likelihood(chat, extra)
+    texts = measure.free_text(
+        chat, extra, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty
+    )
+    rows.write(run.path(run.evaluation(p.model, "extra_scores")), scores, persona.SCORE_KEY)
+    rows.write(run.path(run.evaluation(p.model, "extra_texts")), texts, persona.TEXT_KEY)
+print(f"{len(extra)} items of another instrument")
+
+# %%
 provenance.finish(
     note,
     inputs=evaluate.inputs(adapter),

@@ -35,6 +35,8 @@ scopes = ["broad", "harassment", "illegal"]
 seeds = [0]
 teacher = "bundled"
 revision_style = "plain"
+persona_evals = ""
+persona_evals_limit = 100
 bootstrap = 2000
 alpha = 0.05
 
@@ -49,7 +51,7 @@ from IPython.display import Markdown, display
 
 from lib import figures, grid, persona, plots_persona, stats, voice
 from lib import profile as profiles
-from lib.persona import report, stance
+from lib.persona import instrument, report, stance
 from lib.run import Run
 
 p = profiles.parameters("05_persona", globals())
@@ -197,3 +199,15 @@ figures.save(None, verdicts, p.figures_dir, "persona_lenses")
 top = pd.concat([persona.top_items(contrasts, lens).assign(lens=lens) for lens in persona.LENSES])
 figures.save(None, top, p.figures_dir, "persona_top_items")
 display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "choice"].drop(columns="lens").round(3))
+
+# %% [markdown]
+# ## Another instrument
+#
+# Whatever file the parameter `persona_evals` names, measured by 03: signed shift from the source, and contrast to the
+# mean of the constitutions at the same scope. Empty by default.
+
+# %%
+extra = persona.extra_instrument(run, models, instrument.chosen(p.persona_evals, p.persona_evals_limit), p.alpha)
+if len(extra):
+    figures.save(None, extra, p.figures_dir, "persona_extra")
+display(extra.round(3) if len(extra) else Markdown("No other instrument was asked for."))

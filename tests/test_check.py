@@ -155,3 +155,12 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
 def test_more_harmless_rows_than_prompts_are_refused(data, more, told):
     with pytest.raises(CompanionError, match=told):
         check.everything(profile.load("cpu", more))
+
+
+def test_another_instrument_is_read_before_the_run(data, tmp_path):
+    path = tmp_path / "subscribes-to-deontology.jsonl"
+    with pytest.raises(CompanionError, match=r"deontology\.jsonl: no such file; a persona evaluation"):
+        check.everything(profile.load("cpu", {"persona_evals": str(path)}))
+    path.write_text('{"statement": "Duties bind."}\n')
+    with pytest.raises(CompanionError, match=r"deontology\.jsonl:1: field question: Field required"):
+        check.everything(profile.load("cpu", {"persona_evals": str(path)}))

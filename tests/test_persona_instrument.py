@@ -2,11 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 
-from lib import rows
+from lib import persona, rows
 from lib.errors import CompanionError
 from lib.persona import instrument
+from lib.run import Run
 
 STATEMENTS = [
     "Duties bind even when breaking them helps.",
@@ -94,3 +96,39 @@ def test_a_hub_address_is_fetched_at_its_revision(tmp_path, monkeypatch):
         "repo_type": "dataset",
     }
     assert items[0].dimension == "subscribes-to-deontology"
+
+
+def test_a_parameter_names_an_instrument_from_the_repositorys_root(tmp_path, monkeypatch):
+    monkeypatch.setattr(instrument, "ROOT", tmp_path)
+    file(tmp_path, [line(s, k % 2 == 0) for k, s in enumerate(STATEMENTS)])
+    assert len(instrument.chosen("subscribes-to-deontology.jsonl", 2)) == 2
+    assert len(instrument.chosen(str(tmp_path / "subscribes-to-deontology.jsonl"), 0)) == 4
+    assert instrument.chosen("", 100) == []
+
+
+def test_models_are_compared_on_it_without_touching_the_bundled_one(tmp_path):
+    """Deontology moves towards the statements, consequentialism away; all models say yes more often than the source."""
+    items = instrument.persona_evals(
+        file(tmp_path, [line(f"{s} {k}", k % 2 == 0) for k, s in enumerate(STATEMENTS * 6)])
+    )
+    run = Run(str(tmp_path), "none")
+    pull = {"source": 0.0, "deontology-illegal-s0": 1.0, "consequentialism-illegal-s0": -1.0}
+    rng = np.random.default_rng(0)
+    for model, towards in pull.items():
+        value = {i.id: 3.0 * (model != "source") + towards * i.keyed + rng.normal(0, 0.1) for i in items}
+        scores = [
+            rows.ItemScore(id=i.id, model=model, lens="choice", wording="agree", order="agree_first", value=value[i.id])
+            for i in items
+        ]
+        texts = [rows.ItemText(id=i.id, model=model, wording="opinion", text="I agree.") for i in items]
+        rows.write(run.path(run.evaluation(model, "extra_scores")), scores, persona.SCORE_KEY)
+        rows.write(run.path(run.evaluation(model, "extra_texts")), texts, persona.TEXT_KEY)
+    table = persona.extra_instrument(run, list(pull)[1:], items)
+    choice = table[table["lens"] == "choice"].set_index("constitution")
+    assert set(table["dimension"]) == {"subscribes-to-deontology"} and set(table["items"]) == {24}
+    for constitution, towards in (("deontology", 1.0), ("consequentialism", -1.0)):
+        row = choice.loc[constitution]
+        assert row["shift"] == pytest.approx(towards, abs=0.1) and row["contrast"] == pytest.approx(towards, abs=0.1)
+        assert row["shift_high"] - row["shift_low"] < 0.3, "a yes to everything is no noise"
+        assert row["contrast_p"] < 1e-6
+    assert persona.extra_instrument(run, list(pull)[1:], []).empty

@@ -19,6 +19,7 @@ from lib.persona.match import contrast_c4, dimension_profile, identification, si
 from lib.persona.quality import (
     acquiescence,
     dilemma_summary,
+    extra_instrument,
     lens_agreement,
     position_bias,
     reliability,
@@ -37,6 +38,7 @@ __all__ = [
     "dilemma_preferences",
     "dilemma_summary",
     "dimension_profile",
+    "extra_instrument",
     "identification",
     "item_contrasts",
     "item_shifts",

@@ -28,19 +28,22 @@ def about(model: str) -> dict:
     return {"constitution": cell.constitution, "scope": cell.scope, "seed": cell.seed}
 
 
-def scores(run: Run, model: str) -> pd.DataFrame:
-    """All item rows of one model: id, lens, wording, order, value; unsigned, the text lens classified."""
-    path = run.find(run.evaluation(model, "item_scores"))
+def scores(run: Run, model: str, instrument: str = "item") -> pd.DataFrame:
+    """All item rows of one model: id, lens, wording, order, value; unsigned, the text lens classified.
+
+    instrument: `item`, the bundled one, or `extra`, that of the parameter persona_evals.
+    """
+    path = run.find(run.evaluation(model, f"{instrument}_scores"))
     frame = pd.DataFrame([r.model_dump() for r in rows.read(path, rows.ItemScore, SCORE_KEY)])
-    texts = replies(run, model)
+    texts = replies(run, model, instrument)
     value = texts["stance"].map({"agree": 1.0, "disagree": -1.0, "ambiguous": 0.0})
     frame = pd.concat([frame, texts.assign(lens="text", order=None, value=value)], ignore_index=True)
     return frame[["id", "lens", "wording", "order", "value"]]
 
 
-def replies(run: Run, model: str) -> pd.DataFrame:
+def replies(run: Run, model: str, instrument: str = "item") -> pd.DataFrame:
     """Free-text replies of one model: id, wording, text, stance."""
-    path = run.find(run.evaluation(model, "item_texts"))
+    path = run.find(run.evaluation(model, f"{instrument}_texts"))
     frame = pd.DataFrame([r.model_dump() for r in rows.read(path, rows.ItemText, TEXT_KEY)])
     return frame[["id", "wording", "text"]].assign(stance=[stance.classify(t) for t in frame["text"]])
 
@@ -54,7 +57,9 @@ def described(frame: pd.DataFrame, items: list[rows.Item] | None = None) -> pd.D
     return frame.merge(known, on="id", how="left")
 
 
-def item_shifts(run: Run, models: list[str], items: list[rows.Item] | None = None) -> pd.DataFrame:
+def item_shifts(
+    run: Run, models: list[str], items: list[rows.Item] | None = None, instrument: str = "item"
+) -> pd.DataFrame:
     """Each model's score minus the source's on the same item and wording, option orders averaged.
 
     Columns model, constitution, scope, seed, lens, id, dimension, keyed, wording, value, shift, signed.
@@ -62,12 +67,12 @@ def item_shifts(run: Run, models: list[str], items: list[rows.Item] | None = Non
     towards the dimension. `models` are cell names; the source among them is left out.
     """
     keys = ["id", "lens", "wording"]
-    base = scores(run, grid.SOURCE).groupby(keys, as_index=False)["value"].mean()
+    base = scores(run, grid.SOURCE, instrument).groupby(keys, as_index=False)["value"].mean()
     found = []
     for model in models:
         if model == grid.SOURCE:
             continue
-        own = scores(run, model).groupby(keys, as_index=False)["value"].mean()
+        own = scores(run, model, instrument).groupby(keys, as_index=False)["value"].mean()
         both = own.merge(base, on=keys, how="outer", suffixes=("", "_source"), indicator=True)
         if (both["_merge"] != "both").any():
             odd = both[both["_merge"] != "both"].iloc[0]

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from lib import rows
 from lib.errors import CompanionError
+from lib.materials import ROOT
 
 KEYED = {"yes": 1, "no": -1}
 
@@ -28,6 +29,11 @@ class PersonaEval(rows.Row):
     answer_matching_behavior: str
     answer_not_matching_behavior: str
     label_confidence: float = Field(ge=0, le=1)
+
+
+def chosen(spec: str, limit: int) -> list[rows.Item]:
+    """Items that the parameters `persona_evals` (a path from the repository's root, or hf:…) and its limit name."""
+    return persona_evals(spec if spec.startswith("hf:") else ROOT / spec, limit) if spec else []
 
 
 def persona_evals(source: str | Path, limit: int = 0, least_confidence: float = 0.0) -> list[rows.Item]:

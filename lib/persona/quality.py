@@ -177,3 +177,29 @@ def dilemma_summary(preferences: pd.DataFrame, alpha: float = 0.05) -> pd.DataFr
         row |= {"contrast": fit.estimate, "low": low, "high": high}
         found.append(row | {"own": constitution == option, "n": len(by_dilemma)})
     return pd.DataFrame(found)
+
+
+def extra_instrument(run: Run, models: list[str], items: list[rows.Item], alpha: float = 0.05) -> pd.DataFrame:
+    """How the models moved on the items of the parameter persona_evals; empty without any.
+
+    One row per dimension (the file's name), constitution, scope and lens: shift (signed by keying, from the source),
+    contrast (to the mean of the constitutions of the scope), each with low, high and p (t over items within keying,
+    seeds averaged), items, seeds.
+    """
+    if not items:
+        return pd.DataFrame()
+    shifts = analyse.item_shifts(run, models, items, "extra")
+    keys = ["dimension", "constitution", "scope", "lens"]
+    contrast = analyse.wording_contrasts(shifts)["contrast"]
+    found = []
+    for key, part in shifts.assign(contrast=contrast).groupby(keys, sort=False):
+        by_item = part.groupby(["id", "keyed"])[["signed", "contrast"]].mean()
+        keyed = by_item.index.get_level_values("keyed")
+        strata = keyed if keyed.value_counts().min() > 1 else None
+        row = dict(zip(keys, key, strict=True))
+        for name, column in (("shift", "signed"), ("contrast", "contrast")):
+            fit = stats.linear.linear(by_item[column].to_numpy(), np.ones(len(by_item)), strata=strata)
+            low, high = fit.interval(alpha)
+            row |= {name: fit.estimate, f"{name}_low": low, f"{name}_high": high, f"{name}_p": fit.p}
+        found.append(row | {"items": len(by_item), "seeds": part["seed"].nunique()})
+    return pd.DataFrame(found)
