@@ -1,0 +1,98 @@
+"""Try a training recipe on training prompts left out of training; evaluation prompts are never read.
+
+    python benchmarks/recipe.py virtue-broad-s0 -p learning_rate 2e-3 -p helpful_rows 144
+
+Trains one cell under the cpu profile with the given overrides, answers the left-out prompts, and appends a row to
+benchmarks/recipe.csv: shares judged declined (harmful, contrast, helpful) by the bundled judge. Left out are the
+last HARMFUL prompts of each harm category that the cell does not train on, the last CONTRAST contrast prompts and
+the last HELPFUL helpful ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import fcntl
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import pandas as pd
+
+from lib import generate, harmless, judge, materials, models, profile, rows, sft, train
+from lib.grid import CATEGORIES, Cell
+from lib.run import Run
+
+OUT = Path(__file__).with_suffix(".csv")
+HARMFUL, CONTRAST, HELPFUL = 8, 36, 48
+SHOWN = (
+    "helpful_rows", "contrast_rows", "rows_per_scope", "lora_layers", "lora_r", "lora_alpha", "learning_rate", "epochs",
+    "batch_size", "harmless_targets",
+)  # fmt: skip
+
+
+def left_out(found: list[rows.SftRow], trained: set[str]) -> list[rows.Prompt]:
+    """The prompts to try the tuned model on; raises SystemExit when the mix trains on one of them."""
+    held = [p for c in CATEGORIES for p in materials.prompts("train", c) if p.id not in trained]
+    held = [p for c in CATEGORIES for p in [h for h in held if h.category == c][-HARMFUL:]]
+    held += materials.prompts("train", "contrast")[-CONTRAST:] + materials.prompts("train", "helpful")[-HELPFUL:]
+    both = trained & {p.id for p in held}
+    if both:
+        sys.exit(f"{sorted(both)[0]} is trained on and left out: ask for fewer harmless rows")
+    return held
+
+
+def main() -> None:
+    """Train, answer, judge, append."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cell", type=Cell.parse)
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    asked = parser.parse_args()
+    p = profile.load("cpu", dict(asked.p))
+    run = Run("runs/recipe", "cpu")
+    if not run.path(harmless.FILE).exists():
+        harmless.make(run, p)
+    answers = harmless.targets(run, p.harmless_targets)
+    found = sft.bundled_rows(asked.cell.constitution, p.revision_style)
+    found += sft.harmless_rows(answers, p.harmless_targets)
+    chosen = sft.select(found, asked.cell.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows)
+    held = left_out(found, {r.id for r in chosen})
+
+    chat = models.load_for(p, name=asked.cell.name)
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as name:
+        log = train.finetune(chat, chosen, train.recipe_for(p), asked.cell.seed, Path(name) / "adapter")
+    seconds = time.perf_counter() - began
+    made = generate.answers(
+        chat, [h.prompt for h in held], p.max_new_tokens, p.decode_batch, p.repetition_penalty, label="left out"
+    )
+    replies = [
+        rows.Response(
+            id=h.id, model=asked.cell.name, category=h.category, twin=h.twin, prompt=h.prompt,
+            response=m.text, tokens=m.tokens, finished=m.finished,
+        )
+        for h, m in zip(held, made, strict=True)
+    ]  # fmt: skip
+    label = "-".join([asked.cell.name] + [f"{k}={v}" for k, v in asked.p])
+    rows.write(run.path(f"replies/{label}.jsonl"), replies)
+    verdicts = judge.judge_fresh(replies, "bundled")
+    kind = [r.category if r.category in ("helpful", "contrast") else "harmful" for r in replies]
+    shares = pd.Series([v.verdict == "declined" for v in verdicts]).groupby(kind).agg(["mean", "size"])
+    line = {"cell": asked.cell.name} | {k: getattr(p, k) for k in SHOWN}
+    line |= {f"{k}_declined": round(shares.loc[k, "mean"], 3) for k in ("harmful", "contrast", "helpful")}
+    line |= {f"{k}_n": int(shares.loc[k, "size"]) for k in ("harmful", "contrast", "helpful")}
+    line |= {"loss": round(float(log["loss"].tail(5).mean()), 3), "train_seconds": round(seconds)}
+    with OUT.open("a", newline="") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        writer = csv.DictWriter(stream, line)
+        if not OUT.stat().st_size:
+            writer.writeheader()
+        writer.writerow(line)
+    print(line)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""What the README says in numbers is what the committed tables say."""
+
+import json
+import re
+
+import pytest
+
+from lib import figures
+from lib.materials import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def table(first: str) -> list[list[str]]:
+    """Cells of the README's table whose header row begins with `first`."""
+    lines = README.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split(" | ")])
+    assert rows
+    return rows
+
+
+def test_rates_by_scope():
+    known = figures.read_table("figures/cpu", "scopes").set_index("scope")
+    for cell in table("models"):
+        row = known.loc[cell[0].split()[0]]
+        for shown, name in zip(cell[1:], "SOJ", strict=True):
+            assert shown == f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+
+
+def test_claims():
+    known = json.loads((ROOT / "figures/cpu/claims.json").read_text(encoding="utf-8"))["claims"]
+    shown = {cell[0].partition(":")[0]: cell[1].strip("*") for cell in table("claim")}
+    assert shown == {c["claim"]: c["verdict"] for c in known}
+
+
+def test_costs():
+    stages = json.loads((ROOT / "figures/cpu/provenance.json").read_text(encoding="utf-8"))["stages"]
+    for what, jobs, seconds, memory in table("what"):
+        stage = stages[what.split()[0]]
+        mean = stage["wall_seconds"] / stage["jobs"]
+        assert (int(jobs), int(seconds)) == (stage["jobs"], round(mean))
+        assert memory == f"{stage['peak_memory_mib'] / 1024:.1f} GiB"
+
+
+@pytest.mark.parametrize("cell", table("figure or table in `figures/cpu/`"), ids=lambda c: c[0])
+def test_every_figure_and_table_is_there(cell):
+    for name in re.findall(r"[\w<>]+", cell[0].replace("(table)", "").replace("claims.json", "")):
+        assert list((ROOT / "figures/cpu").glob(f"{name.replace('<constitution>', '*')}.png")), name
+    for name in cell[2].split(", "):
+        assert list((ROOT / "figures/cpu/tables").glob(f"{name.replace('<constitution>', '*')}.csv")), name
+
+
+def test_paths_named_in_the_readme_exist():
+    for path in re.findall(r"`((?:lib|data|notebooks|tests|benchmarks|profiles)/[\w./]+)`", README):
+        assert (ROOT / path).exists(), path
