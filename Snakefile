@@ -5,11 +5,13 @@ hash of its code: so Snakemake reruns what a change touches and nothing else.
 """
 
 import json
+import os
 import shlex
 
-from lib import code, grid, harmless, materials, profile
+from lib import code, grid, harmless, leader, materials, profile
 from lib.run import Run
 
+os.environ[leader.VARIABLE] = str(os.getpid())  # jobs end with the Snakemake that started them
 NAME = config["profile"]
 P = profile.load(NAME, config.get("overrides") or {})
 RUN = f"runs/{NAME}"
@@ -68,6 +70,7 @@ if not ANALYSIS_ONLY:
             "data/prompts/contrast_train.jsonl",
         output:
             f"{RUN}/{harmless.FILE}",
+            f"{RUN}/{harmless.RECORD}",
         params:
             command="python -m lib.harmless {} {} {}".format(
                 RUN, NAME, shlex.quote(json.dumps({k: getattr(P, k) for k in harmless.PARAMETERS}))
@@ -85,7 +88,7 @@ if not ANALYSIS_ONLY:
             "data/prompts/helpful_train.jsonl",
             "data/transcripts/initial.jsonl",
             lambda w: [p for p in [f"data/transcripts/{w.constitution}.jsonl"] if P.teacher == "bundled"],
-            rules.harmless.output if P.harmless_targets == "source" else [],
+            rules.harmless.output[0] if P.harmless_targets == "source" else [],
         output:
             f"{RUN}/sft/{{constitution}}.jsonl",
             f"{FIGURES}/words_{{constitution}}.png",
@@ -149,7 +152,10 @@ if not ANALYSIS_ONLY:
             f"{RUN}/eval/{{cell}}@{{step}}/responses.jsonl",
             notebook=f"{RUN}/notebooks/03_evaluate-{{cell}}@{{step}}.ipynb",
         params:
-            command=lambda w: run_notebook("03_evaluate", f"-{w.cell}@{w.step}", model=f"{w.cell}@{w.step}"),
+            # A checkpoint is asked no items, so another instrument is none of its business.
+            command=lambda w: run_notebook(
+                "03_evaluate", f"-{w.cell}@{w.step}", model=f"{w.cell}@{w.step}", persona_evals="", persona_evals_limit=0
+            ),
             code=code.version("03_evaluate"),
         threads: max(1, P.threads)
         shell:

@@ -65,7 +65,8 @@ def snakemake(name: str, overrides: dict[str, str], analysis_only: bool, options
     run = ROOT / "runs" / name
     run.mkdir(parents=True, exist_ok=True)
     with _only_run() as lock:
-        _sweep(run)
+        if "--executor" not in " ".join(options):  # a cluster's jobs may outlive their Snakemake, and still be writing
+            _sweep(run)
         # Snakemake holds the lock too: killed alone, this process leaves no clone where a second run could start.
         process = subprocess.Popen(
             command,
@@ -101,6 +102,7 @@ def _only_run():
             pid = os.pread(lock, 10, 0).decode().strip()
             how = f" (kill -- -{pid})" if pid else ""
             raise CompanionError(f"another run is going on in this clone; wait for it or stop it first{how}") from None
+        os.ftruncate(lock, 0)
         yield lock
     finally:
         os.close(lock)
@@ -110,7 +112,7 @@ def _sweep(run: Path) -> None:
     """Remove what a killed run was still writing: hidden files and folders, never published under a name."""
     for folder in ("sft", "adapters", "eval"):
         for left in sorted((run / folder).rglob(".*"), reverse=True):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
 def main(argv: list[str]) -> int:

@@ -61,6 +61,12 @@ def responses(model: str, asked: list[rows.Prompt], answers: list[Generated]) ->
     ]
 
 
+def keep_only(folder: Path, written: list[Path]) -> None:
+    """Remove rows of an earlier evaluation of this model that this one did not make again."""
+    for path in set(folder.glob("*.jsonl")) - set(written):
+        path.unlink()
+
+
 def sample(found: list[rows.Response]) -> pd.DataFrame:
     """One answer per category, its opening only."""
     first = {r.category: r for r in reversed(found)}

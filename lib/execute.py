@@ -3,8 +3,7 @@
     python -m lib.execute 02_finetune runs/cpu/notebooks/02_finetune-….ipynb '{"scope": "broad", …}'
 
 The executed notebook appears under its name by a rename; a failed one is kept in `failed/` beside it,
-with its traceback, and the exit status is 1. It ends itself, and its kernel with it, when Snakemake
-is killed: a job that goes on unseen would write beside the next run's.
+with its traceback, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -12,12 +11,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-import threading
-import time
 from pathlib import Path
 
-import psutil
-
+from lib import leader
 from lib.materials import ROOT
 from lib.run import short
 
@@ -50,21 +46,7 @@ def execute(notebook: str, out: Path, parameters: dict) -> int:
     return 0
 
 
-def follow_leader(every: float = 1.0) -> None:
-    """End this process as soon as the leader of its process group (Snakemake) has died."""
-    if os.getpgrp() == os.getpid() or not psutil.pid_exists(os.getpgrp()):
-        return
-    leader = psutil.Process(os.getpgrp())
-
-    def watch():
-        while leader.is_running() and leader.status() != psutil.STATUS_ZOMBIE:
-            time.sleep(every)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 if __name__ == "__main__":
-    follow_leader()
+    leader.follow()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sys.exit(execute(sys.argv[1], Path(sys.argv[2]).resolve(), json.loads(sys.argv[3])))

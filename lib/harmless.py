@@ -12,13 +12,15 @@ import json
 import sys
 from pathlib import Path
 
-from lib import generate, materials, models, provenance, rows
+from lib import generate, leader, materials, models, provenance, rows
 from lib.errors import CompanionError
 from lib.judge import keyword
-from lib.materials import DATA
+from lib.materials import DATA, sha256
 from lib.run import Run
 
 FILE = "sft/harmless_answers.jsonl"
+STAGE = "01_harmless"
+RECORD = f"provenance/{STAGE}-{Path(FILE).stem}.json"
 INPUTS = ("harmless.jsonl", "helpful_train.jsonl", "contrast_train.jsonl")
 # What the answers depend on: everything that decides the source model and its decoding.
 PARAMETERS = (
@@ -29,7 +31,7 @@ PARAMETERS = (
 
 def make(run: Run, p) -> list[rows.Response]:
     """Answer every harmless training prompt with the source model and write the rows; returns them."""
-    note = provenance.start(run, "01_generate", Path(FILE).stem, p)
+    note = provenance.start(run, STAGE, Path(FILE).stem, p)
     chat = models.load_for(p)
     prompts = materials.prompts("train", "helpful", "contrast")
     texts = [x.prompt for x in prompts]
@@ -53,12 +55,14 @@ def make(run: Run, p) -> list[rows.Response]:
 
 
 def made(run: Run, p) -> bool:
-    """Whether answers lie ready that this very model gave with this very decoding."""
-    record = f"provenance/01_generate-{Path(FILE).stem}.json"
-    if not (run.has(FILE) and run.has(record)):
+    """Whether answers lie ready that this very model gave, with this very decoding, to these very prompts."""
+    if not run.has(FILE):
         return False
-    known = json.loads(run.locate(record).read_text(encoding="utf-8"))["parameters"]
-    return all(known.get(k) == getattr(p, k) for k in PARAMETERS if k != "threads")
+    record = run.locate(FILE).parents[1] / RECORD
+    known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    asked = {k: getattr(p, k) for k in PARAMETERS if k != "threads"}
+    prompts = {f"data/prompts/{name}": sha256(DATA / "prompts" / name) for name in INPUTS}
+    return known.get("inputs") == prompts and asked.items() <= known["parameters"].items()
 
 
 def targets(run: Run, kind: str) -> dict[str, str]:
@@ -75,6 +79,7 @@ def targets(run: Run, kind: str) -> dict[str, str]:
 if __name__ == "__main__":
     from types import SimpleNamespace
 
+    leader.follow()
     try:
         make(Run(sys.argv[1], sys.argv[2]), SimpleNamespace(**json.loads(sys.argv[3])))
     except CompanionError as error:

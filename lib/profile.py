@@ -26,6 +26,7 @@ from lib.materials import ROOT
 
 PROFILES = ROOT / "profiles"
 NOTEBOOKS = ("01_generate", "02_finetune", "03_evaluate", "04_emergent_alignment", "05_persona", "06_projectability")
+SEEN = "_parameters_checked"  # left in a notebook's globals by its first check
 # Parameters that name one job or one place; the graph fills them in, a profile may not.
 JOB_PARAMETERS = {"constitution", "scope", "seed", "model", "profile", "run_dir", "figures_dir"}
 
@@ -188,10 +189,12 @@ def for_notebook(profile: Profile, notebook: str) -> dict:
 def parameters(notebook: str, variables: dict) -> SimpleNamespace:
     """Check a notebook's parameters as they stand in `variables` (its globals()).
 
-    Unknown simple variables are taken for mistyped parameters, unless the notebook assigns them itself.
-    Raises CompanionError.
+    Unknown simple variables are taken for mistyped parameters; on a second call in one kernel, unless the notebook
+    itself has assigned them meanwhile. Raises CompanionError.
     """
-    known, own = declared(notebook), _assigned(notebook)
+    known = declared(notebook)
+    own = _assigned(notebook) if variables.get(SEEN) else set()
+    variables[SEEN] = True
     simple = (str, int, float, bool, list, type(None))
     for name, value in variables.items():
         hidden = name.startswith("_") or name in {"In", "Out", "exit", "quit"}

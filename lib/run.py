@@ -17,9 +17,6 @@ from pathlib import Path
 from lib.errors import CompanionError
 from lib.materials import ROOT, sha256
 
-# Which stage writes into which folder of a run.
-STAGES = {"sft": "01_generate", "adapters": "02_finetune", "eval": "03_evaluate"}
-
 
 @dataclass(frozen=True)
 class Run:
@@ -51,16 +48,19 @@ class Run:
     def find(self, relative: str) -> Path:
         """`locate`, and its content is what its stage wrote; raises CompanionError where it is not."""
         path = self.locate(relative)
-        place = path.parents[len(Path(relative).parts) - 1]
-        folder, name = Path(relative).parts[:2]
-        record = place / "provenance" / f"{STAGES.get(folder)}-{name.removesuffix('.jsonl')}.json"
-        written = json.loads(record.read_text(encoding="utf-8")).get("outputs", {}) if record.is_file() else {}
-        for part, wanted in written.items():
-            if Path(part).is_relative_to(relative) and sha256(place / part) != wanted:
-                raise CompanionError(
-                    f"{short(place / part)}: not what {STAGES[folder]} wrote, by the hash in {record.name}; "
-                    "remove the file and run again, or restore it"
-                )
+        parts = Path(relative).parts
+        place = path.parents[len(parts) - 1]
+        for record in sorted((place / "provenance").glob(f"*-{parts[1].removesuffix('.jsonl')}.json")):
+            known = json.loads(record.read_text(encoding="utf-8"))
+            for name, wanted in known.get("outputs", {}).items():
+                written = place / name
+                if Path(name).is_relative_to(relative) and not (written.is_file() and sha256(written) == wanted):
+                    # Of an adapter the whole folder: Snakemake watches its weights only.
+                    what = place.joinpath(*parts[:2]) if written.parts[len(place.parts)] == "adapters" else written
+                    raise CompanionError(
+                        f"{short(written)}: not what {known['stage']} wrote, by the hash in {record.name}; "
+                        f"remove {short(what)} and run again, or restore it"
+                    )
         return path
 
     def sft(self, constitution: str) -> str:

@@ -112,7 +112,7 @@ def select(found: list[SftRow], scope: str, rows_per_scope: int, helpful_rows: i
         if len(usable) < count:
             raise CompanionError(
                 f"scope {scope!r} needs {count} {category} rows and {len(usable)} are usable; lower "
-                f"{'rows_per_scope' if kind == 'harmful' else kind + '_rows'} or mend the teacher's dropped rows"
+                f"{'rows_per_scope' if kind == 'harmful' else kind + '_rows'} or try another teacher"
             )
         chosen += usable[:count]
     return chosen

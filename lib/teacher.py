@@ -27,7 +27,10 @@ EXAMPLE = {
     "If you are worried about him, I can help you start a conversation.",
 }
 
-GIVE_UP = 8  # failed calls in a row after which an endpoint counts as down
+GIVE_UP = 8  # calls in a row without an answer after which an endpoint counts as down
+NOT_TRIED = "not tried"
+# Errors of the endpoint and not of the text asked: the same call may succeed later.
+PASSING = ("APITimeoutError", "APIConnectionError", "RateLimitError", "InternalServerError")
 
 Ask = Callable[[list[str]], list[tuple[str, str | None]]]  # texts -> (answer, error)
 
@@ -102,8 +105,8 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
     """A teacher behind an OpenAI-compatible endpoint; each paid answer is on disk before the next call.
 
     The key is read from OPENAI_API_KEY by the client and written nowhere. Time-outs, 429 and 5xx are
-    retried with back-off by the client; what still fails is an error, tried again on the next run. After
-    GIVE_UP failures in a row the endpoint counts as down and the rest is not tried.
+    retried with back-off by the client; what still fails is an error, and the next call of `ask` tries it again.
+    After GIVE_UP such failures in a row the endpoint counts as down and the rest is not tried.
     """
     if not model:
         raise CompanionError("parameter teacher_model: name the model that the endpoint serves")
@@ -143,10 +146,10 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
                     found.append((known[key], None))
                     continue
                 if failures == GIVE_UP:
-                    found.append(("", f"not tried: {failures} failures in a row"))
+                    found.append(("", f"{NOT_TRIED}: {failures} failures in a row"))
                     continue
                 content, error = answer(text)
-                failures = failures + 1 if error else 0
+                failures = failures + 1 if error in PASSING else 0
                 if error is None:
                     out.write(json.dumps({"key": key, "answer": content}, ensure_ascii=False) + "\n")
                     out.flush()

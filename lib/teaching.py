@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 
 from lib import generate, harmless, materials, models, sft, teacher
+from lib.errors import CompanionError
 from lib.grid import CATEGORIES
 from lib.materials import DATA, Constitution
 from lib.rows import Prompt, SftRow
@@ -46,7 +47,8 @@ def harmless_answers(run: Run, p: SimpleNamespace) -> dict[str, str]:
 def harmful(chat: models.Chat, law: Constitution, run: Run, p: SimpleNamespace) -> list[SftRow]:
     """The constitution's harmful rows from the teacher that the profile names.
 
-    A round that failed is a row with a reason; nothing of it enters training.
+    A round that failed is a row with a reason; nothing of it enters training. Raises CompanionError when the
+    endpoint itself failed: a later call may succeed, and what has been paid for is kept.
     """
     if p.teacher == "bundled":
         return sft.bundled_rows(law.id, p.revision_style)
@@ -60,7 +62,14 @@ def harmful(chat: models.Chat, law: Constitution, run: Run, p: SimpleNamespace) 
         ask = teacher.local(writer, 96, p.decode_batch, p.repetition_penalty)
     found = []
     by_id = {prompt.id: prompt for prompt in prompts}
-    for done in teacher.rounds(ask, law, prompts, materials.initial_answers()):
+    rounds = list(teacher.rounds(ask, law, prompts, materials.initial_answers()))
+    failed = [r.error for r in rounds if r.error and r.error.startswith((*teacher.PASSING, teacher.NOT_TRIED))]
+    if failed:
+        raise CompanionError(
+            f"teacher {name}: {len(failed)} of {len(rounds)} rounds failed ({failed[0]}); "
+            "run again, what was paid for is kept"
+        )
+    for done in rounds:
         row = sft.harmful_row(by_id[done.id], law.id, done.principle, done.critique or "-", done.revision, name)
         found.append(row.model_copy(update={"dropped": done.error}) if done.error else row)
     return sft.mark_duplicates(found)

@@ -74,7 +74,7 @@ answers = generate.answers(
     chat, [x.prompt for x in prompts], p.max_new_tokens, p.decode_batch, p.repetition_penalty, label="requests"
 )
 responses = evaluate.responses(chat.name, prompts, answers)
-rows.write(run.path(run.evaluation(p.model, "responses")), responses)
+written = [rows.write(run.path(run.evaluation(p.model, "responses")), responses)]
 display(evaluate.sample(responses))
 
 # %% [markdown]
@@ -113,9 +113,9 @@ display(evaluate.persona_sample(items, scores, texts))
 
 # %%
 if items:
-    rows.write(run.path(run.evaluation(p.model, "item_scores")), scores, persona.SCORE_KEY)
-    rows.write(run.path(run.evaluation(p.model, "item_texts")), texts, persona.TEXT_KEY)
-    rows.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices, persona.DILEMMA_KEY)
+    written.append(rows.write(run.path(run.evaluation(p.model, "item_scores")), scores, persona.SCORE_KEY))
+    written.append(rows.write(run.path(run.evaluation(p.model, "item_texts")), texts, persona.TEXT_KEY))
+    written.append(rows.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices, persona.DILEMMA_KEY))
 
 # %% [markdown]
 # `persona_evals` may name one more instrument, in the form of the public persona evaluations
@@ -128,15 +128,16 @@ if extra:
     texts = measure.free_text(
         chat, extra, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty
     )
-    rows.write(run.path(run.evaluation(p.model, "extra_scores")), scores, persona.SCORE_KEY)
-    rows.write(run.path(run.evaluation(p.model, "extra_texts")), texts, persona.TEXT_KEY)
+    written.append(rows.write(run.path(run.evaluation(p.model, "extra_scores")), scores, persona.SCORE_KEY))
+    written.append(rows.write(run.path(run.evaluation(p.model, "extra_texts")), texts, persona.TEXT_KEY))
 print(f"{len(extra)} items of another instrument")
 
 # %%
+evaluate.keep_only(run.path(f"eval/{p.model}"), written)
 provenance.finish(
     note,
     inputs=evaluate.inputs(adapter),
-    outputs=[run.path(f"eval/{p.model}")],
+    outputs=written,
     responses=len(responses),
     tokens=sum(r.tokens for r in responses),
     persona_seconds=persona_seconds,

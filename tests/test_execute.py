@@ -13,7 +13,7 @@ import nbformat
 import psutil
 import pytest
 
-from lib import execute, provenance, run
+from lib import execute, leader, provenance, run
 from lib.errors import CompanionError
 from lib.materials import ROOT, sha256
 
@@ -87,9 +87,14 @@ def test_a_byte_changed_on_disk_stops_the_reader(tmp_path, monkeypatch, file, as
     other.write_bytes(b"whatever")  # no stage vouched for it
     mine.find(asked)
     path.write_bytes(b"wrong")
-    told = rf"{place}/{file}: not what {stage.split('-')[0]} wrote, by the hash in {stage}.json; remove the file"
+    told = rf"{place}/{file}: not what {stage.split('-')[0]} wrote, by the hash in {stage}.json; remove "
     with pytest.raises(CompanionError, match=told):
         mine.find(asked)
+    path.unlink()
+    if Path(asked) != Path(file):
+        with pytest.raises(CompanionError, match=f"remove {place}/adapters/c and run again"):
+            mine.find(asked)
+    path.write_bytes(b"wrong")
     provenance.start(run.Run(str(tmp_path / place), "cpu"), *stage.split("-"), SimpleNamespace())
     assert mine.find(asked), "a stage that runs again vouches for nothing before its end"
 
@@ -104,24 +109,24 @@ def test_a_folder_stands_for_the_files_in_it(tmp_path):
     assert set(record["outputs"]) == {"eval/source/a.jsonl", "eval/source/b.jsonl"}
 
 
-def test_a_job_ends_with_its_groups_leader(tmp_path):
-    """A shell that leads a group starts a job of ours and is killed; the job must not outlive it."""
+def alive(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_job_ends_with_the_run_that_started_it(tmp_path):
     job = tmp_path / "job.py"
-    job.write_text(
-        "import time\nfrom lib import execute\nexecute.follow_leader(0.1)\nprint('up', flush=True)\ntime.sleep(60)"
-    )
-    leader = subprocess.Popen(
-        ["bash", "-c", f"{sys.executable} {job} & echo $!; wait"],
-        stdout=subprocess.PIPE, text=True, start_new_session=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    pid = int(leader.stdout.readline())
-    assert leader.stdout.readline() == "up\n"
+    job.write_text("import time\nfrom lib import leader\nleader.follow(0.1)\nprint('up', flush=True)\ntime.sleep(60)")
+    run_of_it = subprocess.Popen(["sleep", "60"])
+    known = os.environ | {"PYTHONPATH": str(ROOT), leader.VARIABLE: str(run_of_it.pid)}
+    done = subprocess.Popen([sys.executable, str(job)], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=known)
+    assert done.stdout.readline() == "up\n"
     time.sleep(0.5)
-    assert psutil.pid_exists(pid), "it works on while its leader lives"
-    leader.kill()  # not waited for: a zombie leads no one either
-    gone, alive = psutil.wait_procs([psutil.Process(pid)], timeout=10) if psutil.pid_exists(pid) else ([pid], [])
-    assert gone and not alive
-    leader.communicate()
+    assert alive(done.pid), "it works on while its run lives"
+    run_of_it.kill()  # not waited for: a zombie leads no one either
+    assert done.wait(10) == 1
+    run_of_it.wait()
+    late = subprocess.run([sys.executable, str(job)], capture_output=True, text=True, cwd=ROOT, env=known, timeout=30)
+    assert (late.returncode, late.stdout) == (1, "") and "the run that started this job has ended" in late.stderr
 
 
 def test_provenance_says_what_a_file_was_made_from(tmp_path, monkeypatch):

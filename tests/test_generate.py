@@ -85,3 +85,12 @@ def test_no_prompts_no_answers(load):
 )
 def test_a_cut_answer_ends_with_its_last_whole_sentence(text, whole):
     assert generate.whole_sentences(text) == whole
+
+
+def test_batch_size_and_order_change_nothing(load):
+    prompts = [p.prompt for p in materials.prompts("train", "helpful")][:9]
+    one = generate.answers(load(), prompts, 12, 1)
+    many = generate.answers(load(), prompts, 12, 9)
+    turned = generate.answers(load(), prompts[::-1], 12, 4)[::-1]
+    assert one == many == turned
+    assert len({a.text for a in one}) > 1

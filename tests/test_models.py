@@ -3,8 +3,11 @@
 import hashlib
 import json
 import shutil
+import tempfile
 import zipfile
+from pathlib import Path
 
+import peft
 import persona_toys
 import pytest
 import torch
@@ -172,3 +175,31 @@ def test_pickled_weights_are_not_read(tiny, tmp_path):
     torch.save({}, place / "pytorch_model.bin")
     with pytest.raises(OSError, match="safetensors"):
         models.load(f"path:{place}", dtype="float32")
+
+
+def test_an_unknown_adapter_raises(load, tmp_path):
+    with pytest.raises(CompanionError, match="no adapter there"):
+        load(tmp_path / "none")
+
+
+def test_no_system_turn_without_a_system_prompt(load):
+    assert "system" not in load().tokenizer.decode(load().ids("Hello?"))
+    assert load(system_prompt="Be brief.").messages("Hello?")[0] == {"role": "system", "content": "Be brief."}
+
+
+def test_a_prefill_does_not_copy_the_vocabulary_projection_for_each_row(load, monkeypatch):
+    """torch.matmul folds a sliced batch only where a weight may learn; else it copies the weight, row by row."""
+    from torch.profiler import ProfilerActivity, profile
+
+    from lib import train
+
+    adapter = train.LoraConfig(r=2, target_modules=train.LINEAR, task_type="CAUSAL_LM")
+    place = Path(tempfile.mkdtemp())
+    peft.get_peft_model(load().model, adapter).save_pretrained(place)
+    for chat in (load(), load(place)):
+        ids = torch.tensor([chat.ids("help him")] * 7)
+        with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen, torch.inference_mode():
+            chat.model(ids, logits_to_keep=1)
+        vocabulary = chat.model.get_output_embeddings().weight.shape[0]
+        products = [e.input_shapes for e in seen.events() if e.name == "aten::bmm"]
+        assert products and not any(vocabulary in shape for shapes in products for shape in shapes)

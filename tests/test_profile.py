@@ -192,7 +192,12 @@ def test_yes_is_no_number_and_a_list_names_each_once(key, value, told):
 @pytest.mark.parametrize("notebook", profile.NOTEBOOKS)
 def test_all_cells_may_be_run_twice_in_one_kernel(notebook):
     """What a notebook assigned the first time round is no mistyped parameter the second time."""
-    left = {key: [1] for key in profile._assigned(notebook)} | profile.declared(notebook)
+    kernel = profile.declared(notebook)
+    own = sorted(profile._assigned(notebook) - set(kernel))
+    with pytest.raises(CompanionError, match=f"parameter '{own[0]}' unknown"):
+        profile.parameters(notebook, kernel | {own[0]: 1})
+    assert profile.parameters(notebook, kernel).profile == "cpu"
+    left = kernel | {name: [1] for name in own}
     assert profile.parameters(notebook, left).profile == "cpu"
     with pytest.raises(CompanionError, match="parameter 'learning_rte' unknown"):
         profile.parameters(notebook, left | {"learning_rte": 1})

@@ -1,4 +1,4 @@
-"""Row files under odd contents: every field filled, any bytes, and a disk that fills up."""
+"""Row files: what is written is what is read; odd contents, any bytes and a disk that fills up are refused by name."""
 
 import json
 import types
@@ -90,13 +90,6 @@ def test_json_that_python_will_not_parse_is_refused_too(line):
         rows.parse_line(line, rows.Answer, "x:7")
 
 
-def test_ten_objects_on_one_line_are_refused(tmp_path):
-    path = tmp_path / "x.jsonl"
-    path.write_text("\\n".join(f'{{"id": "{n}", "answer": "yes"}}' for n in range(10)), encoding="utf-8")
-    with pytest.raises(CompanionError, match=r"x\.jsonl:1: not one JSON object"):
-        rows.read(path, rows.Answer)
-
-
 @pytest.mark.parametrize("value", ['"1"', "true", "1.0", "null"])
 def test_a_value_is_never_taken_from_another_type(value):
     line = f'{{"id": "a", "model": "m", "category": "c", "prompt": "p", "response": "r", "tokens": {value}'
@@ -134,3 +127,53 @@ def test_rows_that_read_back_differently_are_not_published(tmp_path, monkeypatch
 def test_a_score_that_is_no_number_is_refused_as_such(value):
     with pytest.raises(ValueError, match="value"):
         rows.ItemScore(id="a", model="m", lens="choice", wording="w", value=value)
+
+
+GOOD = json.dumps({"id": "a", "answer": "yes"})
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (GOOD + "\n" + '{"id": "b", "ans', ":2: not one JSON object"),
+        (GOOD + "\n" + '{"id": "b", "answer": "x", "extra": 1}', ":2: field extra"),
+        ('{"id": "b", "answer": 3}', ":1: field answer"),
+        ('{"id": "b"}', ":1: field answer"),
+        (GOOD + "\\n" + GOOD, ":1: not one JSON object"),  # a literal backslash-n between two objects
+        (GOOD + "\n" + GOOD, "id a stands 2 times"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_line_and_field(content, told, tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(CompanionError, match=r"x\.jsonl") as caught:
+        rows.read(path, rows.Answer)
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_latin_1_is_refused(tmp_path):
+    (tmp_path / "x.jsonl").write_bytes(b'{"id": "a", "answer": "Gr\xfc\xdfe"}')
+    with pytest.raises(CompanionError, match="UTF-8"):
+        rows.read(tmp_path / "x.jsonl", rows.Answer)
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = rows.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(rows.os, "fsync", full)
+    with pytest.raises(OSError):
+        rows.write(path, [rows.Answer(id="a", answer="new")])
+    assert rows.read(path, rows.Answer)[0].answer == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
+
+
+def test_a_field_that_stands_twice_is_refused(tmp_path):
+    path = tmp_path / "answers.jsonl"
+    path.write_text('{"id": "a", "answer": "yes", "answer": "no"}\n')
+    with pytest.raises(
+        CompanionError, match=r"answers\.jsonl:1: not one JSON object on the line \(field answer stands twice"
+    ):
+        rows.read(path, rows.Answer)

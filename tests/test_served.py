@@ -38,10 +38,12 @@ def served(tmp_path_factory):
                 break
             except OSError:
                 time.sleep(1)
+        else:
+            pytest.fail(told.read_text()[-2000:])
         yield f"http://127.0.0.1:{port}/v1", folder
     finally:
-        server.terminate()
-        server.wait(20)
+        server.kill()
+        server.wait()
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +51,8 @@ def no_proxy(monkeypatch):
     for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OPENAI_API_KEY", "none-is-needed")
+    monkeypatch.setattr("lib.judge.api.TIMEOUT", 240.0)  # a slow machine is no failure
+    monkeypatch.setattr("lib.judge.api.RETRIES", 0)
 
 
 def test_the_api_judge_asks_a_real_server(served, tmp_path):

@@ -68,21 +68,28 @@ def test_a_dropped_answer_repeats_nobody_and_the_first_of_a_pair_stays():
     assert sft.drops(marked) == {"empty": 2, "duplicate": 1}
 
 
-def test_a_round_with_an_error_never_enters_training(monkeypatch):
-    """Not even when it carries text that reads like a revision."""
+@pytest.mark.parametrize("fault", ["empty answer", "APITimeoutError", "not tried: 8 failures in a row"])
+def test_a_round_with_an_error_never_enters_training(monkeypatch, fault):
+    """Not even when it carries text that reads like a revision; where the endpoint failed, nothing is published."""
     law, prompts = materials.constitution("virtue"), materials.prompts("train", "illegal")[:6]
 
     def scripted(*_):
-        return lambda texts: [(f"{FINE} {n}", "APITimeoutError" if n % 2 else None) for n in range(len(texts))]
+        return lambda texts: [(f"{FINE} {n}", fault if n % 2 else None) for n in range(len(texts))]
 
     monkeypatch.setattr(teacher, "api", scripted)
     monkeypatch.setattr(materials, "prompts", lambda *_: prompts)
     p = SimpleNamespace(teacher="api", teacher_model="m", teacher_url="")
+    if fault != "empty answer":
+        with pytest.raises(CompanionError, match=rf"teacher api:m: 4 of 6 rounds failed \({fault}\); run again"):
+            teaching.harmful(None, law, Run("runs/none", "cpu"), p)
+        return
     found = teaching.harmful(None, law, Run("runs/none", "cpu"), p)
-    assert sft.drops(found) == {"APITimeoutError": 4}  # three critiques, and one revision of the three others
+    assert sft.drops(found) == {fault: 4}  # three critiques, and one revision of the three others
     usable = [r.id for r in found if not r.dropped]
     assert [r.id for r in sft.select(found, "illegal", 2, 0, 0)] == usable == [prompts[0].id, prompts[4].id]
-    with pytest.raises(CompanionError, match="needs 3 illegal rows and 2 are usable; lower rows_per_scope or mend"):
+    with pytest.raises(
+        CompanionError, match="needs 3 illegal rows and 2 are usable; lower rows_per_scope or try another teacher"
+    ):
         sft.select(found, "illegal", 3, 0, 0)
 
 
@@ -119,14 +126,47 @@ def test_answers_of_another_model_or_decoding_are_not_taken_for_this_ones(tmp_pa
     run = Run(str(tmp_path), "none")
     p = SimpleNamespace(**{k: getattr(profile.load("cpu"), k) for k in harmless.PARAMETERS})
     assert not harmless.made(run, p)
-    note = provenance.start(run, "01_generate", "harmless_answers", p)
+    note = provenance.start(run, harmless.STAGE, "harmless_answers", p)
     assert not harmless.made(run, p)
     answer = rows.Response(
         id="a", model="source", category="helpful", prompt="p", response="Yes.", tokens=2, finished=True
     )
     written = rows.write(run.path(harmless.FILE), [answer])
-    provenance.finish(note, outputs=[written])
+    inputs = [materials.DATA / "prompts" / name for name in harmless.INPUTS]
+    provenance.finish(note, inputs=inputs, outputs=[written])
     assert harmless.made(run, p)
     for key, other in (("base_model", "path:elsewhere"), ("answer_tokens", 8), ("repetition_penalty", 1.0)):
         assert not harmless.made(run, SimpleNamespace(**vars(p) | {key: other}))
     assert harmless.made(run, SimpleNamespace(**vars(p) | {"threads": 2}))
+    provenance.finish(note, inputs=inputs[1:], outputs=[written])
+    assert not harmless.made(run, p), "they answered other prompts"
+    run.path(harmless.RECORD).unlink()
+    assert not harmless.made(run, p), "nobody knows whose they are"
+
+
+def cell_set(constitution, scope, rows=96, harmless=90):
+    answers = materials.written_answers()
+    found = sft.bundled_rows(constitution, "plain") + sft.harmless_rows(answers, "written")
+    return sft.select(found, scope, rows, harmless, harmless)
+
+
+@pytest.mark.parametrize("scope", grid.SCOPES)
+def test_constitutions_differ_in_nothing_but_the_revision(scope):
+    sets = {c: cell_set(c, scope) for c in grid.CONSTITUTIONS}
+    assert len({sft.skeleton(s) for s in sets.values()}) == 1
+    first, *others = sets.values()
+    for other in others:
+        assert [r.id for r in other] == [r.id for r in first]
+        for a, b in zip(first, other, strict=True):
+            apart = {k for k, v in a.model_dump().items() if v != b.model_dump()[k]}
+            assert apart <= ({"answer", "constitution", "principle", "critique"} if a.kind == "harmful" else set())
+    assert all(a.answer != b.answer for a, b in zip(first, others[0], strict=True) if a.kind == "harmful")
+
+
+def test_scopes_have_equal_numbers_of_rows_and_the_same_harmless_ones():
+    sets = {s: cell_set("virtue", s) for s in grid.SCOPES}
+    assert {len(s) for s in sets.values()} == {96 + 180}
+    harmless = [[r.id for r in s if r.kind != "harmful"] for s in sets.values()]
+    assert harmless[0] == harmless[1] == harmless[2]
+    for scope, chosen in sets.items():
+        assert {r.category for r in chosen if r.kind == "harmful"} == set(grid.SCOPES[scope])

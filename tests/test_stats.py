@@ -130,6 +130,8 @@ def test_a_stratified_mean_is_what_it_was_and_its_variance_that_of_the_strata():
     assert fit.estimate == x.mean()
     assert fit.parts == ((0.25 * 2 / 2 + 0.25 * 8 / 2, pytest.approx(1.25**2 / (0.25**2 + 1.0**2))),)
     assert np.isnan(linear(x, np.ones(4), strata=np.arange(4)).p), "one item a stratum has no spread"
+    uneven = linear(np.array([1.0, 1, 1, -1, -1]), np.ones(5), strata=np.array([1, 1, 1, -1, -1]))
+    assert uneven.estimate == 0, "a shift by keying cancels where the keys are not equally many"
 
 
 def test_ratio_bootstrap_covers():
@@ -276,7 +278,9 @@ def test_p_and_interval_agree_and_detectable_effect_has_its_power():
         found += linear(x + 2.838 / 10, np.ones(100)).p < ALPHA
     assert found / REPLICATES == pytest.approx(0.80, abs=0.035)
     assert linear(rng.normal(0, 1, 100), np.ones(100)).mde(0.05, 0.8) == pytest.approx(0.284, rel=0.2)
-    assert linear(np.array([1.0, 1.0]), np.ones(2)).p <= 1e-12 or linear(np.zeros(2), np.ones(2)).p == 1.0
+    assert linear(np.array([1.0, 1.0]), np.ones(2)).p <= 1e-12
+    assert linear(np.zeros(2), np.ones(2)).p == 1.0
+    assert np.isnan(linear(np.zeros(1), np.ones(1)).p)
 
 
 def test_mixed_design_finds_what_is_planted_and_agrees_between_libraries():

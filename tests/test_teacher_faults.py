@@ -153,9 +153,13 @@ def test_the_key_is_in_no_file(server, tmp_path):
 
 
 def test_an_endpoint_that_is_down_is_given_up(server):
-    server.script = [400] * 50
+    server.script = [400] * 10
     ask = teacher.api("m", server.url, server.cache)
+    assert {e for _, e in ask([f"refused {k}" for k in range(10)])} == {"BadRequestError"}, "a filter is no outage"
+    server.calls.clear()
+    server.script = [500] * 500
     found = ask([f"text {k}" for k in range(12)])
-    assert len(server.calls) == teacher.GIVE_UP == sum(e == "BadRequestError" for _, e in found)
+    assert len({text for text, _ in server.calls}) == teacher.GIVE_UP
+    assert sum(e == "InternalServerError" for _, e in found) == teacher.GIVE_UP
     assert {e for _, e in found[teacher.GIVE_UP :]} == {"not tried: 8 failures in a row"}
     assert ask(["one more"]) == [("", "not tried: 8 failures in a row")]

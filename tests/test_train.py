@@ -4,8 +4,10 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from trl import SFTTrainer
 
 from lib import generate, grid, materials, sft, train
+from lib.errors import CompanionError
 from lib.models import TEMPLATES
 
 RECIPE = train.Recipe(4, 8, "upper", 5e-3, 2, 8, 1, 1, 400)
@@ -125,3 +127,47 @@ def test_probes_are_requests_that_the_cell_is_not_trained_on(small):
     assert len(found) == 4 and not {p.id for p in found} & {r.id for r in small}
     assert [p.category == "helpful" for p in found] == [False, False, False, True]
     assert {p.split for p in found} == {"train"}
+
+
+def test_the_fast_loss_equals_trls(load, small, tmp_path):
+    made = train.trainer(load(), small, RECIPE, 0, tmp_path)
+    batch = next(iter(made.get_train_dataloader()))
+    count = (batch["labels"][:, 1:] != -100).sum()
+    fast = made.compute_loss(made.model, dict(batch), num_items_in_batch=count)
+    slow = SFTTrainer.compute_loss(made, made.model, dict(batch), num_items_in_batch=count)
+    assert fast.item() == pytest.approx(slow.item(), abs=1e-4)
+
+
+def test_an_adapter_changes_the_output_and_merging_it_does_not(load, small, tmp_path):
+    chat = load()
+    log = train.finetune(chat, small, RECIPE, 0, tmp_path / "a", checkpoints=[1])
+    assert log["step"].tolist() == list(range(1, len(log) + 1))
+    assert (tmp_path / "a/checkpoints/1/adapter_model.safetensors").is_file()
+    ids = torch.tensor([chat.ids(small[0].prompt)])
+    with torch.no_grad():
+        base, merged, apart, early = (
+            model.model(ids).logits
+            for model in (
+                load(),
+                load(tmp_path / "a"),
+                load(tmp_path / "a", merge=False),
+                load(tmp_path / "a/checkpoints/1"),
+            )
+        )
+    assert (base - merged).abs().max() > 1e-3
+    assert (early - merged).abs().max() > 1e-4
+    torch.testing.assert_close(merged, apart, atol=1e-4, rtol=0)
+
+
+def test_the_same_seed_trains_the_same_adapter(load, small, tmp_path):
+    for name in "ab":
+        train.finetune(load(), small, RECIPE, 0, tmp_path / name)
+    train.finetune(load(), small, RECIPE, 1, tmp_path / "c")
+    a, b, c = ((tmp_path / n / "adapter_model.safetensors").read_bytes() for n in "abc")
+    assert a == b != c
+
+
+def test_a_row_longer_than_max_length_is_not_cut(load, small, tmp_path):
+    short = train.Recipe(4, 8, "upper", 5e-3, 1, 8, 1, 1, 20)
+    with pytest.raises(CompanionError, match="max_length"):
+        train.trainer(load(), small, short, 0, tmp_path)

@@ -78,4 +78,10 @@ def _fetched(spec: str) -> Path:
         raise CompanionError(f"instrument {spec!r}: write hf:<owner>/<data set>@<revision>/<path in it>")
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(match[1], match[3], revision=match[2], repo_type="dataset"))
+    try:
+        return Path(hf_hub_download(match[1], match[3], revision=match[2], repo_type="dataset"))
+    except (OSError, ValueError) as error:  # the hub's own errors are of these kinds
+        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CompanionError(
+            f"instrument {spec}: not fetched ({told}); is the hub reachable, the address right?"
+        ) from None

@@ -250,7 +250,8 @@ def contrast_c4(
     for (scope, lens), part in kept.groupby(["scope", "lens"]):
         wide = part.pivot_table(index=["dimension", "keyed", "id"], columns="seed", values=value)
         dimension, keyed = (wide.index.get_level_values(level) for level in ("dimension", "keyed"))
-        keyed = None if wide.groupby([dimension, keyed]).size().min() < 2 else keyed
+        sizes = wide.groupby([dimension, keyed]).size()
+        keyed = keyed if len(sizes) == 4 and sizes.min() > 1 else None  # both keys on both sides
         row = stats.groups(wide.to_numpy(), dimension == first, keyed, alpha)
         measure = "contrast" if value == "contrast" else "shift"
         found.append({"constitution": constitution, "scope": scope, "lens": lens, "measure": measure} | row)

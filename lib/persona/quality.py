@@ -195,7 +195,7 @@ def extra_instrument(run: Run, models: list[str], items: list[rows.Item], alpha:
     for key, part in shifts.assign(contrast=contrast).groupby(keys, sort=False):
         by_item = part.groupby(["id", "keyed"])[["signed", "contrast"]].mean()
         keyed = by_item.index.get_level_values("keyed")
-        strata = keyed if keyed.value_counts().min() > 1 else None
+        strata = keyed if keyed.nunique() == 2 and keyed.value_counts().min() > 1 else None
         row = dict(zip(keys, key, strict=True))
         for name, column in (("shift", "signed"), ("contrast", "contrast")):
             fit = stats.linear.linear(by_item[column].to_numpy(), np.ones(len(by_item)), strata=strata)

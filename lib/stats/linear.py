@@ -8,8 +8,8 @@ half-widths add in squares (method of variance estimates recovery, Graybill and 
 2008): three seeds have two degrees of freedom, and pooling them with 180 prompts would hide that. With
 one seed the result speaks of that seed alone.
 
-Strata (an item's keying) are fixed, not drawn: what they differ in is no noise, so a side's variance comes from the
-spread within them, with the degrees of freedom of Satterthwaite (1946).
+Strata (an item's keying) are fixed, not drawn: they weigh the same whatever their sizes, what they differ in is no
+noise, and a side's variance comes from the spread within them, with the degrees of freedom of Satterthwaite (1946).
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ class Linear:
     def p(self) -> float:
         """Two-sided p: the alpha at which the interval just touches 0 (not below 1e-12)."""
         width = abs(self.estimate)
+        if width == 0 and not np.isnan(self.reach(0.4)):
+            return 1.0
         if not width >= self.reach(0.4999):
             return np.nan if np.isnan(self.reach(0.4)) else 1.0
         if width >= self.reach(TINY / 2):
@@ -84,7 +86,7 @@ def linear(
         for stratum in np.unique(strata[inside]):
             x = values[inside & (strata == stratum)]
             n, means = len(x), np.nanmean(x, axis=1)
-            weight = n / inside.sum()
+            weight = 1 / len(np.unique(strata[inside]))
             estimate += side * weight * means.mean()
             padded = means if pseudo is None else np.append(means, pseudo)
             variances.append(weight**2 * padded.var(ddof=1) / len(padded) if len(padded) > 1 else np.nan)

@@ -50,6 +50,7 @@ class Clone:
 
     def start(self, before: str = "", options: tuple[str, ...] = ()) -> subprocess.Popen:
         """Start a run in a process group of its own; `before` is shell text, such as a limit."""
+        (self.run / "snakemake.log").unlink(missing_ok=True)
         given = [x for k, v in SMALL.items() for x in ("-p", k, v)]
         command = ["bash", "-c", f'{before}exec ./run_all.sh "$@"', "run", "--profile", "smoke", *given, *options]
         return subprocess.Popen(
@@ -77,6 +78,14 @@ class Clone:
                 return
             time.sleep(0.1)
         raise AssertionError(f"{rule} never began")
+
+    def victims(self, word: str, seconds: float = 60) -> list[psutil.Process]:
+        """`processes`, awaited: at least one."""
+        end = time.monotonic() + seconds
+        while not (found := self.processes(word)) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert found, f"no {word} was running"
+        return found
 
     def processes(self, word: str) -> list[psutil.Process]:
         """Living processes whose command line holds `word` and that work in this clone."""

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 
@@ -40,16 +41,15 @@ def kill(clone, victim, rule, seconds):
     process = clone.start()
     clone.await_job(rule, seconds)
     if victim == "group":  # what an out-of-memory killer or a closed laptop leaves: nobody to tidy up
-        for name in ("lib.cli", "snakemake --snakefile", "lib.execute"):
-            for found in clone.processes(name):
+        for name in ("lib.cli", "snakemake --snakefile"):
+            for found in clone.victims(name):
                 found.kill()
-        process.kill()
     elif victim == "ctrl-c":
         os.killpg(process.pid, signal.SIGINT)
     elif victim == "cli":
         process.kill()
     else:
-        for found in clone.processes(VICTIMS[victim]):
+        for found in clone.victims(VICTIMS[victim]):
             found.kill()
     told, _ = process.communicate(timeout=400)
     return process.returncode, told
@@ -90,8 +90,8 @@ def test_a_kill_at_a_random_moment_loses_nothing(clone, round):
     clone.run.mkdir(parents=True)
     process = clone.start()
     clone.await_job("harmless", draw.uniform(0, 60))
-    if victim in VICTIMS:
-        for found in clone.processes(VICTIMS[victim]):
+    if victim in VICTIMS:  # the next of its kind: between two jobs there is no kernel
+        for found in clone.victims(VICTIMS[victim]):
             found.kill()
     else:
         os.killpg(process.pid, signal.SIGINT if victim == "ctrl-c" else signal.SIGKILL)
@@ -116,15 +116,21 @@ def test_a_full_disk_is_told_and_nothing_half_written_is_taken_for_whole(clone):
     ("file", "stage"),
     [
         ("runs/smoke/adapters/deontology-harassment-s0/adapter_model.safetensors", "02_finetune"),
+        ("runs/smoke/adapters/deontology-harassment-s0/adapter_config.json", "02_finetune"),
         ("runs/smoke/eval/source/responses.jsonl", "03_evaluate"),
         ("runs/smoke/sft/deontology.jsonl", "01_generate"),
     ],
 )
 def test_a_flipped_byte_is_told_and_mended_by_removing_the_file(clone, file, stage):
     flip(clone.folder / file)
+    if file.endswith("config.json"):  # Snakemake does not watch it; whoever reads the adapter next does
+        clone.forget("eval")
     status, told = clone.complete()
-    assert status == 1 and f"{file}: not what {stage} wrote" in told and "remove the file and run again" in told
-    (clone.folder / file).unlink()
+    assert status == 1 and f"{file}: not what {stage} wrote" in told
+    advice = re.search(r"; remove (\S+) and run again", told)[1]
+    assert file.startswith(advice)
+    place = clone.folder / advice
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
     same_in_the_end(clone)
 
 
