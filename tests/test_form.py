@@ -1,7 +1,6 @@
 """The tree's own conventions: paired notebooks, short modules, pins that are installed."""
 
 import re
-import subprocess
 from importlib.metadata import version
 
 import jupytext
@@ -27,14 +26,6 @@ def test_notebook_pairs_agree_and_hold_no_outputs(path):
 @pytest.mark.parametrize("path", sorted((ROOT / "lib").rglob("*.py")), ids=lambda p: p.stem)
 def test_modules_are_short(path):
     assert path.read_text(encoding="utf-8").count("\n") <= 320
-
-
-def test_no_path_of_one_machine():
-    marks = [f"/{place}/" for place in ("work", "root")]
-    for name in subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split():
-        if name.endswith((".py", ".md", ".yaml", ".yml", ".sh", ".toml", ".txt", ".ipynb", ".json")):
-            text = (ROOT / name).read_text(encoding="utf-8")
-            assert not [m for m in marks if m in text], name
 
 
 def test_declared_packages_are_installed_at_their_pins():

@@ -31,7 +31,7 @@ def test_a_round_criticises_then_revises_under_one_principle():
 def test_a_failed_call_is_a_dropped_row(monkeypatch, tmp_path):
     def failing(*_, **__):
         return lambda texts: [
-            ("", "APITimeoutError") if n == 0 else (f"A fine reply, number {n}.", None) for n in range(len(texts))
+            ("", "BadRequestError") if n == 0 else (f"A fine reply, number {n}.", None) for n in range(len(texts))
         ]
 
     monkeypatch.setattr(teacher, "api", failing)
@@ -40,7 +40,7 @@ def test_a_failed_call_is_a_dropped_row(monkeypatch, tmp_path):
 
     p = SimpleNamespace(teacher="api", teacher_model="m", teacher_url="")
     found = teaching.harmful(None, materials.constitution("virtue"), run.Run(str(tmp_path), "cpu"), p)
-    assert found[0].dropped == "APITimeoutError" and found[0].answer == ""
+    assert found[0].dropped == "BadRequestError" and found[0].answer == ""
     assert rows.read(rows.write(tmp_path / "x.jsonl", found), rows.SftRow) == found
     with pytest.raises(CompanionError, match="usable"):
         sft.select([r for r in found if r.dropped], "illegal", 1, 0, 0)
