@@ -19,7 +19,7 @@ SMALL = {
     "rows_per_scope": "6",
     "helpful_rows": "4",
     "contrast_rows": "4",
-    "answer_tokens": "8",
+    "harmless_targets": "written",
     "eval_per_category": "1",
     "item_limit": "1",
     "max_new_tokens": "12",
@@ -111,16 +111,16 @@ class Clone:
         files += [*self.run.glob("adapters/*/adapter_model.safetensors"), self.figures / "claims.json"]
         return {str(f.relative_to(self.folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
 
-    def forget(self, *stages: str) -> None:
-        """Remove what these stages made, so that the next run makes it again."""
-        places = {
-            "adapters": [f"runs/smoke/adapters/{CELL}"],
-            "eval": ["runs/smoke/eval"],
-            "all": ["runs/smoke", "figures"],
-        }
-        for stage in stages:
-            for place in places[stage]:
-                shutil.rmtree(self.folder / place, ignore_errors=True)
+    def forget(self, *places: str) -> None:
+        """Remove these folders of the run and what was concluded from them, so that the next run makes all of it again.
+
+        Without the conclusions Snakemake has no target to make, and leaves the gap as it is.
+        """
+        for place in places:
+            shutil.rmtree(self.run / place, ignore_errors=True)
+        for book in self.run.glob("notebooks/0[456]*.ipynb"):
+            book.unlink()
+        shutil.rmtree(self.figures, ignore_errors=True)
 
 
 @pytest.fixture(scope="package")
@@ -128,7 +128,7 @@ def clone(tmp_path_factory):
     """The clone, its undisturbed run done (`whole`: digests; `second`: what a second call meanwhile was told)."""
     made = Clone(tmp_path_factory.mktemp("clone"))
     first = made.start()
-    made.await_job("harmless", 1)
+    made.await_job("generate", 1)
     made.second = made.complete()
     told, _ = first.communicate(timeout=400)
     assert first.returncode == 0, told[-3000:]
