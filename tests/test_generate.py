@@ -34,8 +34,10 @@ def test_a_ragged_batch_answers_as_each_row_alone(load, penalty):
 
 
 def test_the_penalty_sees_the_answer_and_not_the_prompt(load):
-    chat, prompts = load(), [p.prompt for p in materials.prompts("train", "helpful")][:72]
-    found = [a.text for a in generate.answers(chat, prompts, 10, 72, 1.3)]
+    # Long prompts, so that a random model's favourite words are often among theirs.
+    words = [p.prompt for p in materials.prompts("train", "helpful")]
+    chat, prompts = load(), [" ".join(words[k : k + 20]) for k in range(0, 240, 20)]
+    found = [a.text for a in generate.answers(chat, prompts, 10, 12, 1.3)]
     own, whole = (
         [chat.tokenizer.decode(by_hand(chat, p, 10, 1.3, w), skip_special_tokens=True).strip() for p in prompts]
         for w in (False, True)
