@@ -58,6 +58,10 @@ rule all:
         # The executed notebooks too: figures/ is committed, and a fresh clone must not take it for its own work.
         [f"{RUN}/notebooks/{n}.ipynb" for n in ("04_emergent_alignment", "05_persona", "06_projectability")],
         f"{FIGURES}/summary.md",
+        # And what they rest on: Snakemake leaves a gap in the middle as it is unless somebody asks for it.
+        evaluated(MODELS + CHECKPOINTS, "responses"),
+        [evaluated(MODELS, name) for name in PERSONA_FILES],
+        [] if ANALYSIS_ONLY else expand(f"{RUN}/adapters/{{c}}/adapter_model.safetensors", c=CELLS),
 
 
 if not ANALYSIS_ONLY:
