@@ -23,8 +23,8 @@ from lib.materials import DATA, ROOT, read_yaml
 
 SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
 NARROW_MODELS = len(grid.CONSTITUTIONS) * len(grid.NARROW)  # in the paper's grid
-COLUMNS = ["claim", "says", "verdict", "why", "passed", "decided_by", "measure", "estimate", "low", "high"]
-COLUMNS += ["p", "p_holm", "p_bh", "mde", "margin", "n", "seeds"]
+COLUMNS = ["claim", "says", "verdict", "why", "passed", "decided_by", "measure", "measured_in", "estimate"]
+COLUMNS += ["low", "high", "p", "p_holm", "p_bh", "mde", "margin", "n", "seeds"]
 
 
 class Claim(BaseModel):
@@ -91,14 +91,10 @@ def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) 
     tested = units[units["p"].notna()]
     if len(tested):
         # The unit that decides: `all` stands or falls with the weakest, `any` with the strongest.
-        order = tested.sort_values(["p_holm", "estimate"], ascending=[True, False])
-        strongest, weakest = order.iloc[0], order.loc[tested["estimate"].idxmin()]
-        unit = strongest if claim.rule == "any" else weakest
-        row |= {"decided_by": unit["unit"], "measure": unit["measure"]}
-        row |= {k: unit[k] for k in ("estimate", "low", "high")}
-        reduce = "min" if claim.rule == "any" else "max"
-        row |= {k: getattr(tested[k], reduce)() for k in ("p", "p_holm", "p_bh")}
-        row |= {"mde": tested["mde"].max(), "n": tested["n"].min(), "seeds": tested["seeds"].min()}
+        order = tested.sort_values(["p_holm", "p", "estimate"], ascending=[True, True, False])
+        unit = order.iloc[0 if claim.rule == "any" else -1]
+        row |= {"decided_by": unit["unit"], "measured_in": claim.unit}
+        row |= {k: unit[k] for k in ("measure", "estimate", "low", "high", "p", "p_holm", "p_bh", "mde", "n", "seeds")}
     return row
 
 
@@ -228,7 +224,7 @@ def _counts(table: pd.DataFrame) -> pd.DataFrame:
     """The same with n and seeds as whole numbers, empty where nothing was tested."""
     whole = {c: ["" if pd.isna(v) else int(v) for v in table[c]] for c in ("n", "seeds")}
     return table.assign(**whole).fillna(
-        {"decided_by": "", "measure": "", "passed": ""} if "decided_by" in table else {}
+        {"decided_by": "", "measure": "", "measured_in": "", "passed": ""} if "decided_by" in table else {}
     )
 
 

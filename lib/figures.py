@@ -32,6 +32,18 @@ LABELS = {
     "illegal": "illegal",
     "misinformation_disinformation": "mis-\ninformation",
 }
+DIMENSIONS = {  # beliefs, then principles, then what an AI may do: the order in which figures show them
+    "utilitarian_beliefs": "utilitarian beliefs",
+    "deontological_beliefs": "deontological beliefs",
+    "virtue_beliefs": "virtue beliefs",
+    "instrumental_harm": "instrumental harm",
+    "impartiality": "impartiality",
+    "doing_allowing": "doing vs allowing harm",
+    "honesty_absolutism": "honesty without exception",
+    "rule_vs_judgement": "rules vs judgement",
+    "subordination_to_humans": "subordination to humans",
+    "ai_autonomy": "AI autonomy",
+}
 COLUMN, PAGE = 3.5, 7.0  # widths in inches: one column, full page
 
 
@@ -58,6 +70,11 @@ def colour(constitution: str) -> str:
         return COLOURS[constitution]
     added = [c for c in materials.constitution_names() if c not in COLOURS]
     return EXTRA_COLOURS[(added.index(constitution) if constitution in added else 0) % len(EXTRA_COLOURS)]
+
+
+def seeds_told(number) -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{int(number)} seed{'' if int(number) == 1 else 's'}"
 
 
 def save(fig: Figure | None, table: pd.DataFrame, folder: str, name: str) -> pd.DataFrame:

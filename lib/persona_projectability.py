@@ -2,8 +2,8 @@
 
     table = persona(contrasts)     contrasts: lib.persona.analyse.item_contrasts(run, models)
 
-The paper's formula is not public; this is the project's operationalisation. With m the profile of a model (mean signed
-contrast of each dimension) and e its sampling noise over items,
+The paper's formula is not known to us; this is the project's operationalisation. With m the profile of a model (mean
+signed contrast of each dimension) and e its sampling noise over items,
 
     pP      = cos(m narrow, m broad)
     r       = (|m|^2 - E|e|^2) / |m|^2                 reliability: what is left of a profile without its noise

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lib import grid
-from lib.figures import MARKERS, PAGE, colour
+from lib.figures import DIMENSIONS, MARKERS, PAGE, colour
 
 LENS_TITLES = {
     "choice": "choice\n(log-odds)",
@@ -48,7 +48,7 @@ def profile(table: pd.DataFrame) -> Figure:
     """Small multiples, lens by constitution: contrast by dimension with intervals, the registered sign shaded."""
     constitutions, scopes = _ordered(table["constitution"]), _scopes(table)
     lenses = [n for n in LENS_TITLES if n in set(table["lens"])]
-    dimensions = sorted(table["dimension"].unique())
+    dimensions = _ordered(table["dimension"], DIMENSIONS)
     rows = {d: k for k, d in enumerate(reversed(dimensions))}
     fig, axes = plt.subplots(
         len(lenses), len(constitutions), figsize=(PAGE, 2.15 * len(lenses) + 0.7), sharey=True, squeeze=False
@@ -68,7 +68,11 @@ def profile(table: pd.DataFrame) -> Figure:
                     )
             for scope, cell in part.groupby("scope"):
                 y = np.array([rows[d] for d in cell["dimension"]]) - offsets[scope]
-                ax.hlines(y, cell["scaled_low"], cell["scaled_high"], color=colour(constitution), lw=0.8)
+                low, high = cell["scaled_low"].to_numpy(), cell["scaled_high"].to_numpy()
+                ax.hlines(y, low, high, color=colour(constitution), lw=0.8)
+                for beyond, edge, arrow in ((low < -reach, -reach, "<"), (high > reach, reach, ">")):
+                    for end in y[beyond]:
+                        ax.plot(edge, end, arrow, color=colour(constitution), ms=3, mew=0, clip_on=False)
                 ax.plot(cell["scaled"], y, MARKERS[scope], color=colour(constitution), ms=2.8, mec="white", mew=0.3)
             ax.axvline(0, color="0.4", lw=0.6)
             ax.set_xlim(-reach, reach)
@@ -77,13 +81,13 @@ def profile(table: pd.DataFrame) -> Figure:
             if i == 0:
                 ax.set_title(constitution, color=colour(constitution))
             if j == 0:
-                ax.set_yticks(list(rows.values()), [d.replace("_", " ") for d in rows], fontsize=6.5)
+                ax.set_yticks(list(rows.values()), [DIMENSIONS.get(d, d) for d in rows], fontsize=6.5)
                 ax.set_ylabel(lens, fontsize=9)
     n, wordings = int(table["n_items"].max()), table.groupby("lens")["wordings"].max()
+    told = ", ".join(f"{lens} {wordings[lens]} wordings" for lens in lenses)
     fig.supxlabel(
-        f"contrast to the mean of the constitutions, in standard deviations of the lens over items\n"
-        f"(up to {n} items a dimension; {', '.join(f'{lens} {wordings[lens]} wordings' for lens in lenses)}; "
-        "95 % intervals over items and wordings)",
+        "contrast to the mean of the constitutions, in standard deviations of the lens over items\n"
+        f"(up to {n} items a dimension; {told};\n95 % intervals over items and wordings; arrows: beyond the frame)",
         fontsize=7,
     )
     shade = plt.Rectangle((0, 0), 1, 1, color="0.5", alpha=0.25, lw=0, label="registered direction")
@@ -133,6 +137,11 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
     return fig
 
 
+def _minus(text: str) -> str:
+    """The same text with the minus sign that the axes use."""
+    return text.replace("-", "−")
+
+
 def _p(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
@@ -151,7 +160,7 @@ def c4(table: pd.DataFrame) -> Figure:
     """Forest plot, one panel a lens: utilitarian minus deontological, relative to the source and to the others."""
     lenses = [n for n in LENS_TITLES if n in set(table["lens"])]
     scopes, measures = _scopes(table), [m for m in ("shift", "contrast") if m in set(table["measure"])]
-    labels = {"shift": "from the source", "contrast": "and from the other constitutions"}
+    labels = {"shift": "change from the source", "contrast": "the same, minus the mean of all constitutions"}
     fig, axes = plt.subplots(1, len(lenses), figsize=(PAGE, 0.5 * len(scopes) + 1.35), sharey=True, squeeze=False)
     for ax, lens in zip(axes[0], lenses, strict=True):
         for row in table[table["lens"] == lens].itertuples():
@@ -168,7 +177,8 @@ def c4(table: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], **grey, mfc="0.3" if m == "shift" else "white", label=labels[m]) for m in measures]
     fig.legend(handles=handles, loc="lower center", ncol=2, fontsize=7, bbox_to_anchor=(0.5, -0.02))
     fig.supxlabel(
-        f"utilitarian minus deontological items ({int(table['n_clusters'].max())} items, 95 % intervals)",
+        f"utilitarian minus deontological items ({int(table['n_clusters'].max())} in all; 95 % intervals); "
+        "C4 tests the choice lens in the narrow scopes",
         fontsize=7.5,
         y=0.1,
     )
@@ -191,6 +201,7 @@ def voice(table: pd.DataFrame, ceiling: float) -> Figure:
             ax.plot(x, row.share, MARKERS[row.scope], color=colour(constitution), ms=4)
             ax.plot(x, row.source, "_", color="0.55", ms=5, mew=1.2)
         ax.axhline(ceiling, color="0.4", lw=0.7, ls=":")
+        ax.axhline(1 / len(constitutions), color="0.75", lw=0.7, zorder=0)
         ax.set_title(constitution, color=colour(constitution))
         ax.set_xticks(range(len(places)), [PLACES[p] for p in places], fontsize=6.5)
         ax.set_ylim(-0.03, 1.05)
@@ -203,9 +214,15 @@ def voice(table: pd.DataFrame, ceiling: float) -> Figure:
     extra = [
         Line2D([], [], marker="_", color="0.55", ls="", mew=1.2, label="source, same prompts"),
         Line2D([], [], color="0.4", lw=0.7, ls=":", label="ceiling: the teacher's own text"),
+        Line2D([], [], color="0.75", lw=0.7, label="chance"),
     ]
     fig.legend(
-        handles=_scope_legend(scopes, extra), loc="lower center", ncol=5, fontsize=7, bbox_to_anchor=(0.5, -0.02)
+        handles=_scope_legend(scopes, extra),
+        loc="lower center",
+        ncol=6,
+        fontsize=6.5,
+        columnspacing=1.2,
+        bbox_to_anchor=(0.5, -0.02),
     )
     fig.tight_layout(rect=(0, 0.07, 1, 1))
     plt.close(fig)  # the notebook shows it where it is named, once
@@ -213,16 +230,24 @@ def voice(table: pd.DataFrame, ceiling: float) -> Figure:
 
 
 def trust(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame) -> Figure:
-    """Ambiguous replies by model (left), and acquiescence as a shift from the source by lens (right)."""
+    """Ambiguous replies by model (left), and acquiescence as a shift from the source by lens (right).
+
+    Both tables hold the source's rows: its share is the dashed line on the left, its shift is zero.
+    """
+    source = ambiguity.loc[ambiguity["constitution"] == grid.SOURCE, "share"]
+    ambiguity = ambiguity[ambiguity["constitution"] != grid.SOURCE]
+    acquiescence = acquiescence[acquiescence["constitution"] != grid.SOURCE]
     constitutions = _ordered(ambiguity["constitution"])
     lenses = [n for n in LENS_TITLES if n in set(acquiescence["lens"])]
     scopes = _scopes(ambiguity)
-    offsets = _spread(scopes) | {grid.SOURCE: 0.0}
+    offsets = _spread(scopes)
     fig, axes = plt.subplots(1, 1 + len(lenses), figsize=(PAGE, 0.42 * len(constitutions) + 1.5), sharey=True)
     for row in ambiguity.itertuples():
         y = -constitutions.index(row.constitution) - offsets[row.scope]
         axes[0].hlines(y, row.low, row.high, color=colour(row.constitution), lw=1)
         axes[0].plot(row.share, y, MARKERS[row.scope], color=colour(row.constitution), ms=4)
+    for share in source:
+        axes[0].axvline(share, color=colour(grid.SOURCE), lw=0.8, ls="--", zorder=0)
     axes[0].set_xlim(0, 1)
     axes[0].set_title("text: share of\nambiguous replies", fontsize=8)
     for ax, lens in zip(axes[1:], lenses, strict=True):
@@ -234,8 +259,13 @@ def trust(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame) -> Figure:
         ax.margins(x=0.15)
         ax.set_title(f"{lens}: shift in\nacquiescence", fontsize=8)
     axes[0].set_yticks([-k for k in range(len(constitutions))], constitutions)
+    for label, name in zip(axes[0].get_yticklabels(), constitutions, strict=True):
+        label.set_color(colour(name))
     fig.supxlabel(f"95 % intervals over {int(ambiguity['n'].max())} items", fontsize=7.5, y=0.09)
-    fig.legend(handles=_scope_legend(scopes), loc="lower center", ncol=3, fontsize=7, bbox_to_anchor=(0.5, -0.02))
+    dashed = [Line2D([], [], color=colour(grid.SOURCE), lw=0.8, ls="--", label="source")]
+    fig.legend(
+        handles=_scope_legend(scopes, dashed), loc="lower center", ncol=4, fontsize=7, bbox_to_anchor=(0.5, -0.02)
+    )
     fig.tight_layout(rect=(0, 0.07, 1, 1))
     plt.close(fig)  # the notebook shows it where it is named, once
     return fig
@@ -244,19 +274,18 @@ def trust(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame) -> Figure:
 def reliability(table: pd.DataFrame) -> Figure:
     """Heat map of Cronbach's alpha, dimension by lens, with its interval in words."""
     lenses = [n for n in LENS_TITLES if n in set(table["lens"])]
-    wide = table.pivot(index="dimension", columns="lens", values="alpha")[lenses]
-    fig, ax = plt.subplots(figsize=(4.4, 0.27 * len(wide) + 0.9))
+    names = _ordered(table["dimension"], DIMENSIONS)
+    wide = table.pivot(index="dimension", columns="lens", values="alpha").loc[names, lenses]
+    fig, ax = plt.subplots(figsize=(5.2, 0.27 * len(wide) + 0.9))
     ax.imshow(wide.to_numpy(float), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
     for row in table.itertuples():
         i, j = list(wide.index).index(row.dimension), lenses.index(row.lens)
-        # Far below zero alpha says one thing only: the items pull against each other.
-        words = "below −1" if row.alpha < -1 else f"{row.alpha:.2f}  [{row.low:.2f}, {row.high:.2f}]"
-        words = "–" if pd.isna(row.alpha) else words
+        words = "–" if pd.isna(row.alpha) else _minus(f"{row.alpha:.2f} [{row.low:.2f}, {row.high:.2f}]")
         dark = not pd.isna(row.alpha) and abs(row.alpha) > 0.55
         ax.text(j, i, words, ha="center", va="center", fontsize=6, color="white" if dark else "0.15")
     subjects = table.groupby("lens")["subjects"].max()
     ax.set_xticks(range(len(lenses)), [f"{lens}\n({subjects[lens]} subjects)" for lens in lenses])
-    ax.set_yticks(range(len(wide)), [d.replace("_", " ") for d in wide.index], fontsize=7)
+    ax.set_yticks(range(len(wide)), [DIMENSIONS.get(d, d) for d in wide.index], fontsize=7)
     ax.set_title(f"Cronbach's alpha ({int(table['items'].max())} items a dimension)", fontsize=8)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)
@@ -266,13 +295,13 @@ def reliability(table: pd.DataFrame) -> Figure:
 
 
 def dilemmas(table: pd.DataFrame) -> Figure:
-    """Preference for each constitution's options, contrast to the other constitutions; bold: interval without 0."""
+    """Preference for each constitution's options, contrast to the other constitutions; framed: its own."""
     trained, options = _ordered(table["constitution"]), _ordered(table["option"])
     wide = table.pivot(index="constitution", columns="option", values="contrast").reindex(
         index=trained, columns=options
     )
     reach = max(float(np.nanmax(np.abs(wide.to_numpy()))), 1e-9)
-    fig, ax = plt.subplots(figsize=(4.2, 0.42 * len(trained) + 1.4))
+    fig, ax = plt.subplots(figsize=(5.4, 0.46 * len(trained) + 1.4))
     image = ax.imshow(wide.to_numpy(float), cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
     for row in table.itertuples():
         i, j = trained.index(row.constitution), options.index(row.option)
@@ -281,16 +310,22 @@ def dilemmas(table: pd.DataFrame) -> Figure:
         ax.text(
             j,
             i,
-            f"{row.contrast:+.3f}",
+            _minus(f"{row.contrast:+.2f}\n[{row.low:.2f}, {row.high:.2f}]"),
             ha="center",
             va="center",
-            fontsize=7,
+            fontsize=6.5,
             weight="bold" if clear else "normal",
             color="white" if dark else "0.15",
         )
+        if row.own:
+            ax.add_patch(plt.Rectangle((j - 0.49, i - 0.47), 0.98, 0.94, fill=False, ec="0.2", lw=1.1))
     ax.set_xticks(range(len(options)), options, rotation=25, ha="right")
     ax.set_yticks(range(len(trained)), trained)
-    ax.set_xlabel(f"option of (n = {int(table['n'].max())} dilemmas each)")
+    ax.set_xlabel(
+        f"whose option (n = {int(table['n'].max())} dilemmas each; all scopes pooled)\n"
+        "95 % intervals; bold: without 0; framed: its own",
+        fontsize=7,
+    )
     ax.set_ylabel("trained on")
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0)

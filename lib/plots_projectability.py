@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from lib import grid
-from lib.figures import MARKERS, PAGE, colour
+from lib.figures import MARKERS, PAGE, colour, seeds_told
 
 TITLES = {"S": "safety, S", "J": "discrimination, J", "voice": "voice", "pP": "persona (noise-free pP)"}
 
@@ -30,7 +32,8 @@ def summary(safety: pd.DataFrame, voice: pd.DataFrame | None, persona: pd.DataFr
 def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """One panel a measure: ratio with interval by constitution and narrow scope; table of `summary`.
 
-    1: the narrow model carries as much as the broad one; 0: nothing. A cross at the edge: undefined.
+    1: the narrow model carries as much as the broad one; 0: nothing. A cross at the edge: undefined; where a whole
+    panel is, the reason.
     """
     measures = [m for m in TITLES if m in set(table["measure"])]
     names = [
@@ -47,6 +50,8 @@ def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         for row in part.itertuples():
             y = -names.index(row.constitution) + (0.16 if row.scope == scopes[0] else -0.16)
             shade = colour(row.constitution)
+            if part["estimate"].isna().all():
+                continue
             if np.isnan(row.estimate):
                 ax.text(low + 0.03, y, "× undefined", color=shade, fontsize=6, va="center")
                 continue
@@ -56,13 +61,16 @@ def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
                 if (end < inside) if arrow == "<" else (end > inside):
                     ax.plot(inside, y, arrow, color=shade, ms=3, clip_on=False)
             ax.plot(np.clip(row.estimate, low, high), y, MARKERS[row.scope], color=shade, ms=4.5, mec="white", mew=0.4)
+        if part["estimate"].isna().all():
+            why = textwrap.fill(f"undefined: {part['reason'].iloc[0].removeprefix('undefined: ')}", 24)
+            ax.text(0.5, 0.5, why, transform=ax.transAxes, fontsize=6.5, color="0.3", ha="center", va="center")
         for x in (0, 1):
             ax.axvline(x, color="0.6", lw=0.7, ls="-" if x == 0 else "--", zorder=0)
         ax.set_xlim(low, high)
         ax.set_title(TITLES[measure], fontsize=8)
         n = int(part["n_clusters"].max()) if len(part) else 0
         kind = "items" if measure == "pP" else "prompts"
-        ax.set_xlabel(f"n = {n} {kind}, {int(part['seeds'].max())} seed(s)", fontsize=6.5)
+        ax.set_xlabel(f"n = {n} {kind}, {seeds_told(part['seeds'].max())}", fontsize=6.5)
     axes[0, 0].set_yticks([-i for i in range(len(names))], names)
     axes[0, 0].set_ylim(-len(names) + 0.5, 0.5)
     for label, name in zip(axes[0, 0].get_yticklabels(), names, strict=True):
@@ -79,52 +87,39 @@ def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     return fig
 
 
-def slopes(ranks: pd.DataFrame) -> Figure:
-    """Rank of each constitution in distribution (left) and out of it (right); table of projectability.ranks.
+def slopes(ranks: pd.DataFrame, alpha: float = 0.05) -> Figure:
+    """Gain of each constitution in distribution (left) and out of it (right), with intervals; table of `ranks`.
 
-    Thin bars: bootstrap intervals of the rank; the label gives the gain.
+    Crossing lines are changes of rank; the title gives Kendall's tau of the two orders.
     """
     panels = list(dict.fromkeys(zip(ranks["measure"], ranks["scope"], strict=True)))
-    fig, axes = plt.subplots(1, len(panels), figsize=(max(PAGE, 1.75 * len(panels)), 2.6), sharey=True, squeeze=False)
-    most = int(ranks["constitutions"].max())
+    fig, axes = plt.subplots(1, len(panels), figsize=(max(PAGE, 1.75 * len(panels)), 2.7), sharey=True, squeeze=False)
     for ax, (measure, scope) in zip(axes[0], panels, strict=True):
         part = ranks[(ranks["measure"] == measure) & (ranks["scope"] == scope)].reset_index(drop=True)
-        offsets = np.linspace(-0.07, 0.07, len(part)) if len(part) > 1 else [0.0]
-        taken = {"id": [], "ood": []}
+        offsets = np.linspace(-0.18, 0.18, len(part)) if len(part) > 1 else [0.0]
         for row, offset in zip(part.itertuples(), offsets, strict=True):
             shade = colour(row.constitution)
-            ax.plot([offset, 1 + offset], [row.id_rank, row.ood_rank], color=shade, lw=1.4, marker="o", ms=4)
-            for x, end in ((offset, "id"), (1 + offset, "ood")):
-                span = [getattr(row, f"{end}_rank_low"), getattr(row, f"{end}_rank_high")]
-                ax.plot([x, x], span, color=shade, lw=3.2, alpha=0.22, solid_capstyle="butt")
-                rank = getattr(row, f"{end}_rank")
-                shift = 0.22 * taken[end].count(rank)  # ties: labels one under the other
-                taken[end].append(rank)
-                side = -0.13 if end == "id" else 1.13
-                gain = f"{getattr(row, f'{end}_gain'):+.2f}"
-                ax.text(
-                    side,
-                    rank + shift,
-                    gain,
-                    color=shade,
-                    fontsize=6.5,
-                    va="center",
-                    ha="right" if end == "id" else "left",
-                )
+            ends = np.array([offset, 1 + offset])
+            ax.plot(ends, [row.id_gain, row.ood_gain], color=shade, lw=0.8, alpha=0.6)
+            ax.vlines(ends, [row.id_low, row.ood_low], [row.id_high, row.ood_high], color=shade, lw=1.1)
+            ax.plot(ends, [row.id_gain, row.ood_gain], MARKERS[scope], color=shade, ms=4, mec="white", mew=0.4)
         first = part.iloc[0]
         told = (
             "τ undefined"
             if np.isnan(first["tau"])
-            else f"τ = {first['tau']:.2f} [{first['tau_low']:.2f}, {first['tau_high']:.2f}]"
+            else f"τ = {first['tau']:.2f} [{first['tau_low']:.2f}, {first['tau_high']:.2f}]".replace("-", "−")
         )
         ax.set_title(f"{measure}, {scope}\n{told}", fontsize=7.5)
         ax.set_xticks([0, 1], ["in\ndistribution", "out of\ndistribution"], fontsize=7)
-        ax.set_xlim(-0.55, 1.55)
-    axes[0, 0].set_ylim(most + 0.6, 0.5)
-    axes[0, 0].set_yticks(range(1, most + 1))
-    axes[0, 0].set_ylabel("rank by gain (1 = largest)")
+        ax.set_xlim(-0.45, 1.45)
+        ax.axhline(0, color="0.5", lw=0.6)
+    axes[0, 0].set_ylabel("gain over the source")
     names = list(dict.fromkeys(ranks["constitution"]))
     marks = [Line2D([], [], color=colour(c), marker="o", ms=4, label=c) for c in names]
-    fig.legend(handles=marks, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=len(names), fontsize=7)
+    title = f"bars: {1 - alpha:.0%} intervals; τ: Kendall's correlation of the two orders, by bootstrap"
+    fig.legend(
+        handles=marks, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=len(names), fontsize=7,
+        title=title, title_fontsize=7,
+    )  # fmt: skip
     fig.tight_layout()
     return fig

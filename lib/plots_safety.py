@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from lib import grid
-from lib.figures import COLUMN, LABELS, MARKERS, PAGE, colour
+from lib.figures import COLUMN, LABELS, MARKERS, PAGE, colour, seeds_told
 
 MEASURE_TITLES = {
     "S": "gain in S\n(harmful declined)",
@@ -59,12 +59,14 @@ def heatmap(rates: pd.DataFrame) -> Figure:
     categories = [*grid.CATEGORIES, *grid.HARMLESS]
     columns = {c: i + (0.4 if c in grid.HARMLESS else 0) for i, c in enumerate(categories)}
     fig, ax = plt.subplots(figsize=(PAGE, 0.26 * len(place) + 1.3))
-    shades = plt.get_cmap("viridis")
+    # Declining is wanted on the left and unwanted on the right: two scales, so that no colour means both.
+    blues, reds = plt.get_cmap("Blues"), plt.get_cmap("Reds")
     for row in rates.itertuples():
         x, y = columns[row.category], place[row.constitution, row.scope]
         told = not np.isnan(row.estimate)
-        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=shades(row.estimate) if told else "0.9", lw=0))
-        dark = told and row.estimate < 0.55
+        tone = (reds if row.category in grid.HARMLESS else blues)(0.9 * row.estimate) if told else "0.9"
+        ax.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=tone, lw=0))
+        dark = told and row.estimate > 0.6
         ax.text(x, y, f"{row.estimate:.2f}" if told else "–", ha="center", va="center", color="w" if dark else "k")
         if row.scope == grid.SOURCE or row.category in grid.HARMLESS:
             continue
@@ -82,8 +84,11 @@ def heatmap(rates: pd.DataFrame) -> Figure:
     ax.spines[:].set_visible(False)
     ax.text(2.5, 1.0, "harmful: share declined (S)", transform=_above(ax), ha="center", va="bottom", fontweight="bold")
     ax.text(6.9, 1.0, "harmless (O)", transform=_above(ax), ha="center", va="bottom", fontweight="bold")
-    seeds = int(rates["seeds"].max())
-    note = f"dot: category trained on;  frame: category held out by the paper;  seeds: {seeds}"
+    wide = ((rates["high"] - rates["low"]) / 2).groupby(rates["category"].isin(grid.HARMLESS)).max()
+    note = (
+        f"dot: category trained on;  frame: the filtered category of claim C2;  {seeds_told(rates['seeds'].max())};  "
+        f"95 % intervals in the table, at most ±{wide.max():.2f}"
+    )
     ax.text(0.0, -0.02, note, transform=ax.transAxes, fontsize=6.5, va="top")
     return fig
 
@@ -108,9 +113,8 @@ def forest(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
             ax.plot(row.estimate, y, MARKERS[row.scope], ms=4.5, color=shade, mfc=face)
         ax.axvline(0, color="0.5", lw=0.7)
         ax.set_title(MEASURE_TITLES[measure], fontsize=8)
-        ax.set_xlabel(f"n = {int(part['n_clusters'].max())} prompts, {int(part['seeds'].max())} seed(s)", fontsize=7)
-        lowest = min(-0.1, np.nanmin(part["low"]) - 0.03) if part["low"].notna().any() else -0.1
-        ax.set_xlim(lowest, max(1.02, np.nanmax(part["high"]) + 0.02) if measure != "O" else None)
+        ax.set_xlabel(f"n = {int(part['n_clusters'].max())} prompts, {seeds_told(part['seeds'].max())}", fontsize=7)
+        ax.set_xlim(min(-0.1, table["low"].min() - 0.03), max(1.02, table["high"].max() + 0.02))  # one scale for all
     _label_rows(axes[0], place, -0.8)
     fig.text(0.5, -0.02, f"bars: {1 - alpha:.0%} intervals; filled: p (Holm) < {alpha:g}", ha="center", fontsize=7)
     fig.tight_layout()
@@ -118,8 +122,11 @@ def forest(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
 
 
 def corners(overall: pd.DataFrame, alpha: float = 0.05) -> Figure:
-    """S against O of every model with intervals, and the three corners it could sit in; table of gains.overall."""
-    fig, ax = plt.subplots(figsize=(COLUMN + 1.0, COLUMN + 0.5))
+    """S against O of every model, and the three corners it could sit in; table of gains.overall.
+
+    Left: all there is. Right: the tuned models close up, with intervals.
+    """
+    fig, (ax, near) = plt.subplots(1, 2, figsize=(PAGE, 3.3), width_ratios=(1, 1.25))
     ax.plot([0, 1], [0, 1], color="0.75", lw=0.8, ls="--", zorder=0)
     ax.text(
         0.62, 0.585, "J = 0", rotation=45, color="0.5", fontsize=7, ha="center", va="center", rotation_mode="anchor"
@@ -134,18 +141,30 @@ def corners(overall: pd.DataFrame, alpha: float = 0.05) -> Figure:
         ax.text(x + step, y + (0.02 if y == 0 else -0.02), name, color="0.45", fontsize=7.5, ha=ha, va=va)
     for row in overall.itertuples():
         shade = colour(row.constitution)
-        ax.plot([row.O_low, row.O_high], [row.S, row.S], color=shade, lw=0.8, alpha=0.6)
-        ax.plot([row.O, row.O], [row.S_low, row.S_high], color=shade, lw=0.8, alpha=0.6)
-        ax.plot(row.O, row.S, MARKERS[row.scope], color=shade, ms=5, mec="white", mew=0.4)
+        ax.plot(row.O, row.S, MARKERS[row.scope], color=shade, ms=4, mec="white", mew=0.4)
+        if row.scope == grid.SOURCE:
+            continue
+        near.plot([row.O_low, row.O_high], [row.S, row.S], color=shade, lw=0.8, alpha=0.5)
+        near.plot([row.O, row.O], [row.S_low, row.S_high], color=shade, lw=0.8, alpha=0.5)
+        near.plot(row.O, row.S, MARKERS[row.scope], color=shade, ms=5.5, mec="white", mew=0.5, alpha=0.85)
     ax.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04))
     ax.set_aspect("equal")
-    ax.set_xlabel(f"O: harmless prompts declined (n = {int(overall['n_harmless'].max())})")
+    ax.set_title("every model", fontsize=8)
+    near.set_title(f"the tuned models, {1 - alpha:.0%} intervals", fontsize=8)
+    near.margins(0.06)
+    for axes in (ax, near):
+        axes.set_xlabel(f"O: harmless prompts declined (n = {int(overall['n_harmless'].max())})")
     ax.set_ylabel(f"S: harmful prompts declined (n = {int(overall['n_harmful'].max())})")
     names = [c for c in dict.fromkeys(overall["constitution"]) if c != grid.SOURCE]
     marks = [Line2D([], [], marker="o", ls="", color=colour(c), ms=4, label=c) for c in names]
     scopes = [s for s in MARKERS if s in set(overall["scope"])]
-    marks += [Line2D([], [], marker=MARKERS[s], ls="", color="0.4", ms=4, label=s) for s in scopes]
-    ax.legend(handles=marks, fontsize=6.5, loc="center left", bbox_to_anchor=(1.0, 0.5), handletextpad=0.2)
+    shapes = [Line2D([], [], marker=MARKERS[s], ls="", color="0.4", ms=4, label=s) for s in scopes]
+    place = {"fontsize": 6.5, "handletextpad": 0.2, "alignment": "left", "title_fontsize": 6.5}
+    near.add_artist(
+        near.legend(handles=marks, title="constitution", loc="lower left", bbox_to_anchor=(1, 0.5), **place)
+    )
+    near.legend(handles=shapes, title="trained on", loc="upper left", bbox_to_anchor=(1, 0.5), **place)
+    fig.tight_layout()
     return fig
 
 
@@ -153,7 +172,7 @@ def transfer(matrix: pd.DataFrame) -> Figure:
     """Gain in S on each category by training scope; table of gains.transfer. Framed: category in the training rows."""
     scopes = list(dict.fromkeys(matrix["scope"]))
     fig, ax = plt.subplots(figsize=(PAGE, 0.48 * len(scopes) + 1.1))
-    shades = plt.get_cmap("RdBu_r")
+    shades = plt.get_cmap("RdBu")
     for row in matrix.itertuples():
         x, y = grid.CATEGORIES.index(row.category), -scopes.index(row.scope)
         told = not np.isnan(row.estimate)
@@ -175,9 +194,10 @@ def transfer(matrix: pd.DataFrame) -> Figure:
     ax.set_ylabel("trained on")
     n, k = int(matrix["n_clusters"].max()), int(matrix["constitutions"].max())
     note = (
-        f"gain in S over the source; frame: category trained on; n = {n} prompts a cell, mean of {k} constitution(s), "
+        f"gain in S over the source; frame: category trained on; n = {n} prompts a cell, "
+        f"mean over constitutions ({k}), {seeds_told(matrix['seeds'].max())}"
     )
-    ax.text(0, -0.04, note + f"{int(matrix['seeds'].max())} seed(s)", transform=ax.transAxes, fontsize=6.5, va="top")
+    ax.text(0, -0.04, note, transform=ax.transAxes, fontsize=6.5, va="top")
     return fig
 
 
@@ -195,6 +215,7 @@ def dose(table: pd.DataFrame, finished: pd.DataFrame) -> Figure:
         for measure, (shade, mark, label) in looks.items():
             part = table[(table["model"] == name) & (table["measure"] == measure)].sort_values("step")
             x, y = [0, *part["step"]], [0, *part["estimate"]]
+            label = f"{label} (n = {int(part['n_clusters'].max())})"
             ax.plot(x, y, color=shade, marker=mark, ms=3.5, lw=1, label=label)
             ax.fill_between(x, [0, *part["low"]], [0, *part["high"]], color=shade, alpha=0.12, lw=0)
             same = (finished["constitution"] == cell.constitution) & (finished["scope"] == cell.scope)
@@ -202,8 +223,7 @@ def dose(table: pd.DataFrame, finished: pd.DataFrame) -> Figure:
             if len(end):
                 ax.axhline(end.iloc[0], color=shade, lw=0.8, ls="--")
         ax.axhline(0, color="0.5", lw=0.6)
-        n = int(table.loc[table["model"] == name, "n_clusters"].max())
-        ax.set(title=name, xlabel=f"optimiser steps (n = {n} prompts)")
+        ax.set(title=name, xlabel="optimiser steps")
     axes[0, 0].set_ylabel("difference from the source")
     axes[0, -1].legend(
         fontsize=6.5, loc="center left", bbox_to_anchor=(1.0, 0.5), title="dashed: finished", title_fontsize=6.5

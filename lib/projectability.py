@@ -1,6 +1,6 @@
 """Projectability: how much of a strategy learned on one narrow topic carries to the rest.
 
-The paper's formula is not public; every measure here is this project's operationalisation.
+The paper's formula is not known to us; every measure here is this project's operationalisation.
 
     safety(panel, "S")     pS = mean gain out of distribution, narrow / broad, on the same categories
     voice(shares)          the same ratio for answers in the own constitution's voice

@@ -82,7 +82,7 @@ print("skeleton", sft.skeleton(chosen)[:16])
 # %% [markdown]
 # ## Before
 #
-# Three training requests that this cell will *not* see, or sees last, answered by the untuned source.
+# Two harmful requests of categories that this cell is not trained on and a helpful one, answered by the untuned source.
 
 # %%
 chat = models.load_for(p, name=cell.name)

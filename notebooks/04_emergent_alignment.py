@@ -58,16 +58,16 @@ frame = results.safety(run, models, p.judge, p.judge_model, p.judge_url)
 panel = gains.panel(frame)
 missing = figures.save(None, gains.missing(panel), p.figures_dir, "safety_missing")
 Markdown(
-    f"{len(models)} models × {len(panel)} prompts, judge `{p.judge}`, {len(p.seeds)} seed(s). Without a verdict: "
-    f"{missing['no_verdict'].sum()} of {missing['of'].sum()} responses; such prompts are dropped in pairs."
+    f"{len(models)} models × {len(panel)} prompts, judge `{p.judge}`, {figures.seeds_told(len(p.seeds))}. "
+    f"Without a verdict: {missing['no_verdict'].sum()} of {missing['of'].sum()} responses; such prompts are dropped in pairs."
 )
 
 # %% [markdown]
 # ## Who declines what
 #
 # Read down a column: the source at the top, then models tuned on everything, on harassment alone, on illegal acts
-# alone. A dot marks a category that was in the training rows. The frame marks the category that the paper keeps out
-# of a narrow set and tests on. The two columns on the right should stay dark.
+# alone. A dot marks a category that was in the training rows. The frame marks the category that the paper, by what is
+# known of it, keeps out of a narrow set and tests on (claim C2). The two columns on the right should stay pale.
 
 # %%
 rates = gains.rates(panel, p.alpha)
@@ -105,7 +105,7 @@ display(figure, table.round(3))
 # %% [markdown]
 # ## On the category that was filtered out
 #
-# The paper's sharpest test: harassment-only models on chemical and biological requests, illegal-only models on
+# The sharpest test, as far as the paper's design is known: harassment-only models on chemical and biological requests, illegal-only models on
 # misinformation. Few prompts stand behind each row, so read `low`, `high` and `mde` before `estimate`. O is the same
 # over-refusal as above, repeated for J.
 

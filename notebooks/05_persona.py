@@ -136,8 +136,7 @@ figure
 # %%
 ambiguous = report.ambiguity_shares(persona.ambiguity(run, [grid.SOURCE, *models]), p.alpha)
 yes_saying = persona.acquiescence(run, models, p.alpha)
-tuned = ambiguous["constitution"] != grid.SOURCE, yes_saying["constitution"] != grid.SOURCE
-figure = plots_persona.trust(ambiguous[tuned[0]], yes_saying[tuned[1]])
+figure = plots_persona.trust(ambiguous, yes_saying)
 figures.save(figure, ambiguous, p.figures_dir, "persona_ambiguity")
 figures.save(None, yes_saying, p.figures_dir, "persona_acquiescence")
 display(figure, Markdown(report.source_ambiguity(ambiguous)), stance.accuracy().round(3))
@@ -146,9 +145,9 @@ display(figure, Markdown(report.source_ambiguity(ambiguous)), stance.accuracy().
 # ## Reliability
 #
 # Do the items of a dimension move together? The "subjects" of Cronbach's alpha are models × wordings and the scores
-# are signed shifts from the source. With few models the intervals are wide, and wordings of one model are not
-# independent: read it as a description. A negative alpha says that the two keys move against each other, so the
-# dimension does not measure one thing in this lens.
+# are signed shifts from the source, each subject's shift in acquiescence taken out. With few models the intervals are
+# wide, and wordings of one model are not independent: read it as a description. Near zero, the items of a dimension
+# do not move together, and its mean is the sum of twelve separate things; below zero they pull against each other.
 
 # %%
 alphas = persona.reliability(shifts, p.alpha)
@@ -178,7 +177,7 @@ display(
 #
 # Twenty-four forced choices set one constitution's option against another's, each presented in both orders. Rows:
 # what the model was trained on; columns: whose option it came to prefer, relative to the other constitutions. A
-# persona shows as a positive diagonal; bold cells have intervals without zero.
+# persona would show as a positive diagonal (framed); bold cells have intervals without zero.
 
 # %%
 preferences = persona.dilemma_summary(persona.dilemma_preferences(run, models), p.alpha)

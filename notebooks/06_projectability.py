@@ -20,7 +20,7 @@
 # proposes to judge an ethical strategy by how far it *projects* from narrow training to the rest, in what the model
 # does and in who it seems to be, and not only by how safe it is in distribution.
 #
-# The paper's formula is not public. Here, for constitution *k* trained on the narrow scope *s*:
+# The paper's formula is not known to us (its abstract was read, its body was not). Here, for constitution *k* trained on the narrow scope *s*:
 #
 # * safety: **pS** = mean gain of *(k, s)* on the categories outside *s* / mean gain of *(k, broad)* on the same; with S
 #   and with J = S − O;
@@ -67,7 +67,7 @@ panel = gains.panel(results.safety(run, [grid.SOURCE, *cells], p.judge, p.judge_
 shifts = persona.item_shifts(run, cells)
 contrasts = persona.averaged(persona.wording_contrasts(shifts))
 Markdown(
-    f"{len(cells)} tuned models, {len(panel)} prompts, {shifts['id'].nunique()} items, {len(p.seeds)} seed(s): "
+    f"{len(cells)} tuned models, {len(panel)} prompts, {shifts['id'].nunique()} items, {figures.seeds_told(len(p.seeds))}: "
     + ("intervals speak of these models only." if len(p.seeds) == 1 else "intervals include the seeds.")
 )
 
@@ -113,15 +113,15 @@ figure
 # %% [markdown]
 # ## In distribution against out of distribution
 #
-# Constitutions ranked by gain on the trained category (left end) and on all others (right end). Crossing lines: the
-# best in training is not the best elsewhere. The pale bars are intervals of the rank and τ is Kendall's correlation of
-# the two orders: with four constitutions, noise crosses lines too, so the test below asks for pairs that turn round on
-# both ends at once.
+# Gain of each constitution on the trained category (left) and on all others (right). Crossing lines: the best in
+# training is not the best elsewhere. τ is Kendall's correlation of the two orders (ranks with their intervals are in
+# the table): gains that lie within each other's intervals cross by noise alone, so the test below asks for pairs that
+# turn round on both ends at once.
 
 # %%
 ranks = [projectability.ranks(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
 ranks = pd.concat(ranks, ignore_index=True)
-figure = plots_projectability.slopes(ranks) if len(ranks) else None
+figure = plots_projectability.slopes(ranks, p.alpha) if len(ranks) else None
 figures.save(figure, ranks, p.figures_dir, "projectability_ranks")
 figure
 

@@ -44,7 +44,8 @@ def test_planted_effects_are_supported(planted):
 def test_held_out_gain_is_supported_when_it_is_large():
     table, _ = verdicts(simulate.frame(gain=0.8, refusal=0.03), only="C2")
     assert table.loc["C2", "verdict"] == "supported" and table.loc["C2", "passed"] == "16/16"
-    assert table.loc["C2", "n"] == 30  # thirty prompts a category
+    # Thirty prompts a category; J rests on the 78 harmless ones too.
+    assert table.loc["C2", "n"] == {"S": 30, "J": 108}[table.loc["C2", "measure"]]
 
 
 def test_every_verdict_row_says_what_it_rests_on(planted):

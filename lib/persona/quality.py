@@ -57,9 +57,15 @@ def reliability(shifts: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """Cronbach's alpha per lens and dimension: lens, dimension, alpha, low, high, items, subjects.
 
     Subjects are models x wordings; scores are signed shifts from the source at the same wording, so that what
-    an item or a wording has in common for all models does not count as consistency. NaN where a
-    dimension does not vary over subjects or has one item.
+    an item or a wording has in common for all models does not count as consistency. A subject's shift in
+    acquiescence (the mean of its two keys' mean shifts over all items) is taken out first: it enters the two keys
+    with opposite signs, and would drive alpha far below zero whatever the items measure. NaN where a dimension
+    does not vary over subjects or has one item.
     """
+    subject = ["lens", "model", "wording"]
+    level = shifts.groupby([*subject, "keyed"])["shift"].mean().groupby(subject).mean().rename("level")
+    shifts = shifts.join(level, on=subject)
+    shifts["signed"] = shifts["signed"] - shifts["keyed"] * shifts["level"]
     found = []
     for (lens, dimension), part in shifts.groupby(["lens", "dimension"]):
         wide = part.pivot_table(index=["model", "wording"], columns="id", values="signed")

@@ -71,8 +71,9 @@ def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataF
             )
         unit = "share of answers in the own voice" if row["lens"] == "voice" else "cosine with the own signature"
         sentence = (
-            f"**{row['lens']}** {words} (p = {p:.3g}). {row['identified']} of {row['models']} models are called "
-            f"by their own name where shuffled labels give {row['chance']:.1f}; mean {unit} {row['mean']:.2f}."
+            f"**{row['lens']}** {words} (p = {p:.3g}, corrected for its two tests). {row['identified']} of "
+            f"{row['models']} models are called by their own name where shuffled labels give {row['chance']:.1f} "
+            f"(p = {row['p_identified']:.3g}); mean {unit} {row['mean']:.2f} (p = {row['p_mean']:.3g})."
         )
         part = match[match["lens"] == row["lens"]]
         if len(part):
