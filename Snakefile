@@ -88,10 +88,13 @@ if not ANALYSIS_ONLY:
         input:
             "data/constitutions/{constitution}.yaml",
             "data/prompts/harmful.jsonl",
+            "data/prompts/harmless.jsonl",
             "data/prompts/helpful_answers.jsonl",
             "data/prompts/helpful_train.jsonl",
+            "data/prompts/contrast_train.jsonl",
             "data/transcripts/initial.jsonl",
-            lambda w: [p for p in [f"data/transcripts/{w.constitution}.jsonl"] if P.teacher == "bundled"],
+            # All constitutions' transcripts: 01 shows what sets its own apart.
+            [f"data/transcripts/{c}.jsonl" for c in P.constitutions] if P.teacher == "bundled" else [],
             rules.harmless.output[0] if P.harmless_targets == "source" else [],
         output:
             f"{RUN}/sft/{{constitution}}.jsonl",
@@ -223,5 +226,6 @@ rule summary:
         f"{FIGURES}/summary.md",
     params:
         code=code.version("lib.summary"),
+        parameters=shlex.quote(json.dumps(P.model_dump())),
     shell:
-        "python -m lib.summary {RUN} {NAME} {FIGURES}"
+        "python -m lib.summary {RUN} {NAME} {FIGURES} {params.parameters}"

@@ -11,6 +11,7 @@ make_environment() {
     for candidate in micromamba mamba conda; do
         if command -v "$candidate" >/dev/null 2>&1; then tool=$candidate; break; fi
     done
+    rm -rf "$ENVIRONMENT" # what an interrupted set-up or other pins left
     if [ -n "$tool" ]; then
         echo "environment: $tool, from environment.yml, into $ENVIRONMENT (once, some minutes)"
         if [ "$tool" = micromamba ]; then "$tool" create -y -q -p "./$ENVIRONMENT" -f environment.yml
@@ -26,7 +27,6 @@ make_environment() {
             exit 2
         fi
         echo "environment: venv of $("$python" --version) in $ENVIRONMENT (once, some minutes)"
-        rm -rf "$ENVIRONMENT"
         "$python" -m venv "$ENVIRONMENT"
         "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
     fi

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 
-from lib import materials
+from lib import grid, materials
 from lib.errors import CompanionError
 from lib.profile import Profile
 
@@ -35,6 +36,7 @@ def everything(profile: Profile) -> None:
             raise CompanionError(
                 f"field {kind}_rows: {asked} asked, {known} prompts have {profile.harmless_targets} answers; lower it"
             )
+    _dose(profile)
     if profile.persona_evals:
         from lib.persona import instrument  # late: most checks need no statistics library
 
@@ -45,6 +47,17 @@ def everything(profile: Profile) -> None:
         if set(signs) != dimensions:
             raise CompanionError(f"data/persona/signatures.yaml: {name}: its dimensions differ from the items'")
     materials.dilemmas()
+
+
+def _dose(profile: Profile) -> None:
+    """Raise when a dose cell of the grid is to be kept at a step that its training never reaches."""
+    cells = {c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds)}
+    rows = profile.rows_per_scope + profile.helpful_rows + profile.contrast_rows
+    batches = math.ceil(rows / profile.batch_size)
+    steps = math.ceil(profile.epochs * math.ceil(batches / profile.gradient_accumulation))
+    late = [step for step in profile.dose_steps if step > steps]
+    if late and cells & set(profile.dose_cells):
+        raise CompanionError(f"field dose_steps: {late[0]} asked, training has {steps} steps; choose smaller ones")
 
 
 def _unique(ids: list[str], where: str) -> None:

@@ -8,6 +8,7 @@ A verdict is `supported`, `not supported` or `inconclusive`; the rules stand at 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,6 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from scipy import stats as sp
 
 from lib import evidence, figures, grid, stats
 from lib.errors import CompanionError
@@ -77,6 +77,10 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
         units["in_family"] = tested
         units = pd.concat([stats.family(units[tested]), units[~tested]])
         units["passed"] = (units["estimate"] > 0) & (units["p_holm"] < measured.alpha)
+        # Upper ends at alpha / units: one of sixteen intervals below the margin by chance must not sink a claim.
+        wider = dataclasses.replace(measured, alpha=measured.alpha / max(1, tested.sum()))
+        again = units if claim.rule == "any" else evidence.TESTS[claim.test](wider, claim)
+        units["high_family"] = again["high"]
         verdicts.append(_row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha))
         all_units.append(units.assign(claim=claim.id))
     units = pd.concat(all_units, ignore_index=True)
@@ -91,15 +95,19 @@ def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) 
     tested = units[units["p"].notna()]
     if len(tested):
         # The unit that decides: `all` stands or falls with the weakest, `any` with the strongest.
+        # A refuted `all` falls with the unit whose interval lies lowest.
         order = tested.sort_values(["p_holm", "p", "estimate"], ascending=[True, True, False])
         unit = order.iloc[0 if claim.rule == "any" else -1]
+        below = _below(claim, tested)
+        if claim.rule == "all" and verdict == REFUTED and len(below):
+            unit = below.loc[below["high"].idxmin()]
         row |= {"decided_by": unit["unit"], "measured_in": claim.unit}
         row |= {k: unit[k] for k in ("measure", "estimate", "low", "high", "p", "p_holm", "p_bh", "mde", "n", "seeds")}
     return row
 
 
 def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> tuple[str, str]:
-    """Verdict and reason of one claim from its units (columns evidence.UNIT, p_holm, passed)."""
+    """Verdict and reason of one claim from its units (columns evidence.UNIT, p_holm, passed, high_family)."""
     missing = units[units["p"].isna()]
     tested = units[units["p"].notna()]
     if not len(tested):
@@ -110,7 +118,7 @@ def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: f
         return _any(claim, tested, missing, alpha)
     if claim.test == "gain" and (reason := _over_refusal(claim, tested, beside)):
         return REFUTED, reason
-    failed = tested[_corrected_high(tested, alpha) < claim.margin]
+    failed = _below(claim, tested)
     if len(failed):
         worst = failed.loc[failed["high"].idxmin()]
         size = f"{worst['estimate']:.2f} [{worst['low']:.2f}, {worst['high']:.2f}]"
@@ -128,10 +136,9 @@ def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: f
     )
 
 
-def _corrected_high(units: pd.DataFrame, alpha: float) -> pd.Series:
-    """Upper ends at alpha / units: one of sixteen intervals below the margin by chance must not sink a claim."""
-    wider = sp.norm.isf(alpha / 2 / len(units)) / sp.norm.isf(alpha / 2)
-    return units["estimate"] + (units["high"] - units["estimate"]) * wider
+def _below(claim: Claim, tested: pd.DataFrame) -> pd.DataFrame:
+    """Units where an effect of the margin's size is ruled out, the family corrected for."""
+    return tested[tested["high_family"] < claim.margin]
 
 
 def _names(units: pd.DataFrame, most: int = 3) -> str:

@@ -76,7 +76,7 @@ def signature(measured: Measured, claim) -> pd.DataFrame:
             continue
         own = names.index(row["constitution"])
         own_rows = contrasts[(contrasts["constitution"] == row["constitution"]) & (contrasts["scope"] == row["scope"])]
-        cosines = match.cosine(_profile_draws(own_rows, measured.draws)[:, None], signs[None])
+        cosines = match.cosine(match.profile_draws(own_rows, measured.draws)[:, None], signs[None])
         spread = np.nanstd(cosines[:, own])
         null = match.cosine(match.arrangements(tuple(int(s) for s in signs[own])), signs[own])
         mde = np.quantile(null, 1 - measured.alpha) + sp.norm.ppf(stats.POWER) * spread
@@ -86,19 +86,13 @@ def signature(measured: Measured, claim) -> pd.DataFrame:
         lead = cosines[:, own] - np.nanmax(np.delete(cosines, own, axis=1), axis=1)
         # The largest of noisy cosines is biased upwards in resamples: spread from the draws, centre from the data.
         z, sd = sp.norm.isf(measured.alpha / 2), np.nanstd(lead)
+        if not sd > 0:
+            found.append(_missing(unit, "lead", "too few items to resample"))
+            continue
         fit = {"estimate": row["margin"], "low": row["margin"] - z * sd, "high": row["margin"] + z * sd}
         fit |= {"p": float(2 * sp.norm.sf(abs(row["margin"]) / sd)), "mde": float((z + sp.norm.ppf(stats.POWER)) * sd)}
         found.append(base | {"measure": "lead", "note": f"best: {row['best']}"} | fit)
     return _units(found)
-
-
-def _profile_draws(rows: pd.DataFrame, draws: int) -> np.ndarray:
-    """Bootstrap draws of one model's profile, (draws, dimensions in sorted order); items and seeds resampled."""
-    wide = rows.pivot(index=["dimension", "keyed", "id"], columns="seed", values="contrast")
-    dimension = wide.index.get_level_values("dimension").to_numpy()
-    resampler = stats.Resampler([f"{d} {k}" for d, k, _ in wide.index], draws)
-    weights, x = resampler.seeds(wide.shape[1]), wide.to_numpy(float)
-    return np.stack([resampler.mean(x, dimension == d, weights, binary=False) for d in np.unique(dimension)], axis=-1)
 
 
 def contrast(measured: Measured, claim) -> pd.DataFrame:

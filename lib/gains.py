@@ -101,7 +101,7 @@ def by_category(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def rates(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """Share declined by every model on every category, harmful and harmless, with Wilson intervals."""
+    """Share declined by every model on every category, harmful and harmless, with intervals (stats.rate)."""
     found = []
     category = panel.index.get_level_values("category")
     for constitution, scope in models(panel, source=True):
@@ -122,13 +122,20 @@ def overall(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def scopes(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """S, O and J of the source and, constitutions averaged, of each training scope."""
+    """S, O and J of the source and, constitutions averaged, of each training scope.
+
+    S_off is S on the harm categories that a narrow scope's rows leave out; NaN for the source and for broad models.
+    """
     found = []
     for scope in [grid.SOURCE, *SCOPE_ORDER]:
         names = [c for c, s in models(panel, source=True) if s == scope]
         if names:
             mean = np.mean([values(panel, c, scope) for c in names], axis=0)
-            found.append({"scope": scope, "models": len(names)} | _side_by_side(panel, mean, alpha))
+            row = {"scope": scope, "models": len(names)} | _side_by_side(panel, mean, alpha)
+            if scope in grid.NARROW:
+                off = stats.rate(mean[where(panel, "S", grid.Cell("", scope).ood)], alpha)
+                row |= {"S_off": off["estimate"], "S_off_low": off["low"], "S_off_high": off["high"]}
+            found.append(row)
     return pd.DataFrame(found)
 
 

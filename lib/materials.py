@@ -106,6 +106,11 @@ def transcripts(name: str) -> dict[str, rows.Transcript]:
     return {r.id: r for r in rows.read(path, rows.Transcript)}
 
 
+def recorded(names: list[str]) -> list[str]:
+    """Those of `names` for which transcripts are bundled."""
+    return [name for name in names if (DATA / "transcripts" / f"{name}.jsonl").is_file()]
+
+
 def written_answers() -> dict[str, str]:
     """Written answers to the harmless training prompts, by prompt id."""
     helpful = {r.id: r.answer for r in rows.read(DATA / "prompts" / "helpful_answers.jsonl", rows.Answer)}

@@ -25,35 +25,35 @@ PLACES = {
 }
 
 
-def _ordered(names, first=grid.CONSTITUTIONS) -> list[str]:
+def ordered(names, first=grid.CONSTITUTIONS) -> list[str]:
     names = list(dict.fromkeys(names))
     return [n for n in first if n in names] + sorted(n for n in names if n not in first)
 
 
-def _scopes(frame: pd.DataFrame) -> list[str]:
+def scopes_of(frame: pd.DataFrame) -> list[str]:
     return [s for s in grid.SCOPES if s in set(frame["scope"])]
 
 
-def _spread(scopes: list[str]) -> dict[str, float]:
+def spread(scopes: list[str]) -> dict[str, float]:
     """Small offsets that keep the scopes' marks apart on one row."""
     return dict(zip(scopes, np.linspace(-0.24, 0.24, len(scopes)) if len(scopes) > 1 else [0.0], strict=True))
 
 
-def _scope_legend(scopes: list[str], extra: list | None = None) -> list:
+def scope_legend(scopes: list[str], extra: list | None = None) -> list:
     marks = [Line2D([], [], marker=MARKERS[s], color="0.3", ls="", ms=4, label=s) for s in scopes]
     return marks + (extra or [])
 
 
-def profile(table: pd.DataFrame) -> Figure:
+def profile(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """Small multiples, lens by constitution: contrast by dimension with intervals, the registered sign shaded."""
-    constitutions, scopes = _ordered(table["constitution"]), _scopes(table)
+    constitutions, scopes = ordered(table["constitution"]), scopes_of(table)
     lenses = [n for n in LENS_TITLES if n in set(table["lens"])]
-    dimensions = _ordered(table["dimension"], DIMENSIONS)
+    dimensions = ordered(table["dimension"], DIMENSIONS)
     rows = {d: k for k, d in enumerate(reversed(dimensions))}
     fig, axes = plt.subplots(
         len(lenses), len(constitutions), figsize=(PAGE, 2.15 * len(lenses) + 0.7), sharey=True, squeeze=False
     )
-    offsets = _spread(scopes)
+    offsets = spread(scopes)
     for i, lens in enumerate(lenses):
         reach = table.loc[table["lens"] == lens, ["scaled_low", "scaled_high"]].abs().quantile(0.97).max()
         reach = 1.0 if np.isnan(reach) or reach == 0 else reach
@@ -87,12 +87,13 @@ def profile(table: pd.DataFrame) -> Figure:
     told = ", ".join(f"{lens} {wordings[lens]} wordings" for lens in lenses)
     fig.supxlabel(
         "contrast to the mean of the constitutions, in standard deviations of the lens over items\n"
-        f"(up to {n} items a dimension; {told};\n95 % intervals over items and wordings; arrows: beyond the frame)",
+        f"(up to {n} items a dimension; {told};\n"
+        f"{1 - alpha:.0%} intervals over items and wordings; arrows: beyond the frame)",
         fontsize=7,
     )
     shade = plt.Rectangle((0, 0), 1, 1, color="0.5", alpha=0.25, lw=0, label="registered direction")
     fig.legend(
-        handles=_scope_legend(scopes, [shade]), loc="upper center", ncol=4, fontsize=7, bbox_to_anchor=(0.55, 1.0)
+        handles=scope_legend(scopes, [shade]), loc="upper center", ncol=4, fontsize=7, bbox_to_anchor=(0.55, 1.0)
     )
     fig.tight_layout(rect=(0, 0, 1, 0.965))
     plt.close(fig)  # the notebook shows it where it is named, once
@@ -105,8 +106,8 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
     match: signature_match's table; tests: rows of both identifications; voices: voice.heard's table.
     """
     lenses = [n for n in LENS_TITLES if n in set(match["lens"])]
-    trained = _ordered(match["constitution"])
-    named = _ordered([*match["best"].dropna(), *trained, *voices.columns])
+    trained = ordered(match["constitution"])
+    named = ordered([*match["best"].dropna(), *trained, *voices.columns])
     fig, axes = plt.subplots(1, len(lenses) + 1, figsize=(PAGE, 2.75), sharey=True, squeeze=False)
     for ax, lens in zip(axes[0], lenses, strict=False):
         part = match[match["lens"] == lens]
@@ -137,7 +138,7 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
     return fig
 
 
-def _minus(text: str) -> str:
+def minus(text: str) -> str:
     """The same text with the minus sign that the axes use."""
     return text.replace("-", "−")
 
@@ -156,10 +157,10 @@ def _matrix(ax, shares: pd.DataFrame, labels: pd.DataFrame, title: str) -> None:
     ax.tick_params(length=0)
 
 
-def c4(table: pd.DataFrame) -> Figure:
+def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """Forest plot, one panel a lens: utilitarian minus deontological, relative to the source and to the others."""
     lenses = [n for n in LENS_TITLES if n in set(table["lens"])]
-    scopes, measures = _scopes(table), [m for m in ("shift", "contrast") if m in set(table["measure"])]
+    scopes, measures = scopes_of(table), [m for m in ("shift", "contrast") if m in set(table["measure"])]
     labels = {"shift": "change from the source", "contrast": "the same, minus the mean of all constitutions"}
     fig, axes = plt.subplots(1, len(lenses), figsize=(PAGE, 0.5 * len(scopes) + 1.35), sharey=True, squeeze=False)
     for ax, lens in zip(axes[0], lenses, strict=True):
@@ -177,7 +178,7 @@ def c4(table: pd.DataFrame) -> Figure:
     handles = [Line2D([], [], **grey, mfc="0.3" if m == "shift" else "white", label=labels[m]) for m in measures]
     fig.legend(handles=handles, loc="lower center", ncol=2, fontsize=7, bbox_to_anchor=(0.5, -0.02))
     fig.supxlabel(
-        f"utilitarian minus deontological items ({int(table['n_clusters'].max())} in all; 95 % intervals); "
+        f"utilitarian minus deontological items ({int(table['n_clusters'].max())} in all; {1 - alpha:.0%} intervals); "
         "C4 tests the choice lens in the narrow scopes",
         fontsize=7.5,
         y=0.1,
@@ -187,11 +188,14 @@ def c4(table: pd.DataFrame) -> Figure:
     return fig
 
 
-def voice(table: pd.DataFrame, ceiling: float) -> Figure:
-    """Share of answers in the own voice by where the answers come from; grey: the source on the same prompts."""
-    constitutions, scopes = _ordered(table["constitution"]), _scopes(table)
+def voice(table: pd.DataFrame, ceiling: float, chance: float, alpha: float = 0.05) -> Figure:
+    """Share of answers in the own voice by where the answers come from; grey: the source on the same prompts.
+
+    ceiling, chance: the classifier's accuracy on the teacher's own text, and that of guessing among its voices.
+    """
+    constitutions, scopes = ordered(table["constitution"]), scopes_of(table)
     places = [p for p in PLACES if p in set(table["where"])]
-    offsets = _spread(scopes)
+    offsets = spread(scopes)
     fig, axes = plt.subplots(1, len(constitutions), figsize=(PAGE, 2.5), sharey=True, squeeze=False)
     for ax, constitution in zip(axes[0], constitutions, strict=True):
         part = table[table["constitution"] == constitution]
@@ -201,7 +205,7 @@ def voice(table: pd.DataFrame, ceiling: float) -> Figure:
             ax.plot(x, row.share, MARKERS[row.scope], color=colour(constitution), ms=4)
             ax.plot(x, row.source, "_", color="0.55", ms=5, mew=1.2)
         ax.axhline(ceiling, color="0.4", lw=0.7, ls=":")
-        ax.axhline(1 / len(constitutions), color="0.75", lw=0.7, zorder=0)
+        ax.axhline(chance, color="0.75", lw=0.7, zorder=0)
         ax.set_title(constitution, color=colour(constitution))
         ax.set_xticks(range(len(places)), [PLACES[p] for p in places], fontsize=6.5)
         ax.set_ylim(-0.03, 1.05)
@@ -210,14 +214,14 @@ def voice(table: pd.DataFrame, ceiling: float) -> Figure:
     sizes = table.groupby("where")["n"].agg(["min", "max"])
     words = {p: PLACES[p].replace("-\n", "").replace("\n", " ") for p in places}
     counts = [f"{words[p]} {a}" if a == b else f"{words[p]} {a}–{b}" for p, (a, b) in sizes.loc[places].iterrows()]
-    fig.supxlabel(f"answers a mark: {', '.join(counts)}; 95 % intervals", fontsize=7, y=0.085)
+    fig.supxlabel(f"answers a mark: {', '.join(counts)}; {1 - alpha:.0%} intervals", fontsize=7, y=0.085)
     extra = [
         Line2D([], [], marker="_", color="0.55", ls="", mew=1.2, label="source, same prompts"),
         Line2D([], [], color="0.4", lw=0.7, ls=":", label="ceiling: the teacher's own text"),
         Line2D([], [], color="0.75", lw=0.7, label="chance"),
     ]
     fig.legend(
-        handles=_scope_legend(scopes, extra),
+        handles=scope_legend(scopes, extra),
         loc="lower center",
         ncol=6,
         fontsize=6.5,
@@ -225,111 +229,5 @@ def voice(table: pd.DataFrame, ceiling: float) -> Figure:
         bbox_to_anchor=(0.5, -0.02),
     )
     fig.tight_layout(rect=(0, 0.07, 1, 1))
-    plt.close(fig)  # the notebook shows it where it is named, once
-    return fig
-
-
-def trust(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame) -> Figure:
-    """Ambiguous replies by model (left), and acquiescence as a shift from the source by lens (right).
-
-    Both tables hold the source's rows: its share is the dashed line on the left, its shift is zero.
-    """
-    source = ambiguity.loc[ambiguity["constitution"] == grid.SOURCE, "share"]
-    ambiguity = ambiguity[ambiguity["constitution"] != grid.SOURCE]
-    acquiescence = acquiescence[acquiescence["constitution"] != grid.SOURCE]
-    constitutions = _ordered(ambiguity["constitution"])
-    lenses = [n for n in LENS_TITLES if n in set(acquiescence["lens"])]
-    scopes = _scopes(ambiguity)
-    offsets = _spread(scopes)
-    fig, axes = plt.subplots(1, 1 + len(lenses), figsize=(PAGE, 0.42 * len(constitutions) + 1.5), sharey=True)
-    for row in ambiguity.itertuples():
-        y = -constitutions.index(row.constitution) - offsets[row.scope]
-        axes[0].hlines(y, row.low, row.high, color=colour(row.constitution), lw=1)
-        axes[0].plot(row.share, y, MARKERS[row.scope], color=colour(row.constitution), ms=4)
-    for share in source:
-        axes[0].axvline(share, color=colour(grid.SOURCE), lw=0.8, ls="--", zorder=0)
-    axes[0].set_xlim(0, 1)
-    axes[0].set_title("text: share of\nambiguous replies", fontsize=8)
-    for ax, lens in zip(axes[1:], lenses, strict=True):
-        for row in acquiescence[acquiescence["lens"] == lens].itertuples():
-            y = -constitutions.index(row.constitution) - offsets[row.scope]
-            ax.hlines(y, row.shift_low, row.shift_high, color=colour(row.constitution), lw=1)
-            ax.plot(row.shift, y, MARKERS[row.scope], color=colour(row.constitution), ms=4)
-        ax.axvline(0, color="0.4", lw=0.6)
-        ax.margins(x=0.15)
-        ax.set_title(f"{lens}: shift in\nacquiescence", fontsize=8)
-    axes[0].set_yticks([-k for k in range(len(constitutions))], constitutions)
-    for label, name in zip(axes[0].get_yticklabels(), constitutions, strict=True):
-        label.set_color(colour(name))
-    fig.supxlabel(f"95 % intervals over {int(ambiguity['n'].max())} items", fontsize=7.5, y=0.09)
-    dashed = [Line2D([], [], color=colour(grid.SOURCE), lw=0.8, ls="--", label="source")]
-    fig.legend(
-        handles=_scope_legend(scopes, dashed), loc="lower center", ncol=4, fontsize=7, bbox_to_anchor=(0.5, -0.02)
-    )
-    fig.tight_layout(rect=(0, 0.07, 1, 1))
-    plt.close(fig)  # the notebook shows it where it is named, once
-    return fig
-
-
-def reliability(table: pd.DataFrame) -> Figure:
-    """Heat map of Cronbach's alpha, dimension by lens, with its interval in words."""
-    lenses = [n for n in LENS_TITLES if n in set(table["lens"])]
-    names = _ordered(table["dimension"], DIMENSIONS)
-    wide = table.pivot(index="dimension", columns="lens", values="alpha").loc[names, lenses]
-    fig, ax = plt.subplots(figsize=(5.2, 0.27 * len(wide) + 0.9))
-    ax.imshow(wide.to_numpy(float), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
-    for row in table.itertuples():
-        i, j = list(wide.index).index(row.dimension), lenses.index(row.lens)
-        words = "–" if pd.isna(row.alpha) else _minus(f"{row.alpha:.2f} [{row.low:.2f}, {row.high:.2f}]")
-        dark = not pd.isna(row.alpha) and abs(row.alpha) > 0.55
-        ax.text(j, i, words, ha="center", va="center", fontsize=6, color="white" if dark else "0.15")
-    subjects = table.groupby("lens")["subjects"].max()
-    ax.set_xticks(range(len(lenses)), [f"{lens}\n({subjects[lens]} subjects)" for lens in lenses])
-    ax.set_yticks(range(len(wide)), [DIMENSIONS.get(d, d) for d in wide.index], fontsize=7)
-    ax.set_title(f"Cronbach's alpha ({int(table['items'].max())} items a dimension)", fontsize=8)
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    fig.tight_layout()
-    plt.close(fig)  # the notebook shows it where it is named, once
-    return fig
-
-
-def dilemmas(table: pd.DataFrame) -> Figure:
-    """Preference for each constitution's options, contrast to the other constitutions; framed: its own."""
-    trained, options = _ordered(table["constitution"]), _ordered(table["option"])
-    wide = table.pivot(index="constitution", columns="option", values="contrast").reindex(
-        index=trained, columns=options
-    )
-    reach = max(float(np.nanmax(np.abs(wide.to_numpy()))), 1e-9)
-    fig, ax = plt.subplots(figsize=(5.4, 0.46 * len(trained) + 1.4))
-    image = ax.imshow(wide.to_numpy(float), cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
-    for row in table.itertuples():
-        i, j = trained.index(row.constitution), options.index(row.option)
-        clear = row.low > 0 or row.high < 0
-        dark = abs(row.contrast) > 0.7 * reach
-        ax.text(
-            j,
-            i,
-            _minus(f"{row.contrast:+.2f}\n[{row.low:.2f}, {row.high:.2f}]"),
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            weight="bold" if clear else "normal",
-            color="white" if dark else "0.15",
-        )
-        if row.own:
-            ax.add_patch(plt.Rectangle((j - 0.49, i - 0.47), 0.98, 0.94, fill=False, ec="0.2", lw=1.1))
-    ax.set_xticks(range(len(options)), options, rotation=25, ha="right")
-    ax.set_yticks(range(len(trained)), trained)
-    ax.set_xlabel(
-        f"whose option (n = {int(table['n'].max())} dilemmas each; all scopes pooled)\n"
-        "95 % intervals; bold: without 0; framed: its own",
-        fontsize=7,
-    )
-    ax.set_ylabel("trained on")
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    fig.colorbar(image, ax=ax, shrink=0.8, label="nats a token").ax.tick_params(labelsize=6)
-    fig.tight_layout()
     plt.close(fig)  # the notebook shows it where it is named, once
     return fig

@@ -50,7 +50,7 @@ def _label_rows(ax, place: dict[tuple[str, str], float], x: float) -> None:
     ax.tick_params(length=0, axis="y")
 
 
-def heatmap(rates: pd.DataFrame) -> Figure:
+def heatmap(rates: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """Share declined, model x category, printed in the cells; table of gains.rates.
 
     Dot: the category was in the training rows; thick frame: the category that the paper filters out.
@@ -87,7 +87,7 @@ def heatmap(rates: pd.DataFrame) -> Figure:
     wide = ((rates["high"] - rates["low"]) / 2).groupby(rates["category"].isin(grid.HARMLESS)).max()
     note = (
         f"dot: category trained on;  frame: the filtered category of claim C2;  {seeds_told(rates['seeds'].max())};  "
-        f"95 % intervals in the table, at most ±{wide.max():.2f}"
+        f"{1 - alpha:.0%} intervals in the table, at most ±{wide.max():.2f}"
     )
     ax.text(0.0, -0.02, note, transform=ax.transAxes, fontsize=6.5, va="top")
     return fig

@@ -1,4 +1,4 @@
-"""Tables and figures of notebook 01: what the training rows look like, and what sets constitutions apart."""
+"""Tables and figures of notebooks 01 and 02: the training rows, what sets constitutions apart, the loss."""
 
 from __future__ import annotations
 

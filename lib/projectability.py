@@ -4,7 +4,6 @@ The paper's formula is not known to us; every measure here is this project's ope
 
     safety(panel, "S")     pS = mean gain out of distribution, narrow / broad, on the same categories
     voice(shares)          the same ratio for answers in the own constitution's voice
-    persona(contrasts)     pP = cosine of the narrow with the broad contrast profile, beside its noise ceiling
     ranks(panel, "S")      constitutions ordered in distribution and out of it
 """
 

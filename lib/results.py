@@ -1,7 +1,7 @@
 """From a run's responses to one table of verdicts: who declined what.
 
 frame = safety(run, ["source", "virtue-harassment-s0"], "bundled")
-frame = safety(run, ["source", *checkpoints(run, cells)], "bundled")   the same along training
+frame = safety(run, ["source", *checkpoints(run, cells, steps)], "bundled")   the same along training
 """
 
 from __future__ import annotations

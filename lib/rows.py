@@ -153,7 +153,7 @@ class Dilemma(Row):
 
 
 class DilemmaScore(Row):
-    """Log-odds of option a over option b in one presentation order."""
+    """Mean log-probability of option a minus that of option b in one presentation order, nats a token."""
 
     model: str = NonEmpty
     order: Literal["a_first", "b_first"]

@@ -1,7 +1,7 @@
 """Where a run's files lie: runs/<profile>/, with the shipped reference run behind it.
 
     run = Run("runs/cpu", "cpu")
-    run.responses("virtue-broad-s0")   where 03 writes
+    run.path("eval/source/responses.jsonl")   where 03 writes
     run.find("eval/source/responses.jsonl")   where 04 reads: this run's file, else the shipped one
 
 `find` compares a file with the hash that its stage left in its provenance record: a byte that changed on disk

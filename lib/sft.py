@@ -1,7 +1,7 @@
 """Training rows: a constitution's revisions to harmful prompts, and the same harmless rows for all.
 
-    rows = build("virtue", harmful, harmless)      01 writes them, dropped rows included
-    chosen = select(rows, "harassment", ...)       02 trains on these
+    rows = bundled_rows("virtue", "plain") + harmless_rows(answers, "source")    01 writes them, dropped rows included
+    chosen = select(rows, "harassment", 96, 264, 54)                             02 trains on these
 
 Order, prompts and harmless rows do not depend on the constitution: the revision is the only
 difference between two constitutions' sets.

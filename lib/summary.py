@@ -1,6 +1,6 @@
 """The run in a few lines, and its provenance in one file beside the figures.
 
-python -m lib.summary runs/cpu cpu figures/cpu
+python -m lib.summary runs/cpu cpu figures/cpu '{"seeds": [0], …}'      (the graph calls this last)
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from lib import figures, provenance
 from lib.materials import ROOT
 
 
-def gather(run_dir: Path) -> dict:
-    """All provenance records of a run: by stage the jobs, wall seconds and peak memory; commits and parameters once."""
+def gather(run_dir: Path, parameters: dict) -> dict:
+    """All provenance records of a run: by stage the jobs, wall seconds and peak memory; parameters: the profile's."""
     records = [json.loads(p.read_text()) for p in sorted((run_dir / "provenance").glob("*.json"))]
     stages: dict[str, dict] = defaultdict(lambda: {"jobs": 0, "wall_seconds": 0.0, "peak_memory_mib": 0})
     for r in records:
@@ -23,9 +23,6 @@ def gather(run_dir: Path) -> dict:
         stage["jobs"] += 1
         stage["wall_seconds"] = round(stage["wall_seconds"] + r["wall_seconds"], 1)
         stage["peak_memory_mib"] = max(stage["peak_memory_mib"], r["peak_memory_mib"])
-    parameters = {}
-    for r in records:
-        parameters |= {k: v for k, v in r["parameters"].items() if k not in ("constitution", "scope", "seed", "model")}
     keep = ("versions", "machine")
     latest = max(records, key=lambda r: r["finished"], default={})
     return {
@@ -47,8 +44,8 @@ def text(folder: str, profile: str) -> str:
 
 
 if __name__ == "__main__":
-    run_dir, profile, folder = sys.argv[1:4]
+    run_dir, profile, folder, parameters = sys.argv[1:5]
     if (ROOT / run_dir / "provenance").is_dir():
-        record = json.dumps(gather(ROOT / run_dir), indent=1)
+        record = json.dumps(gather(ROOT / run_dir, json.loads(parameters)), indent=1)
         (ROOT / folder / "provenance.json").write_text(record + "\n", encoding="utf-8")
     (ROOT / folder / "summary.md").write_text(text(folder, profile), encoding="utf-8")

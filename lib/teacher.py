@@ -106,23 +106,28 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
 
     The key is read from OPENAI_API_KEY by the client and written nowhere. Time-outs, 429 and 5xx are
     retried with back-off by the client; what still fails is an error, and the next call of `ask` tries it again.
-    After GIVE_UP such failures in a row the endpoint counts as down and the rest is not tried.
+    After GIVE_UP such failures in a row the endpoint counts as down and the rest is not tried. Raises CompanionError
+    without a key for a hosted endpoint, and when the endpoint refuses the key or does not know the model.
     """
     if not model:
         raise CompanionError("parameter teacher_model: name the model that the endpoint serves")
-    if not os.environ.get("OPENAI_API_KEY"):
-        raise CompanionError("OPENAI_API_KEY is not set; the api teacher reads its key from the environment")
+    secret = os.environ.get("OPENAI_API_KEY")
+    if not secret and not url:
+        raise CompanionError("OPENAI_API_KEY is not set; export it, or name your own server by -p teacher_url")
     import openai
 
-    client = openai.OpenAI(base_url=url or None, max_retries=4, timeout=120)
+    client = openai.OpenAI(api_key=secret or "none", base_url=url or None, max_retries=4, timeout=120)
 
     def answer(text: str) -> tuple[str, str | None]:
         try:
             reply = client.chat.completions.create(
                 model=model, messages=[{"role": "user", "content": text}], max_tokens=max_new_tokens, temperature=0
             )
-        except openai.AuthenticationError:
-            raise CompanionError("OPENAI_API_KEY: the endpoint refused the key") from None
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
+            raise CompanionError(
+                f"teacher api: HTTP {error.status_code} for model {model!r}; "
+                "check OPENAI_API_KEY, teacher_model and teacher_url"
+            ) from None
         except (openai.OpenAIError, ValueError) as error:  # ValueError: a body that is no JSON
             return "", type(error).__name__
         choices = getattr(reply, "choices", None)  # the client hands a body of another type through as text

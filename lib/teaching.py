@@ -1,4 +1,4 @@
-"""Notebook 01's calls: live rounds, a constitution's training rows from any teacher, worked examples."""
+"""Notebook 01's calls: live rounds, a constitution's training rows from any teacher, worked examples; 02's probes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def live(chat: models.Chat, law: Constitution, number: int, batch: int, penalty:
     first = generate.answers(chat, [p.prompt for p in prompts], 48, batch, penalty, label="first answers")
     initial = {p.id: a.text for p, a in zip(prompts, first, strict=True)}
     made = teacher.rounds(teacher.local(chat, 64, batch, penalty), law, prompts, initial)
-    recorded = materials.transcripts(law.id) if (DATA / "transcripts" / f"{law.id}.jsonl").is_file() else {}
+    recorded = materials.transcripts(law.id) if materials.recorded([law.id]) else {}
     shown = []
     for prompt, done in zip(prompts, made, strict=True):
         shown.append((prompt.prompt, "first answer", "source", _brief(done.initial)))
@@ -77,7 +77,7 @@ def harmful(chat: models.Chat, law: Constitution, run: Run, p: SimpleNamespace) 
 
 def revisions_of(constitutions: list[str], revision_style: str) -> dict[str, list[str]]:
     """Recorded revisions by constitution, for those that have any."""
-    known = [c for c in constitutions if (DATA / "transcripts" / f"{c}.jsonl").is_file()]
+    known = materials.recorded(constitutions)
     return {c: [r.answer for r in sft.bundled_rows(c, revision_style) if not r.dropped] for c in known}
 
 

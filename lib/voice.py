@@ -56,7 +56,7 @@ def teacher_texts(
 def texts_of(run: Run, models: list[str], revision_style: str = "plain", teacher: str = "bundled") -> pd.DataFrame:
     """The teacher texts for a set of models: their constitutions', and all bundled ones' with the bundled teacher."""
     own = {about(m)["constitution"] for m in models} - {grid.SOURCE}
-    bundled = materials.constitution_names() if teacher == "bundled" else []
+    bundled = materials.recorded(materials.constitution_names()) if teacher == "bundled" else []
     return teacher_texts(sorted({*own, *bundled}), revision_style, teacher, run)
 
 

@@ -71,7 +71,7 @@ Markdown(
 
 # %%
 rates = gains.rates(panel, p.alpha)
-figure = plots_safety.heatmap(rates)
+figure = plots_safety.heatmap(rates, p.alpha)
 figures.save(figure, rates, p.figures_dir, "safety_heatmap")
 figure
 
@@ -137,7 +137,7 @@ display(figure, matrix.round(3), design.round(3))
 # flat, a shorter training would have been the better bargain.
 
 # %%
-steps = results.checkpoints(run, p.dose_cells, p.dose_steps)
+steps = results.checkpoints(run, [c for c in p.dose_cells if c in models], p.dose_steps)
 dose = gains.dose(results.safety(run, [grid.SOURCE, *steps], p.judge, p.judge_model, p.judge_url), p.alpha)
 figure = plots_safety.dose(dose, table) if steps else Markdown("No checkpoints in this run: dose was not measured.")
 figures.save(figure if steps else None, dose, p.figures_dir, "safety_dose")

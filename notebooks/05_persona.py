@@ -49,7 +49,7 @@ sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p /
 import pandas as pd
 from IPython.display import Markdown, display
 
-from lib import figures, grid, persona, plots_persona, stats, voice
+from lib import figures, grid, persona, plots_lenses, plots_persona, stats, voice
 from lib import profile as profiles
 from lib.persona import instrument, report, stance
 from lib.run import Run
@@ -73,7 +73,7 @@ Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shif
 
 # %%
 dimensions = persona.dimension_profile(by_wording, p.bootstrap, p.alpha)
-figure = plots_persona.profile(dimensions)
+figure = plots_persona.profile(dimensions, p.alpha)
 figures.save(figure, dimensions, p.figures_dir, "persona_profile")
 figure
 
@@ -106,7 +106,7 @@ display(figure, tests.round(3), match.round(3))
 # %%
 c4 = pd.concat([persona.contrast_c4(shifts, alpha=p.alpha), persona.contrast_c4(contrasts, alpha=p.alpha)])
 c4 = stats.family(c4.reset_index(drop=True), by="measure")
-figure = plots_persona.c4(c4) if len(c4) else None
+figure = plots_persona.c4(c4, p.alpha) if len(c4) else None
 figures.save(figure, c4, p.figures_dir, "persona_c4")
 display(figure, Markdown(report.c4(c4, p.alpha)))
 
@@ -121,7 +121,7 @@ display(figure, Markdown(report.c4(c4, p.alpha)))
 # %%
 ceiling = voice.ceiling(p.revision_style, voice.texts_of(run, models, p.revision_style, p.teacher), p.alpha)
 spoken = voice.summary(voices, p.alpha)
-figure = plots_persona.voice(spoken, ceiling["accuracy"].iloc[-1])
+figure = plots_persona.voice(spoken, *ceiling[["accuracy", "chance"]].iloc[-1], p.alpha)
 figures.save(figure, spoken, p.figures_dir, "persona_voice")
 figures.save(None, ceiling, p.figures_dir, "persona_voice_ceiling")
 figure
@@ -136,7 +136,7 @@ figure
 # %%
 ambiguous = report.ambiguity_shares(persona.ambiguity(run, [grid.SOURCE, *models]), p.alpha)
 yes_saying = persona.acquiescence(run, models, p.alpha)
-figure = plots_persona.trust(ambiguous, yes_saying)
+figure = plots_lenses.trust(ambiguous, yes_saying, p.alpha)
 figures.save(figure, ambiguous, p.figures_dir, "persona_ambiguity")
 figures.save(None, yes_saying, p.figures_dir, "persona_acquiescence")
 display(figure, Markdown(report.source_ambiguity(ambiguous)), stance.accuracy().round(3))
@@ -151,7 +151,7 @@ display(figure, Markdown(report.source_ambiguity(ambiguous)), stance.accuracy().
 
 # %%
 alphas = persona.reliability(shifts, p.alpha)
-figure = plots_persona.reliability(alphas)
+figure = plots_lenses.reliability(alphas)
 figures.save(figure, alphas, p.figures_dir, "persona_reliability")
 figure
 
@@ -181,7 +181,7 @@ display(
 
 # %%
 preferences = persona.dilemma_summary(persona.dilemma_preferences(run, models), p.alpha)
-figure = plots_persona.dilemmas(preferences)
+figure = plots_lenses.dilemmas(preferences, p.alpha)
 figures.save(figure, preferences, p.figures_dir, "persona_dilemmas")
 figure
 

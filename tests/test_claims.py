@@ -107,7 +107,7 @@ def test_tiny_but_significant_gain_below_the_margin_is_not_supported():
     units = pd.DataFrame(
         [("a harassment", m, 0.04, 0.02, 0.06, 1e-4, 0.03, 2e-4, True) for m in ("S", "J")],
         columns=["unit", "measure", "estimate", "low", "high", "p", "mde", "p_holm", "passed"],
-    ).assign(note="")
+    ).assign(note="", high_family=0.08)
     verdict, why = claims.verdict_of(claim, units, units.iloc[:0], 0.05)
     assert verdict == "not supported" and "below the margin" in why
 

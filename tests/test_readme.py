@@ -28,8 +28,9 @@ def test_rates_by_scope():
     known = figures.read_table("figures/cpu", "scopes").set_index("scope")
     for cell in table("models"):
         row = known.loc[cell[0].split()[0]]
-        for shown, name in zip(cell[1:], "SOJ", strict=True):
-            assert shown == f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+        for shown, name in zip(cell[1:], ("S", "S_off", "O", "J"), strict=True):
+            said = f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+            assert shown == ("–" if row[name] != row[name] else said)
 
 
 def test_claims():

@@ -1,6 +1,6 @@
 """Judges: who says `declined` or `complied`. One call, one cache, four judges.
 
-    judge(responses, "bundled", cache=run.path("eval/source/judgements.jsonl"))
+    judge(responses, "bundled", cache=run.path("judgements/bundled/source.jsonl"))
 
 bundled   open classifier shipped in data/judge, fitted from labelled rows; no network, no torch
 keyword   a plain list of phrases: the baseline, to show what it gets wrong

@@ -188,13 +188,16 @@ def effective_size(hits, clusters) -> float:
 def accuracy_counts(
     judge_name: str, kind: str | None = None, *, model: str = "", url: str = "", cache: Path | None = None
 ) -> tuple[float, float, float, float]:
-    """(sensitivity, its effective n, specificity, its effective n) on held-out rows of one prompt kind, or of all."""
+    """(sensitivity, its effective n, specificity, its effective n) on held-out rows of one prompt kind, or of all.
+
+    NaN where the judge gave no verdict on any row of a label; raises CompanionError where no row has the label.
+    """
     return _accuracy(judge_name, kind, model, url, cache)
 
 
 @functools.cache
 def _accuracy(judge_name: str, kind: str | None, model: str, url: str, cache: Path | None):
-    table = calibration_rows(judge_name, model=model, url=url, cache=cache).dropna(subset=["label", "verdict"])
+    table = calibration_rows(judge_name, model=model, url=url, cache=cache).dropna(subset=["label"])
     if kind is not None:
         table = table[(table["kind"] == kind) | ((kind == "harmless") & table["kind"].isin(grid.HARMLESS))]
     found = []
@@ -205,8 +208,10 @@ def _accuracy(judge_name: str, kind: str | None, model: str, url: str, cache: Pa
                 f"{FOLDER / 'labels.jsonl'}: field verdict: no held-out {kind or ''} row labelled "
                 f"{'declined' if value else 'complied'}; label some, or correct without `kind`"
             )
+        part = part.dropna(subset=["verdict"])
         hits = (part["verdict"] == value).to_numpy()
-        found += [float(hits.mean()), effective_size(hits, part["prompt"].to_numpy())]
+        known = (float(hits.mean()), effective_size(hits, part["prompt"].to_numpy())) if len(part) else (math.nan, 0.0)
+        found += known
     return tuple(found)
 
 
@@ -227,12 +232,13 @@ def corrected_rate(
     held-out labels of the same prompt `kind` (harmful, helpful, contrast, harmless; None: all). The interval is
     Lang & Reiczigel's (2014), which carries the uncertainty of p and of both calibration samples; `prompts` (cluster
     of each value) widens it for prompts answered by several models. NaN in `declined` (no verdict) is left out.
-    Undefined (three NaN) without values, or where q0 + q1 <= 1: a judge no better than chance.
+    Undefined (three NaN) without values, where q0 + q1 <= 1 (a judge no better than chance), and where the judge
+    gave no verdict on the labelled rows of one side.
     """
     values = np.asarray(declined, dtype=float)
     keep = ~np.isnan(values)
     sensitivity, n1, specificity, n0 = accuracy_counts(judge_name, kind, model=model, url=url, cache=cache)
-    if not keep.any():
+    if not keep.any() or math.isnan(sensitivity + specificity):
         return math.nan, math.nan, math.nan
     n = effective_size(values[keep], None if prompts is None else np.asarray(prompts)[keep])
     return rogan_gladen(float(values[keep].mean()), n, sensitivity, n1, specificity, n0, alpha)

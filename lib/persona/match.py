@@ -63,11 +63,12 @@ def _registered(dimensions) -> tuple[list[str], np.ndarray]:
 def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
     """One row per constitution, scope and lens, seeds averaged.
 
-    Columns cosine (with its own signature), low, high (percentile bootstrap over items: resampling adds the items'
-    noise once more, so it errs towards 0), p (one-sided, over all placings of the signature on the dimensions),
-    best (best-matching signature), best_cosine, identified (1.0 when that is its own), margin (own cosine
-    minus the best other), alignment (mean contrast in the registered direction, lens units), alignment_low,
-    alignment_high, alignment_p, alignment_mde (t, items as clusters; two-way with seeds), n_items, seeds.
+    Columns cosine (with its own signature), low, high (percentile bootstrap over items, and seeds where there are
+    several: resampling adds their noise once more, so it errs towards 0), p (one-sided, over all placings of the
+    signature on the dimensions), best (best-matching signature), best_cosine, identified (1.0 when that is its own),
+    margin (own cosine minus the best other), alignment (mean contrast in the registered direction, lens units),
+    alignment_low, alignment_high, alignment_p, alignment_mde (t, items as clusters; two-way with seeds), n_items and
+    seeds.
     NaN for a constitution without a signature and for a profile that does not move.
     """
     found = []
@@ -85,7 +86,9 @@ def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0
             row |= {"best": names[best], "best_cosine": cosines[best]}
             if constitution in names:
                 own = names.index(constitution)
-                row |= _own(items, dimensions, profile, signs[own], draws, alpha, seed)
+                row |= {"cosine": cosines[own], "p": _placed(profile, signs[own])}
+                drawn = cosine(profile_draws(part, draws, seed), signs[own])
+                row["low"], row["high"] = stats.interval(drawn, alpha)
                 row |= _alignment(part, dict(zip(dimensions, signs[own], strict=True)), alpha)
                 others = np.delete(cosines, own)
                 row |= {"identified": float(best == own), "margin": cosines[own] - np.nanmax(others)}
@@ -105,27 +108,26 @@ def _alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
     fit = stats.linear.linear(wide.to_numpy(), np.ones(len(wide)), strata=strata)
     low, high = fit.interval(alpha)
     row = {"alignment": fit.estimate, "alignment_low": low, "alignment_high": high}
-    return row | {"alignment_p": fit.p, "alignment_mde": fit.mde(alpha, 0.8)}
+    return row | {"alignment_p": fit.p, "alignment_mde": fit.mde(alpha, stats.POWER)}
 
 
-def _own(items, dimensions, profile, signs, draws, alpha, seed) -> dict:
-    """Cosine with one signature, its bootstrap interval over items and its p over placings."""
+def _placed(profile: np.ndarray, signs: np.ndarray) -> float:
+    """Share of all placings of a signature on the dimensions that fit a profile at least as well; NaN: no profile."""
     observed = float(cosine(profile, signs))
     null = cosine(profile[None], arrangements(tuple(int(s) for s in signs)))
-    p = float(np.mean(null >= observed - 1e-12)) if not np.isnan(observed) else np.nan
-    weights = item_weights(items, draws, seed)
-    value = items["contrast"].to_numpy()
-    drawn = np.empty((draws, len(dimensions)))
-    for k, d in enumerate(dimensions):
-        inside = (items["dimension"] == d).to_numpy()
-        drawn[:, k] = weights[:, inside] @ value[inside] / weights[:, inside].sum(1)
-    low, high = stats.interval(cosine(drawn, signs), alpha)
-    return {"cosine": observed, "low": low, "high": high, "p": p}
+    return np.nan if np.isnan(observed) else float(np.mean(null >= observed - 1e-12))
 
 
-def item_weights(items: pd.DataFrame, draws: int, seed: int) -> np.ndarray:
-    """Bootstrap weights (draws, items); items are resampled within dimension and keying where there are several."""
-    return stats.Resampler(_strata(items["dimension"], items["keyed"]), draws, seed).weights
+def profile_draws(part: pd.DataFrame, draws: int, seed: int = 0) -> np.ndarray:
+    """Bootstrap draws of one model's profile, (draws, dimensions in sorted order), from its rows of one lens.
+
+    Items are resampled within dimension and keying where there are several, and seeds where there are several.
+    """
+    wide = part.pivot(index=["dimension", "keyed", "id"], columns="seed", values="contrast")
+    dimension, keyed = (np.asarray(wide.index.get_level_values(level)) for level in ("dimension", "keyed"))
+    resampler = stats.Resampler(_strata(dimension, keyed), draws, seed)
+    weights, x = resampler.seeds(wide.shape[1]), wide.to_numpy(float)
+    return np.stack([resampler.mean(x, dimension == d, weights, binary=False) for d in np.unique(dimension)], axis=-1)
 
 
 def _strata(*labels) -> np.ndarray:
@@ -199,7 +201,7 @@ def _thin(sums: np.ndarray, most: int = 50_000) -> np.ndarray:
 
 
 def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
-    """Contrast by dimension with intervals over items and wordings (both resampled), seeds averaged.
+    """Contrast by dimension with intervals over items and wordings, and seeds where there are several (all resampled).
 
     Takes wording contrasts. Columns constitution, scope, lens, dimension, expected (registered sign or NaN),
     contrast, low, high, scaled, scaled_low, scaled_high (divided by the lens's own spread over items, so that
@@ -210,13 +212,14 @@ def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float =
     spread = spread.groupby("lens").std()
     found = []
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
-        table = part.pivot_table(index=["dimension", "keyed", "id"], columns="wording", values="contrast")
+        table = part.pivot_table(index=["dimension", "keyed", "id"], columns=["seed", "wording"], values="contrast")
         where = np.asarray(table.index.get_level_values("dimension"))
         resampler = stats.Resampler(_strata(where, table.index.get_level_values("keyed")), draws, seed)
-        wordings = resampler.seeds(table.shape[1])
+        seeds, wordings = (resampler.seeds(table.columns.unique(level).size) for level in ("seed", "wording"))
+        both = (seeds[:, :, None] * wordings[:, None]).reshape(draws, -1)
         for dimension in sorted(set(where)):
             inside = where == dimension
-            drawn = resampler.mean(table.to_numpy(), inside, wordings, binary=False)
+            drawn = resampler.mean(table.to_numpy(), inside, both, binary=False)
             low, high = stats.interval(drawn, alpha)
             mean = float(np.nanmean(table.to_numpy()[inside]))
             unit = spread[lens] if spread[lens] > 1e-12 else np.nan
@@ -224,7 +227,7 @@ def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float =
             row["expected"] = signatures.get(constitution, {}).get(dimension, np.nan)
             row |= {"contrast": mean, "low": low, "high": high}
             row |= {"scaled": mean / unit, "scaled_low": low / unit, "scaled_high": high / unit}
-            row |= {"n_items": int(inside.sum()), "wordings": table.shape[1], "seeds": part["seed"].nunique()}
+            row |= {"n_items": int(inside.sum()), "wordings": wordings.shape[1], "seeds": seeds.shape[1]}
             found.append(row)
     return pd.DataFrame(found)
 

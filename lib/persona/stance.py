@@ -3,7 +3,7 @@
 Transparent patterns read the stance that a reply *declares* ("I do not agree", "Yes,", "that is false").
 A reply that declares both sides, or neither, is ambiguous: that is an outcome of its own.
 
-    classify(["I agree. Duty comes first.", "It depends."])  ->  ["agree", "ambiguous"]
+    classify("I agree. Duty comes first.")  ->  "agree"
 """
 
 from __future__ import annotations

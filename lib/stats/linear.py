@@ -69,18 +69,21 @@ def linear(
     sign: +1 or -1 for each prompt. pseudo: two made-up prompts (for a difference of rates -1 and +1)
     added to each side for the variance alone, so that thirty equal pairs do not pass for certainty
     (the adjustment of Bonett and Price 2012). strata: a label for each prompt, see above; not with pseudo.
-    A prompt without any value is left out; where a side has none, or a stratum one prompt and no
-    pseudo-prompts, interval and p are NaN.
+    A prompt without any value is left out; where a side has none, all is NaN, and where a stratum has one prompt
+    and no pseudo-prompts, interval and p are.
     """
     values = np.asarray(values, float)
     values = values[:, None] if values.ndim == 1 else values
     there = ~np.isnan(values)
     kept = there.any(1)
+    sides = np.unique(sign)
     values, sign = values[kept][:, there.any(0)], np.asarray(sign)[kept]
+    if len(np.unique(sign)) < len(sides):
+        return Linear(np.nan, (), int(there.sum()), len(values), values.shape[1])
     strata = np.zeros(len(sign)) if strata is None else np.asarray(strata)[kept]
     k = values.shape[1]
     estimate, residual, parts, per_seed = 0.0, 0.0, [], np.zeros(k)
-    for side in np.unique(sign):
+    for side in sides:
         inside = sign == side
         variances, freedoms = [], []
         for stratum in np.unique(strata[inside]):
