@@ -7,6 +7,7 @@ hash of its code: so Snakemake reruns what a change touches and nothing else.
 import json
 import os
 import shlex
+from pathlib import Path
 
 from lib import code, grid, harmless, leader, materials, profile
 from lib.run import Run
@@ -28,6 +29,22 @@ PERSONA_FILES += ["extra_scores", "extra_texts"] if P.persona_evals else []
 EXTRA_ITEMS = [P.persona_evals] if P.persona_evals and not P.persona_evals.startswith("hf:") else []
 
 
+def model_files(spec):
+    """Files of a model that lies on disk: other weights under the same name are another input."""
+    place = Path(spec.removeprefix("path:")).expanduser() if spec and not spec.startswith(("wheel:", "hf:")) else None
+    kinds = (".safetensors", ".json", ".jinja", ".model", ".txt")
+    return sorted(str(f) for f in place.iterdir() if f.suffix in kinds) if place and place.is_dir() else []
+
+
+BASE = model_files(P.base_model)
+JUDGE += model_files(P.judge_model) if P.judge == "hf" else []
+TRANSCRIPTS = [f"data/transcripts/{c}.jsonl" for c in materials.recorded(materials.constitution_names())]
+# What 05 and 06 read beside the evaluations; voices are learned from the teacher's text.
+INSTRUMENT = [f"data/persona/{name}" for name in ("items.jsonl", "dilemmas.jsonl", "signatures.yaml", "stance_labels.jsonl")]
+VOICES = ["data/prompts/harmful.jsonl"]
+VOICES += TRANSCRIPTS if P.teacher == "bundled" else [] if ANALYSIS_ONLY else [f"{RUN}/sft/{c}.jsonl" for c in P.constitutions]
+
+
 wildcard_constraints:
     constitution=r"[a-z0-9_]+",
     cell=r"[a-z0-9_]+-[a-z]+-s\d+",
@@ -42,6 +59,12 @@ def run_notebook(notebook, suffix, **job):
     """The shell command of one notebook. It must not name `output`: Snakemake compares only underived params."""
     given = shlex.quote(json.dumps(parameters(notebook, **job)))
     return f"python -m lib.execute {notebook} {RUN}/notebooks/{notebook}{suffix}.ipynb {given}"
+
+
+def beside(wildcards):
+    """Constitutions whose dropped rows count for all: a live teacher fails on some prompts, recorded rows never do."""
+    own = grid.Cell.parse(wildcards.cell).constitution
+    return [c for c in P.constitutions if c != own] if P.teacher != "bundled" else []
 
 
 def evaluated(models, name):
@@ -72,6 +95,7 @@ if not ANALYSIS_ONLY:
             "data/prompts/harmless.jsonl",
             "data/prompts/helpful_train.jsonl",
             "data/prompts/contrast_train.jsonl",
+            BASE,
         output:
             f"{RUN}/{harmless.FILE}",
             f"{RUN}/{harmless.RECORD}",
@@ -94,7 +118,9 @@ if not ANALYSIS_ONLY:
             "data/prompts/contrast_train.jsonl",
             "data/transcripts/initial.jsonl",
             # All constitutions' transcripts: 01 shows what sets its own apart.
-            [f"data/transcripts/{c}.jsonl" for c in P.constitutions] if P.teacher == "bundled" else [],
+            TRANSCRIPTS,
+            BASE,
+            model_files(P.teacher_model) if P.teacher == "local" else [],
             rules.harmless.output[0] if P.harmless_targets == "source" else [],
         output:
             f"{RUN}/sft/{{constitution}}.jsonl",
@@ -111,7 +137,8 @@ if not ANALYSIS_ONLY:
 
     rule finetune:
         input:
-            lambda w: f"{RUN}/sft/{grid.Cell.parse(w.cell).constitution}.jsonl",
+            lambda w: [f"{RUN}/sft/{c}.jsonl" for c in [grid.Cell.parse(w.cell).constitution, *beside(w)]],
+            BASE,
         output:
             f"{RUN}/adapters/{{cell}}/adapter_model.safetensors",
             f"{RUN}/adapters/{{cell}}/log.csv",
@@ -121,6 +148,7 @@ if not ANALYSIS_ONLY:
                 "02_finetune",
                 f"-{w.cell}",
                 **vars(grid.Cell.parse(w.cell)),
+                beside=beside(w),
                 # Only a dose cell keeps checkpoints, so that another choice of cells retrains those alone.
                 dose_steps=P.dose_steps if w.cell in P.dose_cells else [],
             ),
@@ -136,6 +164,7 @@ if not ANALYSIS_ONLY:
             "data/persona/items.jsonl",
             "data/persona/dilemmas.jsonl",
             EXTRA_ITEMS,
+            BASE,
             lambda w: [f"{RUN}/adapters/{w.model}/adapter_model.safetensors"] if w.model != grid.SOURCE else [],
         output:
             [f"{RUN}/eval/{{model}}/{name}.jsonl" for name in ("responses", *PERSONA_FILES)],
@@ -154,6 +183,7 @@ if not ANALYSIS_ONLY:
         input:
             "data/prompts/harmful.jsonl",
             "data/prompts/harmless.jsonl",
+            BASE,
             f"{RUN}/adapters/{{cell}}/adapter_model.safetensors",
         output:
             f"{RUN}/eval/{{cell}}@{{step}}/responses.jsonl",
@@ -187,7 +217,8 @@ rule persona:
     input:
         [evaluated(MODELS, name) for name in ("responses", *PERSONA_FILES)],
         EXTRA_ITEMS,
-        "data/persona/signatures.yaml",
+        INSTRUMENT,
+        VOICES,
     output:
         notebook=f"{RUN}/notebooks/05_persona.ipynb",
     params:
@@ -202,7 +233,8 @@ rule projectability:
         # After 04, whose verdicts it reuses.
         rules.emergent_alignment.output.notebook,
         [evaluated(MODELS, name) for name in ("responses", *PERSONA_FILES)],
-        "data/persona/signatures.yaml",
+        INSTRUMENT,
+        VOICES,
         "data/claims.yaml",
         JUDGE,
     output:

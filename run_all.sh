@@ -34,12 +34,21 @@ make_environment() {
 }
 
 if [ "$(cat "$ENVIRONMENT/.ready" 2>/dev/null || true)" != "$(stamp)" ]; then
+    if ! mkdir .venv.lock 2>/dev/null; then
+        if kill -0 "$(cat .venv.lock/pid 2>/dev/null || echo 0)" 2>/dev/null; then
+            echo "error: another ./run_all.sh is setting up this clone; wait for it" >&2
+            exit 2
+        fi
+    fi
+    echo $$ >.venv.lock/pid
+    trap 'rm -rf .venv.lock' EXIT
     free=$(df -Pk . | awk 'NR == 2 { print int($4 / 1048576) }')
     if [ "$free" -lt 6 ]; then
         echo "error: $free GiB free here; the environment and a cpu run need 6" >&2
         exit 2
     fi
     make_environment
+    rm -rf .venv.lock
 fi
 export PATH="$PWD/$ENVIRONMENT/bin:$PATH" PYTHONPATH="$PWD" MPLBACKEND=agg TOKENIZERS_PARALLELISM=false
 export HF_HUB_DISABLE_TELEMETRY=1 PYTHONNOUSERSITE=1

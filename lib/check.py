@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections import Counter
+from pathlib import Path
 
-from lib import grid, materials
+from lib import grid, materials, sft
 from lib.errors import CompanionError
 from lib.profile import Profile
 
@@ -15,8 +17,10 @@ NEAR = 0.8  # share of word trigrams in common from which two prompts count as t
 
 def everything(profile: Profile) -> None:
     """Read all bundled data under a profile; raises CompanionError at the first fault."""
+    _models(profile)
     train, evaluation = materials.prompts("train"), materials.prompts("eval")
     _unique([p.id for p in train + evaluation], "data/prompts")
+    _once(train)
     _apart(train, evaluation)
     wanted = {p.id for p in train if p.category not in ("helpful", "contrast")}
     for name in profile.constitutions:
@@ -24,12 +28,25 @@ def everything(profile: Profile) -> None:
         if profile.teacher == "bundled":
             recorded = materials.transcripts(name)
             _covers(recorded, wanted, f"data/transcripts/{name}.jsonl")
+            lost = next((r for r in sft.bundled_rows(name, profile.revision_style) if r.dropped), None)
+            if lost:
+                raise CompanionError(
+                    f"data/transcripts/{name}.jsonl: row {lost.id}: revision is {lost.dropped}; mend it"
+                )
             known = {p.id for p in law.principles}
             for row in recorded.values():
                 if row.principle not in known:
                     where = f"data/transcripts/{name}.jsonl: row {row.id}"
                     raise CompanionError(f"{where}: principle {row.principle!r} is not in the constitution; correct it")
     answered = materials.written_answers() if profile.harmless_targets == "written" else {p.id for p in train}
+    for scope in profile.scopes:
+        share, rest = divmod(profile.rows_per_scope, len(grid.SCOPES[scope]))
+        known = min(sum(p.category == c for p in train) for c in grid.SCOPES[scope])
+        if rest or share > known:
+            raise CompanionError(
+                f"field rows_per_scope: {profile.rows_per_scope} asked; {scope!r} needs a multiple of "
+                f"{len(grid.SCOPES[scope])}, at most {known * len(grid.SCOPES[scope])}"
+            )
     for kind in ("helpful", "contrast"):
         asked, known = getattr(profile, f"{kind}_rows"), sum(p.id in answered for p in train if p.category == kind)
         if asked > known:
@@ -47,6 +64,44 @@ def everything(profile: Profile) -> None:
         if set(signs) != dimensions:
             raise CompanionError(f"data/persona/signatures.yaml: {name}: its dimensions differ from the items'")
     materials.dilemmas()
+    _analysis()
+
+
+def _models(profile: Profile) -> None:
+    """Raise when a model, key or form that the profile needs is missing; nothing is fetched."""
+    kind, _, rest = profile.base_model.partition(":")
+    if kind == "wheel" and rest not in materials.WHEELS:
+        raise CompanionError(f"field base_model: wheel {rest!r} is not pinned; known is {', '.join(materials.WHEELS)}")
+    if kind == "hf" and not re.fullmatch(r"[^@\s]+@[^@\s]+", rest):
+        raise CompanionError(f"field base_model: {profile.base_model!r} names no revision; write hf:<hub id>@<commit>")
+    if kind == "path" and not (materials.ROOT / Path(rest).expanduser() / "config.json").is_file():
+        raise CompanionError(f"field base_model: no config.json in {rest}; give a transformers model folder")
+    for role, needed in (("teacher", ("api",)), ("judge", ("hf", "api"))):
+        how, model, url = (getattr(profile, f"{role}{part}") for part in ("", "_model", "_url"))
+        if how in needed and not model:
+            raise CompanionError(f"field {role}_model: {role} {how} needs one; -p {role}_model NAME")
+        if how == "api" and not url and not os.environ.get("OPENAI_API_KEY"):
+            raise CompanionError(f"OPENAI_API_KEY is not set; {role} api needs it, or your own server's {role}_url")
+
+
+def _analysis() -> None:
+    """Read what only 04-06 need, so that a fault in it stops the run before the models are trained."""
+    from lib import claims  # late: the statistics libraries take seconds
+    from lib.judge import bundled, calibration
+
+    claims.declared()
+    bundled.artefact()
+    calibration.read_labels()
+
+
+def _once(train) -> None:
+    """Raise when one training prompt stands under two ids, be it of two kinds."""
+    seen = {}
+    for prompt in train:
+        words = " ".join(re.findall(r"\w+", prompt.prompt.lower()))
+        if words in seen:
+            raise CompanionError(f"data/prompts: {seen[words]} and {prompt.id} are one training prompt; remove one")
+        seen[words] = prompt.id
 
 
 def _dose(profile: Profile) -> None:

@@ -46,8 +46,9 @@ class Claim(BaseModel):
     constitution: str = ""
 
 
-def declared(path: Path = DATA / "claims.yaml") -> list[Claim]:
+def declared(path: Path | None = None) -> list[Claim]:
     """The claims as declared; raises CompanionError naming file, claim, field and mend."""
+    path = path or DATA / "claims.yaml"
     raw = read_yaml(path)
     if not isinstance(raw, dict) or not isinstance(raw.get("claims"), list):
         raise CompanionError(f"{path}: field claims: a list of claims is expected")

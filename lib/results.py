@@ -36,7 +36,11 @@ def safety(run: Run, models: list[str], judge_name: str, judge_model: str = "", 
 def judged(
     run: Run, models: list[str], judge_name: str, judge_model: str = "", judge_url: str = ""
 ) -> tuple[list[rows.Response], list[rows.Judgement]]:
-    """All responses of these models and one judgement each, in the same order; raises CompanionError."""
+    """All responses of these models and one judgement each, in the same order.
+
+    Raises CompanionError when an endpoint failed on some: every model has been asked by then, the verdicts paid for
+    are kept, and the next call asks for the missing ones only.
+    """
     responses, judgements = [], []
     for model in models:
         part = rows.read(run.find(run.evaluation(model, "responses")), rows.Response)
@@ -48,6 +52,12 @@ def judged(
         cache = run.path(f"judgements/{judge_name}/{model}.jsonl")
         responses += part
         judgements += judge.judge(part, judge_name, model=judge_model, url=judge_url, cache=cache)
+    failed = [j.error for j in judgements if j.error and j.error.startswith((*judge.DOWN, judge.NOT_TRIED))]
+    if failed:
+        raise CompanionError(
+            f"judge {judge_name}: {len(failed)} of {len(judgements)} responses without a verdict ({failed[0]}); "
+            "run again, what was paid for is kept"
+        )
     return responses, judgements
 
 

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lib import grid
 from lib.errors import CompanionError
 
 # Carried by every generated response, so that a model trained on this file can be detected.
@@ -33,14 +34,20 @@ class Prompt(Row):
     """A request: harmful (six categories) or harmless (`helpful`, `contrast`)."""
 
     split: Literal["train", "eval"]
-    category: str = NonEmpty
+    category: Literal[(*grid.CATEGORIES, *grid.HARMLESS)]
     prompt: str = NonEmpty
-    twin: str | None = None  # harm category that a contrast prompt resembles
+    twin: Literal[grid.CATEGORIES] | None = None  # harm category that a contrast prompt resembles
     answer: str | None = None  # written answer, on contrast train rows only
 
 
 class Answer(Row):
     """A written or generated answer to a harmless training prompt."""
+
+    answer: str = NonEmpty
+
+
+class Paid(Row):
+    """An answer that a teacher's endpoint was paid for; `id` is the SHA-256 of what was asked of whom."""
 
     answer: str = NonEmpty
 

@@ -118,6 +118,12 @@ def select(found: list[SftRow], scope: str, rows_per_scope: int, helpful_rows: i
     return chosen
 
 
+def shared(own: list[SftRow], *others: list[SftRow]) -> list[SftRow]:
+    """`own` rows, those marked dropped that any other constitution lacks: all are then trained on the same prompts."""
+    lacking = {r.id for rows in others for r in rows if r.dropped}
+    return [r.model_copy(update={"dropped": "elsewhere"}) if r.id in lacking and not r.dropped else r for r in own]
+
+
 def skeleton(chosen: list[SftRow]) -> str:
     """Hash of all that must not differ between constitutions: ids, prompts, order, harmless answers."""
     parts = [(r.id, r.kind, r.category, r.prompt, r.answer if r.kind != "harmful" else "") for r in chosen]

@@ -7,7 +7,6 @@ call is a round without a revision, never text that could enter training.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +29,8 @@ EXAMPLE = {
 GIVE_UP = 8  # calls in a row without an answer after which an endpoint counts as down
 NOT_TRIED = "not tried"
 # Errors of the endpoint and not of the text asked: the same call may succeed later.
-PASSING = ("APITimeoutError", "APIConnectionError", "RateLimitError", "InternalServerError")
+PASSING = ("APITimeoutError", "APIConnectionError", "RateLimitError", "InternalServerError", "bad body")
+RETRIES, TIMEOUT = 4, 120.0  # of a call: times, seconds
 
 Ask = Callable[[list[str]], list[tuple[str, str | None]]]  # texts -> (answer, error)
 
@@ -116,7 +116,7 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
         raise CompanionError("OPENAI_API_KEY is not set; export it, or name your own server by -p teacher_url")
     import openai
 
-    client = openai.OpenAI(api_key=secret or "none", base_url=url or None, max_retries=4, timeout=120)
+    client = openai.OpenAI(api_key=secret or "none", base_url=url or None, max_retries=RETRIES, timeout=TIMEOUT)
 
     def answer(text: str) -> tuple[str, str | None]:
         try:
@@ -128,9 +128,13 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
                 f"teacher api: HTTP {error.status_code} for model {model!r}; "
                 "check OPENAI_API_KEY, teacher_model and teacher_url"
             ) from None
-        except (openai.OpenAIError, ValueError) as error:  # ValueError: a body that is no JSON
+        except ValueError:  # a body that is no JSON
+            return "", "bad body"
+        except openai.OpenAIError as error:
             return "", type(error).__name__
-        choices = getattr(reply, "choices", None)  # the client hands a body of another type through as text
+        choices = getattr(reply, "choices", None)
+        if not isinstance(choices, list):  # the client hands a body of another type through
+            return "", "bad body"
         content = choices[0].message.content if choices and choices[0].message else None
         if content and choices[0].finish_reason == "length":
             content = generate.whole_sentences(content)
@@ -146,7 +150,7 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
         found = []
         with cache.open("a", encoding="utf-8") as out:
             for text in texts:
-                key = hashlib.sha256(f"{model}\0{url}\0{text}".encode()).hexdigest()
+                key = hashlib.sha256(f"{model}\0{url}\0{max_new_tokens}\0{text}".encode()).hexdigest()
                 if key in known:
                     found.append((known[key], None))
                     continue
@@ -156,7 +160,7 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
                 content, error = answer(text)
                 failures = failures + 1 if error in PASSING else 0
                 if error is None:
-                    out.write(json.dumps({"key": key, "answer": content}, ensure_ascii=False) + "\n")
+                    out.write(rows.Paid(id=key, answer=content).model_dump_json() + "\n")
                     out.flush()
                     os.fsync(out.fileno())
                 found.append((content, error))
@@ -166,11 +170,14 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
 
 
 def _cached(cache: Path) -> Iterator[tuple[str, str]]:
-    """Paid answers so far; a last line cut by a crash is cut off, so that the next one starts afresh."""
+    """Paid answers so far; a last line cut by a crash is cut off, so that the next one starts afresh.
+
+    Raises CompanionError naming file and line for any other line that is no paid answer.
+    """
     if not cache.is_file():
         return
     whole = cache.read_bytes().rfind(b"\n") + 1
     os.truncate(cache, whole)
-    for line in cache.read_bytes().splitlines():  # bytes: U+2028 inside an answer ends no line
-        row = json.loads(line)
-        yield row["key"], row["answer"]
+    for n, line in enumerate(cache.read_bytes().splitlines(), start=1):  # bytes: U+2028 inside an answer ends no line
+        row = rows.parse_line(line, rows.Paid, f"{cache}:{n}")
+        yield row.id, row.answer

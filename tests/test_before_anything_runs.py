@@ -35,7 +35,12 @@ def test_bad_input_is_one_line_and_exit_2(arguments, told):
 
 @pytest.mark.parametrize("name", [p.stem for p in profile.PROFILES.glob("*.yaml")])
 def test_every_profile_loads_and_its_data_is_in_order(name):
-    check.everything(profile.load(name, {"teacher": "bundled"}))
+    chosen = profile.load(name, {"teacher": "bundled"})
+    if chosen.judge == "api":  # which model judges is for the user to say, and asked for before anything runs
+        with pytest.raises(CompanionError, match="field judge_model: judge api needs one; -p judge_model NAME"):
+            check.everything(chosen)
+        chosen = profile.load(name, {"teacher": "bundled", "judge": "bundled"})
+    check.everything(chosen)
 
 
 @pytest.mark.parametrize("notebook", profile.NOTEBOOKS)

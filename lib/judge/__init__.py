@@ -25,6 +25,9 @@ from lib import rows
 from lib.errors import CompanionError
 
 JUDGES = ("bundled", "keyword", "hf", "api")
+NOT_TRIED = "not tried"
+# Beginnings of errors that are an endpoint's fault and not the text's: the same call may succeed later.
+DOWN = ("timeout", "connection", "bad body", "HTTP 5", "HTTP 429")
 
 
 def _module(name: str):
