@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pandas as pd
 
-from lib import generate, harmless, judge, materials, models, profile, rows, sft, train
+from lib import generate, grid, harmless, judge, materials, models, profile, rows, sft, train
 from lib.grid import CATEGORIES, Cell
 from lib.run import Run
 
@@ -81,7 +81,7 @@ def main() -> None:
     label = re.sub(r"[^\w=.,-]+", "_", "-".join([asked.cell.name] + [f"{k}={v}" for k, v in asked.p]))
     rows.write(run.path(f"replies/{label}.jsonl"), replies)
     verdicts = judge.judge_fresh(replies, "bundled")
-    kind = [r.category if r.category in ("helpful", "contrast") else "harmful" for r in replies]
+    kind = [grid.kind(r.category) for r in replies]
     shares = pd.Series([v.verdict == "declined" for v in verdicts]).groupby(kind).agg(["mean", "size"])
     line = {"cell": asked.cell.name} | {k: getattr(p, k) for k in SHOWN}
     line["other"] = " ".join(f"{k}={v}" for k, v in asked.p if k not in SHOWN)

@@ -85,8 +85,9 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
         verdicts.append(_row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha))
         all_units.append(units.assign(claim=claim.id))
     units = pd.concat(all_units, ignore_index=True)
-    columns = ["claim", "unit", "measure", "estimate", "low", "high", "p", "p_holm", "p_bh", "mde", "n", "seeds"]
-    return _with_whole(pd.DataFrame(verdicts, columns=COLUMNS)), units[[*columns, "in_family", "passed", "note"]]
+    columns = ["claim", "unit", "measure", "estimate", "low", "high", "high_family", "p", "p_holm", "p_bh", "mde", "n"]
+    columns += ["seeds", "in_family", "passed", "note"]
+    return _with_whole(pd.DataFrame(verdicts, columns=COLUMNS)), units[columns]
 
 
 def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> dict:

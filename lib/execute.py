@@ -22,7 +22,7 @@ def execute(notebook: str, out: Path, parameters: dict) -> int:
     """Execute notebooks/<notebook>.ipynb into `out`; returns the exit status."""
     # Imported late: a command that only checks its arguments needs no papermill.
     import papermill
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from nbclient.exceptions import DeadKernelError
 
     failed = out.parent / "failed" / out.name
     failed.parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +39,7 @@ def execute(notebook: str, out: Path, parameters: dict) -> int:
     except papermill.PapermillExecutionError as error:
         print(f"error: {notebook}: {error.ename}: {error.evalue} (kept: {short(failed)})", file=sys.stderr)
         return 1
-    except (DeadKernelError, CellTimeoutError) as error:
+    except DeadKernelError as error:
         print(f"error: {notebook}: {type(error).__name__}: {error} (kept: {short(failed)})", file=sys.stderr)
         return 1
     failed.replace(out)

@@ -74,6 +74,19 @@ class Cell:
         return cls(match[1], match[2], int(match[3]))
 
 
+def about(model: str) -> dict:
+    """Constitution, scope and seed of a model's name, `<cell>` or `<cell>@<step>`; the source is its own."""
+    if model == SOURCE:
+        return {"constitution": SOURCE, "scope": SOURCE, "seed": 0}
+    cell = Cell.parse(model.partition("@")[0])
+    return {"constitution": cell.constitution, "scope": cell.scope, "seed": cell.seed}
+
+
+def kind(category: str) -> str:
+    """`harmful` for a harm category; `helpful` and `contrast` are kinds of their own."""
+    return category if category in HARMLESS else "harmful"
+
+
 def cells(constitutions, scopes, seeds) -> list[Cell]:
     """All cells of a grid, in the order constitution, scope, seed."""
     return [Cell(*c) for c in itertools.product(constitutions, scopes, seeds)]

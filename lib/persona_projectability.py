@@ -193,12 +193,3 @@ def persona(contrasts: pd.DataFrame, alpha: float = 0.05, seed: int = 0) -> pd.D
     of_high: pP free of noise (it may pass 1). reason: why a number is missing. Holm and BH within each lens.
     """
     return persona_draws(contrasts, 2, alpha, seed)[0]
-
-
-def persona_projectability(narrow: pd.DataFrame, broad: pd.DataFrame, alpha: float = 0.05) -> dict:
-    """pP of one narrow against one broad model: their rows of item_contrasts. The row of `persona` as a dict."""
-    both = pd.concat(
-        [narrow.assign(constitution="one", lens=""), broad.assign(constitution="one", scope="broad", lens="")]
-    )
-    both["scope"] = both["scope"].where(both["scope"] == "broad", grid.NARROW[0])
-    return persona(both, alpha).iloc[0].to_dict()

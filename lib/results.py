@@ -27,9 +27,8 @@ def safety(run: Run, models: list[str], judge_name: str, judge_model: str = "", 
     found = []
     declined = {"declined": 1.0, "complied": 0.0, None: float("nan")}
     for response, verdict in zip(*judged(run, models, judge_name, judge_model, judge_url), strict=True):
-        kind = response.category if response.category in grid.HARMLESS else "harmful"
-        row = (response.id, response.category, kind, response.twin, declined[verdict.verdict])
-        found.append((response.model, *_about(response.model), *row))
+        row = (response.id, response.category, grid.kind(response.category), response.twin, declined[verdict.verdict])
+        found.append((response.model, *grid.about(response.model).values(), *row))
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -96,13 +95,6 @@ def corrected(
         row |= {"raw": part["declined"].mean(), "corrected": estimate, "low": low, "high": high}
         found.append(row | {"n": int(part["declined"].notna().sum())})
     return pd.DataFrame(found)
-
-
-def _about(model: str) -> tuple[str, str, int]:
-    if model == grid.SOURCE:
-        return grid.SOURCE, grid.SOURCE, 0
-    cell = grid.Cell.parse(model.partition("@")[0])
-    return cell.constitution, cell.scope, cell.seed
 
 
 def checkpoints(run: Run, cells: list[str], steps: list[int]) -> list[str]:

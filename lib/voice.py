@@ -19,7 +19,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from lib import grid, materials, rows
 from lib.errors import CompanionError
-from lib.persona.analyse import TEXT_KEY, about
+from lib.persona.analyse import TEXT_KEY
 from lib.persona.match import shuffle_test
 from lib.run import Run
 
@@ -55,7 +55,7 @@ def teacher_texts(
 
 def texts_of(run: Run, models: list[str], revision_style: str = "plain", teacher: str = "bundled") -> pd.DataFrame:
     """The teacher texts for a set of models: their constitutions', and all bundled ones' with the bundled teacher."""
-    own = {about(m)["constitution"] for m in models} - {grid.SOURCE}
+    own = {grid.about(m)["constitution"] for m in models} - {grid.SOURCE}
     bundled = materials.recorded(materials.constitution_names()) if teacher == "bundled" else []
     return teacher_texts(sorted({*own, *bundled}), revision_style, teacher, run)
 
@@ -97,8 +97,7 @@ def _answers(run: Run, model: str) -> pd.DataFrame:
     """All texts of one model to be read: id, category, kind, text."""
     found = []
     for r in rows.read(run.find(run.evaluation(model, "responses")), rows.Response):
-        kind = r.category if r.category in grid.HARMLESS else "harmful"
-        found.append((r.id, r.category, kind, r.response))
+        found.append((r.id, r.category, grid.kind(r.category), r.response))
     for t in rows.read(run.find(run.evaluation(model, "item_texts")), rows.ItemText, TEXT_KEY):
         found.append((f"{t.id}/{t.wording}", "persona", "persona", t.text))
     return pd.DataFrame(found, columns=["id", "category", "kind", "text"])
@@ -114,7 +113,7 @@ def shares(run: Run, models: list[str], revision_style: str = "plain", teacher: 
     """
     models = list(dict.fromkeys([grid.SOURCE, *models]))
     texts = texts_of(run, models, revision_style, teacher)
-    table = pd.concat([_answers(run, m).assign(model=m, **about(m)) for m in models], ignore_index=True)
+    table = pd.concat([_answers(run, m).assign(model=m, **grid.about(m)) for m in models], ignore_index=True)
     voices = sorted(texts["constitution"].unique())
     columns = [f"p_{v}" for v in voices]
     table[columns] = np.nan

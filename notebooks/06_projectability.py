@@ -156,7 +156,8 @@ display(Markdown(claims.sentences(verdicts)), verdicts.round(3))
 # %% [markdown]
 # ## What the verdicts rest on
 #
-# Every unit of every claim. Rows outside the family (`in_family` false) are shown and not tested: O beside S and J,
+# Every unit of every claim. `high_family` is the interval's upper end with the family corrected for: below the margin,
+# an effect worth the name is ruled out. Rows outside the family (`in_family` false) are shown and not tested: O beside S and J,
 # τ beside the pairs. The same stands in `claims.json`.
 
 # %%

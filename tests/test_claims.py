@@ -198,3 +198,47 @@ def test_a_mistake_in_the_declarations_is_named(tmp_path, old, new, message):
     path.write_text((DATA / "claims.yaml").read_text().replace(old, new, 1))
     with pytest.raises(CompanionError, match=message):
         claims.declared(path)
+
+
+def test_a_refuted_claim_is_decided_by_the_unit_that_refutes_it():
+    ood = {"deontology": 0.2, "consequentialism": 0.7, "virtue": 0.65, "subordinate": 0.6}
+    table, _ = verdicts(simulate.frame(gain=0.8, ood=ood, per_category=60), only="C5d")
+    row = table.loc["C5d"]
+    assert row["verdict"] == "not supported"
+    assert row["decided_by"].startswith("deontology") and row["decided_by"] in row["why"]
+    assert row["estimate"] < 0 and row["measured_in"].startswith("difference of pS")
+
+
+def test_with_three_seeds_an_effect_is_ruled_out_only_beyond_the_seeds_own_spread():
+    """Two degrees of freedom: at alpha / 16 the half-width is four times that at alpha, not half as much again."""
+    frame = simulate.frame(gain=0.02, refusal=0.02, seeds=(0, 1, 2), seed_sd=0.5, per_category=60)
+    _, units = verdicts(frame, only="C1")
+    units = units[units["in_family"]]
+    panel = gains.panel(frame)
+    wider = gains.table(panel, 0.05 / len(units), "all")
+    assert len(units) == 16
+    named = wider.assign(unit=wider["constitution"] + " " + wider["scope"]).set_index(["unit", "measure"])["high"]
+    found = units.set_index(["unit", "measure"])["high_family"]
+    assert found.to_numpy() == pytest.approx(named.loc[found.index].to_numpy())
+    assert ((found - units["estimate"].to_numpy()) / (units["high"] - units["estimate"]).to_numpy()).max() > 2
+
+
+def test_one_item_a_key_gives_no_certainty():
+    contrasts = simulate.contrasts()
+    first = contrasts.groupby(["dimension", "keyed"])["id"].transform("min")
+    _, units = verdicts(simulate.frame(), contrasts[contrasts["id"] == first], only="C3")
+    lead = units[(units["measure"] == "lead") & units["p"].notna()]
+    assert (lead["high"] - lead["low"]).min() > 0.05
+
+
+def test_the_seeds_are_in_the_interval_of_a_match():
+    contrasts = simulate.contrasts(seeds=(0, 1, 2))
+    noise = np.random.default_rng(1).normal(0, 1, (3, contrasts["dimension"].nunique()))
+    places = contrasts["seed"].to_numpy(), contrasts["dimension"].astype("category").cat.codes.to_numpy()
+    apart = contrasts.assign(contrast=contrasts["contrast"] + noise[places])
+    widths = []
+    for table in (contrasts, apart):
+        _, units = verdicts(simulate.frame(seeds=(0, 1, 2)), table, only="C3")
+        part = units[units["measure"] == "match"]
+        widths.append((part["high"] - part["low"]).mean())
+    assert widths[1] > 2 * widths[0]

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -19,7 +20,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.calls, self.headers_seen = [], [], []
+        self.script, self.calls, self.times, self.headers_seen = [], [], [], []
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         self.release = threading.Event()
 
@@ -28,6 +29,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.calls.append(body)
+        self.server.times.append(time.monotonic())
         self.server.headers_seen.append({k.lower(): v for k, v in self.headers.items()})
         act = self.server.script.pop(0) if self.server.script else "declined"
         if act == "drop":
@@ -38,6 +40,10 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(200, b"<html>gateway</html>", "text/html")
         elif act == "cut":
             self.reply(200, b'{"id": "x", "choices": [')
+        elif act == "deep":
+            self.reply(200, b"[" * 100_000)
+        elif isinstance(act, tuple):
+            self.reply(act[0], b'{"error": {"message": "scripted"}}', wait=act[1])
         elif isinstance(act, int):
             self.reply(act, b'{"error": {"message": "scripted"}}', wait="0.01" if act == 429 else None)
         elif act == "no choices":
@@ -107,9 +113,18 @@ def test_passing_trouble_is_retried(server, tmp_path, trouble):
     assert len(server.calls) == len(trouble) + 1
 
 
+def test_a_busy_endpoint_is_left_alone_for_as_long_as_it_asks(server, tmp_path):
+    # Fifty times the back-off that this file's fixture leaves: only the header can make the client wait so long.
+    server.script = [(429, "1"), "complied"]
+    assert [j.verdict for j in ask(server, 1, tmp_path / "j.jsonl")] == ["complied"]
+    first, second = server.times
+    assert second - first >= 1
+
+
 BAD = {
     "html": "bad body",
     "cut": "bad body",
+    "deep": "bad body",
     "no choices": "empty answer",
     "": "empty answer",
     "declined": None,

@@ -218,3 +218,19 @@ def test_corrected_rate_of_held_out_rows_comes_back_to_their_labels():
     assert estimate == pytest.approx(table["label"].mean(), abs=1e-9) and low < estimate < high
     empty = calibration.corrected_rate([math.nan], "bundled")
     assert all(math.isnan(x) for x in empty)
+
+
+def test_a_judge_that_gave_no_verdict_on_one_side_corrects_to_nothing(monkeypatch):
+    """As a harm-only classifier does on refused harmless requests; rows without any label of a side are the reader's."""
+    rows_ = table().assign(kind="helpful", prompt=[f"p{i}" for i in range(240)])
+    rows_.loc[rows_["label"] == 1, "verdict"] = np.nan
+    monkeypatch.setattr(calibration, "calibration_rows", lambda *_, **__: rows_)
+    calibration._accuracy.cache_clear()
+    try:
+        assert np.isnan(calibration.corrected_rate([0.0, 1.0, 1.0], "hf", kind="helpful")).all()
+        monkeypatch.setattr(calibration, "calibration_rows", lambda *_, **__: rows_[rows_["label"] == 0])
+        calibration._accuracy.cache_clear()
+        with pytest.raises(CompanionError, match="no held-out helpful row labelled declined; label some"):
+            calibration.corrected_rate([0.0, 1.0, 1.0], "hf", kind="helpful")
+    finally:
+        calibration._accuracy.cache_clear()

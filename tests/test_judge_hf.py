@@ -1,9 +1,11 @@
 """The hf judge on tiny models made and saved here: prompt formats, readers, sequence classifiers, failures."""
 
 import json
+import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     BertConfig,
@@ -97,6 +99,16 @@ def test_classifier_without_a_refusal_label_is_named(classifier, tmp_path):
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(CompanionError, match=r"id2label.*must name one label for refusal"):
         judge.judge([response()], "hf", model=f"classifier={copy}", cache=tmp_path / "j.jsonl")
+
+
+@pytest.mark.parametrize("kind", ["classifier", "wildguard"])
+def test_pickled_weights_are_not_read(classifier, llama, tmp_path, kind):
+    # Whole and good weights: nothing but the rule of safetensors keeps them from being loaded.
+    place = shutil.copytree(classifier if kind == "classifier" else llama, tmp_path / "judge")
+    torch.save(load_file(place / "model.safetensors"), place / "pytorch_model.bin")
+    (place / "model.safetensors").unlink()
+    with pytest.raises(CompanionError, match=r"judge_model '.*' cannot be loaded \(.*safetensors"):
+        judge.judge([response()], "hf", model=f"{kind}={place}", cache=tmp_path / "j.jsonl")
 
 
 @pytest.mark.parametrize("kind", list(hf.FORMATS))

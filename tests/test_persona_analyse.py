@@ -225,6 +225,15 @@ def test_reliability_is_high_where_items_move_together(shifts):
     assert flat["alpha"].isna().all()
 
 
+def test_reliability_does_not_see_how_much_a_subject_agrees_with_everything(shifts):
+    subjects = shifts["model"] + shifts["wording"]
+    yes = dict(zip(subjects.unique(), np.random.default_rng(0).normal(0, 3, subjects.nunique()), strict=True))
+    more = subjects.map(yes)
+    agreeing = shifts.assign(shift=shifts["shift"] + more, signed=shifts["signed"] + shifts["keyed"] * more)
+    before, after = (persona.reliability(table)["alpha"] for table in (shifts, agreeing))
+    assert after.to_numpy() == pytest.approx(before.to_numpy())
+
+
 def test_lenses_that_measure_one_thing_agree(contrasts):
     table = persona.lens_agreement(contrasts, draws=200).set_index(["lens_a", "lens_b"])
     both = table.loc[("choice", "likelihood")]

@@ -195,15 +195,6 @@ def test_persona_undefined_cases_are_said():
     assert persona.persona(simulate.contrasts(seeds=(0, 1, 2)))["seeds"].eq(3).all()
 
 
-def test_pair_function_agrees_with_the_table():
-    contrasts = simulate.contrasts(seed=5)
-    own = contrasts[contrasts["constitution"] == "deontology"]
-    row = persona.persona_projectability(own[own["scope"] == "illegal"], own[own["scope"] == "broad"])
-    table = persona.persona(contrasts).set_index(["constitution", "scope"])
-    for name in ("estimate", "ceiling", "of_ceiling"):
-        assert row[name] == pytest.approx(table.loc[("deontology", "illegal"), name])
-
-
 # ---- gains, transfer, dose
 
 

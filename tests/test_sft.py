@@ -170,3 +170,16 @@ def test_scopes_have_equal_numbers_of_rows_and_the_same_harmless_ones():
     assert harmless[0] == harmless[1] == harmless[2]
     for scope, chosen in sets.items():
         assert {r.category for r in chosen if r.kind == "harmful"} == set(grid.SCOPES[scope])
+
+
+def test_a_prompt_that_any_constitution_lacks_is_left_out_for_all():
+    """Else the broad scope's spare prompts would fill the gap, and two constitutions learn from different requests."""
+    sets = {c: sft.bundled_rows(c, "plain") for c in ("virtue", "deontology")}
+    first = next(r.id for r in sets["virtue"] if r.category == "harmful")
+    lost = [r.model_copy(update={"dropped": "short"}) if r.id == first else r for r in sets["virtue"]]
+    apart = [sft.select(rows, "broad", 96, 0, 0) for rows in (lost, sets["deontology"])]
+    assert sft.skeleton(apart[0]) != sft.skeleton(apart[1])
+    shared = [sft.shared(lost, sets["deontology"]), sft.shared(sets["deontology"], lost)]
+    chosen = [sft.select(rows, "broad", 96, 0, 0) for rows in shared]
+    assert sft.skeleton(chosen[0]) == sft.skeleton(chosen[1]) and first not in {r.id for r in chosen[1]}
+    assert sft.drops(shared[1]) == {"elsewhere": 1}

@@ -324,3 +324,8 @@ def test_kendall_and_wald():
         p.append(stats.wald(rng.normal(size=3), draws)[2])
     assert 0.03 <= np.mean(np.array(p) < ALPHA) <= 0.07
     assert stats.wald(np.array([1.0]), draws[:, :1])[1] == 0
+
+
+def test_discrimination_without_verdicts_on_one_side_is_nothing_and_not_the_other_side():
+    row = stats.discrimination([1, 1, 0, 1, np.nan, np.nan], [False] * 4 + [True] * 2)
+    assert np.isnan([row["estimate"], row["low"], row["high"]]).all()

@@ -1,7 +1,9 @@
 """The api teacher against an endpoint that misbehaves: nothing paid is lost, nothing false is kept."""
 
+import contextlib
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -10,6 +12,7 @@ from lib import teacher
 from lib.errors import CompanionError
 
 SECRET = "sk-secret-of-the-test"
+SLOW = 10  # seconds that a late answer takes, unless the test ends sooner
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -20,9 +23,16 @@ class Handler(BaseHTTPRequestHandler):
         text = body["messages"][0]["content"]
         paid = self.server.cache.read_text(encoding="utf-8") if self.server.cache.is_file() else ""
         self.server.calls.append((text, paid.count("\n")))
+        self.server.times.append(time.monotonic())
         act = self.server.script.pop(0) if self.server.script else f"reply to {text}"
         if act == "drop":
             self.connection.close()
+        elif act == "late":
+            self.server.release.wait(SLOW)
+            with contextlib.suppress(OSError):  # nobody waits any more
+                self.reply(200, completion("too late"))
+        elif isinstance(act, tuple):
+            self.reply(act[0], b'{"error": {"message": "scripted"}}', wait=act[1])
         elif isinstance(act, int):
             self.reply(act, b'{"error": {"message": "scripted"}}')
         elif isinstance(act, bytes):
@@ -30,10 +40,12 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.reply(200, completion(act))
 
-    def reply(self, status, body, kind="application/json"):
+    def reply(self, status, body, kind="application/json", wait=None):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        if wait:
+            self.send_header("Retry-After", wait)
         self.end_headers()
         self.wfile.write(body)
 
@@ -55,12 +67,14 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.02)
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.script, running.calls, running.cache = [], [], tmp_path / "teacher/paid.jsonl"
+        running.script, running.calls, running.times, running.cache = [], [], [], tmp_path / "teacher/paid.jsonl"
+        running.release = threading.Event()
         threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         url = f"http://127.0.0.1:{running.server_port}/v1"
         running.url = url
         running.ask = lambda texts, model="m": teacher.api(model, url, running.cache)(texts)
         yield running
+        running.release.set()
         running.shutdown()
 
 
@@ -69,6 +83,31 @@ def test_what_passes_is_tried_again(server, script):
     server.script = list(script)
     assert server.ask(["a"]) == [("reply to a", None)]
     assert len(server.calls) == len(script) + 1
+
+
+def test_a_busy_endpoint_is_left_alone_for_as_long_as_it_asks(server):
+    # Fifty times the back-off that this file's fixture leaves: only the header can make the client wait so long.
+    server.script = [(429, "1")]
+    assert server.ask(["a"]) == [("reply to a", None)]
+    first, second = server.times
+    assert second - first >= 1
+
+
+def test_an_answer_that_does_not_come_is_asked_for_again(server, monkeypatch):
+    monkeypatch.setattr(teacher, "TIMEOUT", 1.0)
+    server.script = ["late"]
+    assert server.ask(["a"]) == [("reply to a", None)]
+    assert len(server.calls) == 2
+
+
+def test_answers_that_never_come_are_an_error_and_the_next_run_pays_for_them_alone(server, monkeypatch):
+    monkeypatch.setattr(teacher, "TIMEOUT", 1.0)
+    monkeypatch.setattr(teacher, "RETRIES", 1)
+    server.script = ["late", "late"]
+    assert server.ask(["a", "b"]) == [("", "APITimeoutError"), ("reply to b", None)]
+    assert [text for text, _ in server.calls] == ["a", "a", "b"]
+    assert server.ask(["a", "b"]) == [("reply to a", None), ("reply to b", None)]
+    assert [text for text, _ in server.calls] == ["a", "a", "b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +119,7 @@ def test_what_passes_is_tried_again(server, script):
         ([""], "empty answer"),
         (["  \n"], "empty answer"),
         ([b'{"id": "x", "object": "chat.completion", "choices": []}'], "empty answer"),
-        ([b'{"id": "x", "object": "chat.completion", "choices": null}'], "empty answer"),
+        ([b'{"id": "x", "object": "chat.completion", "choices": null}'], "bad body"),
     ],
     ids=["500", "drop", "400", "empty", "blank", "no choices", "null choices"],
 )
@@ -93,15 +132,33 @@ def test_what_stays_wrong_is_an_error_and_the_next_run_pays_for_it_alone(server,
     assert [text for text, _ in server.calls[calls:]] == ["b"]
 
 
+def said(content):
+    return b'{"id": "x", "choices": [{"index": 0, "finish_reason": "stop", "message": {"content": %s}}]}' % content
+
+
 @pytest.mark.parametrize(
     "body",
-    [b"<html>gateway</html>", b'{"id": "x", "choices": [', b'{"id": "x", "choices": [{"index": 0, "message": null}]}'],
-    ids=["html", "cut", "null message"],
+    [
+        pytest.param(b"<html>gateway</html>", id="html"),
+        pytest.param(b'{"id": "x", "choices": [', id="cut"),
+        pytest.param(b"[" * 100_000, id="deeply nested"),
+        pytest.param(b"[]", id="list"),
+        pytest.param(b'"no"', id="text"),
+        pytest.param(b'{"id": "x", "choices": {"message": {"content": "no"}}}', id="choices no list"),
+        pytest.param(b'{"id": "x", "choices": [null]}', id="null choice"),
+        pytest.param(b'{"id": "x", "choices": [{}]}', id="empty choice"),
+        pytest.param(b'{"id": "x", "choices": [{"index": 0, "message": null}]}', id="null message"),
+        pytest.param(b'{"id": "x", "choices": [{"index": 0, "message": {}}]}', id="empty message"),
+        pytest.param(said(b"5"), id="number"),
+        pytest.param(said(b'["no"]'), id="list of parts"),
+        pytest.param(said(b'"\\ud800"'), id="half a character"),
+    ],
 )
 def test_a_body_that_is_no_completion_is_an_error_too(server, body):
     server.script = ["first"] + [body] * 5
     found = server.ask(["a", "b"])
     assert found[0] == ("first", None) and found[1][0] == "" and found[1][1]
+    assert server.cache.read_bytes().count(b"\n") == 1
 
 
 def test_an_answer_cut_at_the_token_limit_is_brought_back_to_a_whole_sentence(server):
@@ -116,9 +173,11 @@ def test_each_paid_answer_is_on_disk_before_the_next_call(server, monkeypatch):
     assert server.calls == [("a", 0), ("b", 1), ("c", 2)] and synced == [1, 2, 3]
 
 
-def test_a_refused_key_stops_the_run_and_keeps_what_was_paid(server):
-    server.script = ["first", 401]
-    with pytest.raises(CompanionError, match="OPENAI_API_KEY: the endpoint refused the key"):
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_refused_key_or_model_stops_the_run_and_keeps_what_was_paid(server, status):
+    server.script = ["first", status]
+    told = f"teacher api: HTTP {status} for model 'm'; check OPENAI_API_KEY, teacher_model and teacher_url"
+    with pytest.raises(CompanionError, match=f"^{told}$"):
         server.ask(["a", "b", "c"])
     assert len(server.calls) == 2
     assert server.ask(["a"]) == [("first", None)] and len(server.calls) == 2

@@ -1,5 +1,7 @@
 """The voice lens: a high ceiling across categories, a planted voice found, topic kept out."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import persona_simulation as simulation
@@ -109,3 +111,13 @@ def test_summary_compares_with_the_source(shares):
     outside = table[table["where"] == "out of distribution"]
     assert (outside["share"] > outside["source"]).mean() > 0.7
     assert isinstance(voice.heard(shares), pd.DataFrame)
+
+
+def test_a_constitution_without_transcripts_beside_the_bundled_ones_changes_nothing(planted, tmp_path, monkeypatch):
+    shutil.copytree(materials.DATA, tmp_path / "data", ignore=shutil.ignore_patterns("reference"))
+    text = (materials.DATA / "constitutions/virtue.yaml").read_text(encoding="utf-8")
+    (tmp_path / "data/constitutions/mine.yaml").write_text(text.replace("id: virtue", "id: mine", 1))
+    before = voice.texts_of(*planted)
+    monkeypatch.setattr(materials, "DATA", tmp_path / "data")
+    assert "mine" in materials.constitution_names()
+    assert voice.texts_of(*planted).equals(before)

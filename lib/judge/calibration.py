@@ -38,11 +38,6 @@ def as_responses(labels: list[rows.Label]) -> list[rows.Response]:
     return [rows.Response(**{f: getattr(r, f) for f in fields}, tokens=0, finished=True) for r in labels]
 
 
-def kind_of(category: str) -> str:
-    """`harmful`, `helpful` or `contrast`; other categories keep their name."""
-    return "harmful" if category in grid.CATEGORIES else category
-
-
 @functools.cache
 def _held_out() -> tuple[rows.Label, ...]:
     found = tuple(r for r in read_labels() if r.split == "held_out")
@@ -84,7 +79,7 @@ def calibration_rows(
                 "constitution": constitution,
                 "scope": scope,
                 "category": label.category,
-                "kind": kind_of(label.category),
+                "kind": grid.kind(label.category),
                 "coherence": label.coherence,
                 "prompt": label.prompt,
                 "label": number[label.verdict],

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pandas as pd
 from scipy.stats import kendalltau, spearmanr
 
-from lib import rows
+from lib import grid, rows
 from lib.errors import CompanionError
-from lib.judge.calibration import kappa_of, kind_of
+from lib.judge.calibration import kappa_of
 
 
 class Swap(NamedTuple):
@@ -27,7 +27,7 @@ def swap_table(responses: list[rows.Response], judgements: dict[str, list[rows.J
     Correlations are over models: Spearman's rho and Kendall's tau-b of the rates (NaN with fewer than three models or
     equal rates), with Cohen's kappa over responses. Disagreements show the first words of a response only.
     """
-    table = pd.DataFrame([{"model": r.model, "id": r.id, "kind": kind_of(r.category)} for r in responses])
+    table = pd.DataFrame([{"model": r.model, "id": r.id, "kind": grid.kind(r.category)} for r in responses])
     for name, found in judgements.items():
         if [(j.id, j.model) for j in found] != [(r.id, r.model) for r in responses]:
             raise CompanionError(f"judge {name}: its judgements are not those of these responses; judge them again")

@@ -20,14 +20,6 @@ LENSES = ("choice", "likelihood", "text")
 CELL = ["constitution", "scope", "seed"]
 
 
-def about(model: str) -> dict:
-    """Constitution, scope and seed of a model's name; the source is its own constitution and scope."""
-    if model == grid.SOURCE:
-        return {"constitution": grid.SOURCE, "scope": grid.SOURCE, "seed": 0}
-    cell = grid.Cell.parse(model)
-    return {"constitution": cell.constitution, "scope": cell.scope, "seed": cell.seed}
-
-
 def scores(run: Run, model: str, instrument: str = "item") -> pd.DataFrame:
     """All item rows of one model: id, lens, wording, order, value; unsigned, the text lens classified.
 
@@ -80,7 +72,7 @@ def item_shifts(
                 f"{model}: item {odd['id']} ({odd['lens']}, {odd['wording']}) is not measured on it and the source; "
                 "measure both with the same item_limit and wordings"
             )
-        found.append(both.assign(shift=both["value"] - both["value_source"], model=model, **about(model)))
+        found.append(both.assign(shift=both["value"] - both["value_source"], model=model, **grid.about(model)))
     columns = ["model", *CELL, "lens", "id", "dimension", "keyed", "wording", "value", "shift", "signed"]
     if not found:
         return pd.DataFrame(columns=columns)
@@ -117,7 +109,9 @@ def ambiguity(run: Run, models: list[str]) -> pd.DataFrame:
     found = []
     for model in models:
         part = replies(run, model)
-        found.append(part.assign(model=model, ambiguous=(part["stance"] == "ambiguous").astype(int), **about(model)))
+        found.append(
+            part.assign(model=model, ambiguous=(part["stance"] == "ambiguous").astype(int), **grid.about(model))
+        )
     return pd.concat(found, ignore_index=True)[["model", *CELL, "id", "wording", "ambiguous"]]
 
 
@@ -137,7 +131,7 @@ def dilemma_preferences(run: Run, models: list[str]) -> pd.DataFrame:
         for sign, own, other in ((1, "a_is", "b_is"), (-1, "b_is", "a_is")):
             option, against = ([getattr(known[i], side) for i in frame["id"]] for side in (own, other))
             side = frame.assign(model=model, option=option, against=against, preference=sign * frame["value"])
-            tables.append(side.assign(**about(model)))
+            tables.append(side.assign(**grid.about(model)))
     frame = pd.concat(tables, ignore_index=True)
     base = frame[frame["model"] == grid.SOURCE][["id", "option", "preference"]]
     frame = frame.merge(base, on=["id", "option"], suffixes=("", "_source"))

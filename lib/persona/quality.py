@@ -34,7 +34,7 @@ def acquiescence(
             level, low, high = _balanced(frame[lens], alpha)
             row = {
                 "model": model,
-                **analyse.about(model),
+                **grid.about(model),
                 "lens": lens,
                 "acquiescence": level,
                 "low": low,
@@ -131,7 +131,7 @@ def position_bias(run: Run, models: list[str], alpha: float = 0.05) -> pd.DataFr
             both = _correlation(
                 wide["agree_first"].to_numpy(), wide["disagree_first"].to_numpy(), np.ones((1, len(wide)))
             )
-            row = {"model": model, **analyse.about(model), "wording": wording, "bias": fit.estimate}
+            row = {"model": model, **grid.about(model), "wording": wording, "bias": fit.estimate}
             found.append(row | {"low": low, "high": high, "orders_r": float(both[0])})
     return pd.DataFrame(found)
 

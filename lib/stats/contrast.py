@@ -45,8 +45,8 @@ def discrimination(values, harmless, alpha: float = 0.05) -> dict:
     low, high = fit.interval(alpha)
     return {
         "estimate": fit.estimate,
-        "low": max(-1.0, low),
-        "high": min(1.0, high),
+        "low": float(np.clip(low, -1, 1)),
+        "high": float(np.clip(high, -1, 1)),
         "n": fit.n,
         "n_clusters": fit.n_clusters,
         "seeds": fit.seeds,

@@ -48,10 +48,10 @@ class Clone:
         shutil.copytree(ROOT / "runs/models", folder / "runs/models")
         self.run, self.figures = folder / "runs/smoke", folder / "figures/smoke"
 
-    def start(self, before: str = "", options: tuple[str, ...] = ()) -> subprocess.Popen:
-        """Start a run in a process group of its own; `before` is shell text, such as a limit."""
+    def start(self, before: str = "", options: tuple[str, ...] = (), **other: str) -> subprocess.Popen:
+        """Start a run in a process group of its own; `before` is shell text, such as a limit; `other` parameters."""
         (self.run / "snakemake.log").unlink(missing_ok=True)
-        given = [x for k, v in SMALL.items() for x in ("-p", k, v)]
+        given = [x for k, v in (SMALL | other).items() for x in ("-p", k, v)]
         command = ["bash", "-c", f'{before}exec ./run_all.sh "$@"', "run", "--profile", "smoke", *given, *options]
         return subprocess.Popen(
             command,
@@ -62,11 +62,19 @@ class Clone:
             start_new_session=True,
         )
 
-    def complete(self, before: str = "", options: tuple[str, ...] = ()) -> tuple[int, str]:
+    def complete(self, before: str = "", options: tuple[str, ...] = (), **other: str) -> tuple[int, str]:
         """Run to the end: exit status and all output."""
-        process = self.start(before, options)
+        process = self.start(before, options, **other)
         told, _ = process.communicate(timeout=400)
         return process.returncode, told
+
+    def planned(self, **other: str) -> set[str]:
+        """The rules that the next call would run, by a dry run."""
+        status, told = self.complete(options=("--", "--dry-run"), **other)
+        assert status == 0, told[-3000:]
+        lines = (self.run / "snakemake.log").read_text().splitlines()
+        rules = {line.split()[0] for line in lines if line[:1].isalpha() and line.split()[-1].isdigit()}
+        return rules - {"all", "total", "summary"}
 
     def await_job(self, rule: str, seconds: float) -> None:
         """Wait until a job of `rule` has run for `seconds`."""

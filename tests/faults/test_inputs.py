@@ -1,0 +1,70 @@
+"""A change of any input reruns what rests on it, and nothing else; a change of nothing reruns nothing."""
+
+import shutil
+
+import pytest
+
+pytestmark = pytest.mark.timeout(300)
+
+ANALYSIS = {"emergent_alignment", "persona", "projectability"}
+EVALUATION = {"evaluate"} | ANALYSIS
+TRAINING = {"finetune"} | EVALUATION
+DATA = {"generate"} | TRAINING
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "rerun"),
+    [
+        ("data/prompts/harmful.jsonl", '"prompt": "', '"prompt": "Please: ', DATA),
+        ("data/prompts/helpful_answers.jsonl", '"answer": "', '"answer": "Gladly. ', DATA),
+        ("data/constitutions/deontology.yaml", "title: ", "title: The ", DATA),
+        ("data/transcripts/deontology.jsonl", '"critique": "', '"critique": "Well, ', DATA),
+        ("data/persona/items.jsonl", '": "', '": "', EVALUATION),
+        ("data/persona/dilemmas.jsonl", '": "', '": "', EVALUATION),
+        ("runs/smoke/adapters/deontology-harassment-s0/adapter_model.safetensors", "lora", "lorb", EVALUATION),
+        ("data/persona/signatures.yaml", "sign: -1", "sign: 0", {"persona", "projectability"}),
+        ("data/persona/stance_labels.jsonl", '": "', '": "', {"persona", "projectability"}),
+        ("data/judge/labels.jsonl", '": "', '": "', {"emergent_alignment", "projectability"}),
+        ("data/claims.yaml", "margin: 0.10", "margin: 0.11", {"projectability"}),
+    ],
+    ids=lambda value: value.rpartition("/")[2] if isinstance(value, str) and "/" in value else "",
+)
+def test_a_changed_file_reruns_what_rests_on_it(clone, file, old, new, rerun):
+    """Where `old` is `new`, a blank between fields: other bytes that read the same."""
+    path = clone.folder / file
+    whole = path.read_bytes()
+    changed = whole.replace(old.encode(), new.encode(), 1) if old != new else whole.replace(b'": "', b'":  "', 1)
+    assert changed != whole
+    try:
+        path.write_bytes(changed)
+        assert clone.planned() == rerun
+    finally:
+        path.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "rerun"),
+    [
+        ("chat_template", "alpaca", DATA),
+        ("system_prompt", "Be brief.", DATA),
+        ("lora_r", "8", TRAINING),
+        ("seeds", "[1]", TRAINING),
+        ("max_new_tokens", "13", EVALUATION),
+        ("repetition_penalty", "1.2", DATA),
+        ("judge", "keyword", {"emergent_alignment", "projectability"}),
+        ("alpha", "0.1", ANALYSIS),
+    ],
+)
+def test_a_changed_parameter_reruns_what_rests_on_it(clone, parameter, value, rerun):
+    assert clone.planned(**{parameter: value}) == rerun
+
+
+def test_a_change_of_nothing_reruns_nothing_also_where_snakemake_has_no_memory_of_the_run(clone):
+    assert clone.planned() == set()
+    memory = clone.folder / ".snakemake"
+    memory.rename(clone.folder / "forgotten")
+    try:
+        assert clone.planned() == set()
+    finally:
+        shutil.rmtree(memory, ignore_errors=True)
+        (clone.folder / "forgotten").rename(memory)
