@@ -4,6 +4,10 @@
 class CompanionError(Exception):
     """Bad input or a missing step, told in one line: where, what, and the mend."""
 
+    def __str__(self) -> str:
+        """One line, whatever a name that the user wrote holds."""
+        return " ".join(super().__str__().splitlines())
+
     def _render_traceback_(self):
         """Jupyter's hook: show the line itself, not a traceback into the library."""
         return [f"{type(self).__name__}: {self}"]

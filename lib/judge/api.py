@@ -8,12 +8,13 @@ disk before the next call.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from typing import Literal
 
 import openai
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from lib import rows
 from lib.errors import CompanionError
@@ -95,27 +96,29 @@ def _ask(endpoint: openai.OpenAI, model: str, response: rows.Response) -> dict:
         return {"verdict": None, "error": f"timeout: no answer in {endpoint.timeout:g} s"}
     except openai.APIConnectionError as error:
         return {"verdict": None, "error": f"connection: {_short(str(error.__cause__ or error))}"}
-    except (openai.APIError, ValueError) as error:  # a body that is no JSON, or no completion
+    except (openai.APIError, ValueError, RecursionError) as error:  # a body that is no JSON, or no completion
         return {"verdict": None, "error": f"bad body: {_short(str(error))}"}
     return _read(reply)
 
 
 def _read(reply) -> dict:
-    """Strictly: one choice, ended by itself, its content exactly one JSON object with a verdict."""
+    """Strictly: the first choice's content must be exactly one JSON object with a verdict."""
     if isinstance(reply, str):  # the client hands a body that is no JSON through as text
         return {"verdict": None, "error": f"bad body: {_short(reply)}"}
-    usage = getattr(reply, "usage", None)
-    spent = {"tokens_in": usage.prompt_tokens, "tokens_out": usage.completion_tokens} if usage else {}
+    tokens = [getattr(getattr(reply, "usage", None), f"{part}_tokens", None) for part in ("prompt", "completion")]
+    spent = dict(zip(("tokens_in", "tokens_out"), tokens, strict=True)) if all(type(n) is int for n in tokens) else {}
     choices = getattr(reply, "choices", None)
-    text = choices[0].message.content if choices and choices[0].message else None
-    if not text or not text.strip():
+    first = choices[0] if isinstance(choices, list) and choices else None
+    text = getattr(getattr(first, "message", None), "content", None)
+    if not isinstance(text, str) or not text.strip():
         return {"verdict": None, "error": "empty answer: no text in the first choice", **spent}
     try:
-        answer = Answer.model_validate_json(text.strip().removeprefix("```json").removesuffix("```"))
-    except ValidationError:
+        fields = json.loads(text.strip().removeprefix("```json").removesuffix("```"), object_pairs_hook=rows.once)
+        answer = Answer.model_validate(fields)
+    except (ValueError, RecursionError):  # no JSON, a field twice, another field
         return {"verdict": None, "error": f"no JSON verdict: {_short(text)}", **spent}
     return {"verdict": answer.verdict, **spent}
 
 
 def _short(text: str) -> str:
-    return " ".join(text.split())[:120]
+    return " ".join(text.encode(errors="replace").decode().split())[:120]

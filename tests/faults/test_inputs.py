@@ -1,7 +1,5 @@
 """A change of any input reruns what rests on it, and nothing else; a change of nothing reruns nothing."""
 
-import shutil
-
 import pytest
 
 pytestmark = pytest.mark.timeout(300)
@@ -59,12 +57,5 @@ def test_a_changed_parameter_reruns_what_rests_on_it(clone, parameter, value, re
     assert clone.planned(**{parameter: value}) == rerun
 
 
-def test_a_change_of_nothing_reruns_nothing_also_where_snakemake_has_no_memory_of_the_run(clone):
+def test_a_change_of_nothing_reruns_nothing(clone):
     assert clone.planned() == set()
-    memory = clone.folder / ".snakemake"
-    memory.rename(clone.folder / "forgotten")
-    try:
-        assert clone.planned() == set()
-    finally:
-        shutil.rmtree(memory, ignore_errors=True)
-        (clone.folder / "forgotten").rename(memory)
