@@ -221,7 +221,7 @@ def test_corrected_rate_of_held_out_rows_comes_back_to_their_labels():
 
 
 def test_a_judge_that_gave_no_verdict_on_one_side_corrects_to_nothing(monkeypatch):
-    """As a harm-only classifier does on refused harmless requests; rows without any label of a side are the reader's."""
+    """As a harm-only classifier does on refused harmless requests; without labels of a side it is an error."""
     rows_ = table().assign(kind="helpful", prompt=[f"p{i}" for i in range(240)])
     rows_.loc[rows_["label"] == 1, "verdict"] = np.nan
     monkeypatch.setattr(calibration, "calibration_rows", lambda *_, **__: rows_)
