@@ -46,7 +46,8 @@ def test_the_penalty_sees_the_answer_and_not_the_prompt(load):
 
 
 def test_the_penalty_matters_in_the_answer(load):
-    assert generate.answers(load(), PROMPTS, 12, 6, 1.0) != generate.answers(load(), PROMPTS, 12, 6, 1.5)
+    # Long enough for a greedy random model to come back to a word, and a penalty that then forbids it.
+    assert generate.answers(load(), PROMPTS, 60, 6, 1.0) != generate.answers(load(), PROMPTS, 60, 6, 9.0)
 
 
 def test_finished_means_ended_by_itself(load, monkeypatch):
