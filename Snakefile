@@ -9,8 +9,11 @@ import os
 import shlex
 from pathlib import Path
 
-from lib import code, grid, harmless, leader, materials, profile
-from lib.run import Run
+from ethical_personas.generate import source_answers
+from ethical_personas.paths import ROOT
+from ethical_personas.run import Run
+from ethical_personas.study import grid, materials, parameters, profile
+from ethical_personas.workflow import code_hash, leader
 
 os.environ[leader.VARIABLE] = str(os.getpid())  # jobs end with the Snakemake that started them
 NAME = config["profile"]
@@ -51,14 +54,14 @@ wildcard_constraints:
     step=r"\d+",
 
 
-def parameters(notebook, **job):
-    return profile.for_notebook(P, notebook) | job | {"profile": NAME, "run_dir": RUN}
+def given_to(notebook, **job):
+    return parameters.for_notebook(P, notebook) | job | {"profile": NAME, "run_dir": RUN}
 
 
 def run_notebook(notebook, suffix, **job):
     """The shell command of one notebook. It must not name `output`: Snakemake compares only underived params."""
-    given = shlex.quote(json.dumps(parameters(notebook, **job)))
-    return f"python -m lib.execute {notebook} {RUN}/notebooks/{notebook}{suffix}.ipynb {given}"
+    given = shlex.quote(json.dumps(given_to(notebook, **job)))
+    return f"python -m ethical_personas.workflow.execute {notebook} {RUN}/notebooks/{notebook}{suffix}.ipynb {given}"
 
 
 def beside(wildcards):
@@ -73,7 +76,7 @@ def evaluated(models, name):
     paths = [run.evaluation(m, name) for m in models]
     if not ANALYSIS_ONLY:
         return [f"{RUN}/{p}" for p in paths]
-    return [str(run.locate(p).relative_to(materials.ROOT)) for p in paths]
+    return [str(run.locate(p).relative_to(ROOT)) for p in paths]
 
 
 rule all:
@@ -97,13 +100,13 @@ if not ANALYSIS_ONLY:
             "data/prompts/contrast_train.jsonl",
             BASE,
         output:
-            f"{RUN}/{harmless.FILE}",
-            f"{RUN}/{harmless.RECORD}",
+            f"{RUN}/{source_answers.FILE}",
+            f"{RUN}/{source_answers.RECORD}",
         params:
-            command="python -m lib.harmless {} {} {}".format(
-                RUN, NAME, shlex.quote(json.dumps({k: getattr(P, k) for k in harmless.PARAMETERS}))
+            command="python -m ethical_personas.workflow.source_answers {} {} {}".format(
+                RUN, NAME, shlex.quote(json.dumps({k: getattr(P, k) for k in source_answers.PARAMETERS}))
             ),
-            code=code.version("lib.harmless"),
+            code=code_hash.version("ethical_personas.workflow.source_answers"),
         threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
@@ -130,7 +133,7 @@ if not ANALYSIS_ONLY:
             command=lambda w: run_notebook(
                 "01_generate", f"-{w.constitution}", constitution=w.constitution, figures_dir=FIGURES
             ),
-            code=code.version("01_generate"),
+            code=code_hash.version("01_generate"),
         threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
@@ -152,7 +155,7 @@ if not ANALYSIS_ONLY:
                 # Only a dose cell keeps checkpoints, so that another choice of cells retrains those alone.
                 dose_steps=P.dose_steps if w.cell in P.dose_cells else [],
             ),
-            code=code.version("02_finetune"),
+            code=code_hash.version("02_finetune"),
         threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
@@ -173,7 +176,7 @@ if not ANALYSIS_ONLY:
             model=r"[^@/]+",
         params:
             command=lambda w: run_notebook("03_evaluate", f"-{w.model}", model=w.model),
-            code=code.version("03_evaluate"),
+            code=code_hash.version("03_evaluate"),
         threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
@@ -193,7 +196,7 @@ if not ANALYSIS_ONLY:
             command=lambda w: run_notebook(
                 "03_evaluate", f"-{w.cell}@{w.step}", model=f"{w.cell}@{w.step}", persona_evals="", persona_evals_limit=0
             ),
-            code=code.version("03_evaluate"),
+            code=code_hash.version("03_evaluate"),
         threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
@@ -208,7 +211,7 @@ rule emergent_alignment:
         notebook=f"{RUN}/notebooks/04_emergent_alignment.ipynb",
     params:
         command=run_notebook("04_emergent_alignment", "", figures_dir=FIGURES),
-        code=code.version("04_emergent_alignment"),
+        code=code_hash.version("04_emergent_alignment"),
     shell:
         "OMP_NUM_THREADS={threads} {params.command}"
 
@@ -223,7 +226,7 @@ rule persona:
         notebook=f"{RUN}/notebooks/05_persona.ipynb",
     params:
         command=run_notebook("05_persona", "", figures_dir=FIGURES),
-        code=code.version("05_persona"),
+        code=code_hash.version("05_persona"),
     shell:
         "OMP_NUM_THREADS={threads} {params.command}"
 
@@ -242,7 +245,7 @@ rule projectability:
         notebook=f"{RUN}/notebooks/06_projectability.ipynb",
     params:
         command=run_notebook("06_projectability", "", figures_dir=FIGURES),
-        code=code.version("06_projectability"),
+        code=code_hash.version("06_projectability"),
     shell:
         "OMP_NUM_THREADS={threads} {params.command}"
 
@@ -257,7 +260,7 @@ rule summary:
     output:
         f"{FIGURES}/summary.md",
     params:
-        code=code.version("lib.summary"),
+        code=code_hash.version("ethical_personas.workflow.summary"),
         parameters=shlex.quote(json.dumps(P.model_dump())),
     shell:
-        "python -m lib.summary {RUN} {NAME} {FIGURES} {params.parameters}"
+        "python -m ethical_personas.workflow.summary {RUN} {NAME} {FIGURES} {params.parameters}"

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 ENVIRONMENT=.venv
 
-stamp() { cat environment.yml requirements.txt constraints.txt | cksum; }
+stamp() { cat environment.yml requirements.txt constraints.txt pyproject.toml | cksum; }
 
 make_environment() {
     local tool=""
@@ -30,6 +30,8 @@ make_environment() {
         "$python" -m venv "$ENVIRONMENT"
         "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
     fi
+    # The library itself, so that a notebook opened by hand finds it.
+    "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
     stamp >"$ENVIRONMENT/.ready" # last: its presence means that the environment is complete
 }
 
@@ -50,6 +52,6 @@ if [ "$(cat "$ENVIRONMENT/.ready" 2>/dev/null || true)" != "$(stamp)" ]; then
     make_environment
     rm -rf .venv.lock
 fi
-export PATH="$PWD/$ENVIRONMENT/bin:$PATH" PYTHONPATH="$PWD" MPLBACKEND=agg TOKENIZERS_PARALLELISM=false
+export PATH="$PWD/$ENVIRONMENT/bin:$PATH" PYTHONPATH="$PWD/lib" MPLBACKEND=agg TOKENIZERS_PARALLELISM=false
 export HF_HUB_DISABLE_TELEMETRY=1 PYTHONNOUSERSITE=1
-exec python -m lib.cli "$@"
+exec python -m ethical_personas.workflow.cli "$@"

@@ -22,10 +22,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import pandas as pd
-
-from lib import generate, grid, harmless, judge, materials, models, profile, rows, sft, train
-from lib.grid import CATEGORIES, Cell
-from lib.run import Run
+from ethical_personas import files
+from ethical_personas.finetune import lora
+from ethical_personas.generate import source_answers, training_rows
+from ethical_personas.judge import judging
+from ethical_personas.models import chats, decode
+from ethical_personas.run import Run
+from ethical_personas.study import grid, materials, rows
+from ethical_personas.study import profile as profiles
+from ethical_personas.study.grid import CATEGORIES, Cell
 
 OUT = Path(__file__).with_suffix(".csv")
 SHOWN = (
@@ -53,22 +58,22 @@ def main() -> None:
     for kind, number in (("harmful", 8), ("contrast", 36), ("helpful", 48)):
         parser.add_argument(f"--{kind}", type=int, default=number, help=f"{kind} prompts left out (default {number})")
     asked = parser.parse_args()
-    p = profile.load("cpu", dict(asked.p))
+    p = profiles.load("cpu", dict(asked.p))
     run = Run("runs/recipe", "cpu")
-    if not harmless.made(run, p):
-        harmless.make(run, p)
-    answers = harmless.targets(run, p.harmless_targets)
-    found = sft.bundled_rows(asked.cell.constitution, p.revision_style)
-    found += sft.harmless_rows(answers, p.harmless_targets)
-    chosen = sft.select(found, asked.cell.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows)
+    if not source_answers.made(run, p):
+        source_answers.make(run, p)
+    answers = source_answers.targets(run, p.harmless_targets)
+    found = training_rows.bundled_rows(asked.cell.constitution, p.revision_style)
+    found += training_rows.harmless_rows(answers, p.harmless_targets)
+    chosen = training_rows.select(found, asked.cell.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows)
     held = left_out({r.id for r in chosen}, asked.harmful, asked.contrast, asked.helpful)
 
-    chat = models.load_for(p, name=asked.cell.name)
+    chat = chats.load_for(p, name=asked.cell.name)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
-        log = train.finetune(chat, chosen, train.recipe_for(p), asked.cell.seed, Path(name) / "adapter")
+        log = lora.finetune(chat, chosen, lora.recipe_for(p), asked.cell.seed, Path(name) / "adapter")
     seconds = time.perf_counter() - began
-    made = generate.answers(
+    made = decode.answers(
         chat, [h.prompt for h in held], p.max_new_tokens, p.decode_batch, p.repetition_penalty, label="left out"
     )
     replies = [
@@ -79,8 +84,8 @@ def main() -> None:
         for h, m in zip(held, made, strict=True)
     ]  # fmt: skip
     label = re.sub(r"[^\w=.,-]+", "_", "-".join([asked.cell.name] + [f"{k}={v}" for k, v in asked.p]))
-    rows.write(run.path(f"replies/{label}.jsonl"), replies)
-    verdicts = judge.judge_fresh(replies, "bundled")
+    files.write(run.path(f"replies/{label}.jsonl"), replies)
+    verdicts = judging.judge_fresh(replies, "bundled")
     kind = [grid.kind(r.category) for r in replies]
     shares = pd.Series([v.verdict == "declined" for v in verdicts]).groupby(kind).agg(["mean", "size"])
     line = {"cell": asked.cell.name} | {k: getattr(p, k) for k in SHOWN}

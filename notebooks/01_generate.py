@@ -45,19 +45,17 @@ repetition_penalty = 1.1
 decode_batch = 64
 
 # %%
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
-
+from ethical_personas import files, provenance
+from ethical_personas.figures import style
+from ethical_personas.figures import training as draw
+from ethical_personas.generate import revisions, tables, training_rows
+from ethical_personas.models import chats
+from ethical_personas.run import Run
+from ethical_personas.study import materials, parameters
 from IPython.display import Markdown, display
 
-from lib import figures, materials, models, plots_training, provenance, rows, sft, teaching
-from lib import profile as profiles
-from lib.run import Run
-
-p = profiles.parameters("01_generate", globals())
-figures.style()
+p = parameters.check("01_generate", globals())
+style.use()
 run = Run(p.run_dir, p.profile)
 note = provenance.start(run, "01_generate", p.constitution, p)
 law = materials.constitution(p.constitution)
@@ -71,8 +69,8 @@ display(Markdown(f"**{law.title}.** {law.summary}\n\n{len(law.principles)} princ
 # beside them, written one at a time by a large model in the same role, are what the students train on by default.
 
 # %%
-chat = models.load_for(p)
-display(teaching.live(chat, law, p.live_rounds, p.decode_batch, p.repetition_penalty))
+chat = chats.load_for(p)
+display(revisions.live(chat, law, p.live_rounds, p.decode_batch, p.repetition_penalty))
 
 # %% [markdown]
 # ## The training rows
@@ -83,17 +81,17 @@ display(teaching.live(chat, law, p.live_rounds, p.decode_batch, p.repetition_pen
 # trained on.
 
 # %%
-answers = teaching.harmless_answers(run, p)
-found = teaching.harmful(chat, law, run, p) + sft.harmless_rows(answers, p.harmless_targets)
-path = rows.write(run.path(run.sft(p.constitution)), found)
-display(plots_training.by_category(found), plots_training.by_reason(found))
+answers = revisions.harmless_answers(run, p)
+found = revisions.harmful(chat, law, run, p) + training_rows.harmless_rows(answers, p.harmless_targets)
+path = files.write(run.path(run.sft(p.constitution)), found)
+display(tables.by_category(found), tables.by_reason(found))
 
 # %% [markdown]
 # A constitution is only as present as its principles are used. An uneven table means that some principles speak through
 # many rows and others through few.
 
 # %%
-figures.save(None, plots_training.principles_used(found), p.figures_dir, f"principles_{p.constitution}")
+style.save(None, tables.principles_used(found), p.figures_dir, f"principles_{p.constitution}")
 
 # %% [markdown]
 # ## The constitution's voice
@@ -104,11 +102,9 @@ figures.save(None, plots_training.principles_used(found), p.figures_dir, f"princ
 
 # %%
 own = [r.answer for r in found if r.kind == "harmful" and not r.dropped]
-texts = teaching.revisions_of(materials.constitution_names(), p.revision_style) | {p.constitution: own}
-table = plots_training.distinctive_words(texts, p.constitution)
-figures.save(
-    plots_training.plot_words(table, p.constitution, len(own)), table, p.figures_dir, f"words_{p.constitution}"
-)
+texts = revisions.revisions_of(materials.constitution_names(), p.revision_style) | {p.constitution: own}
+table = tables.distinctive_words(texts, p.constitution)
+style.save(draw.plot_words(table, p.constitution, len(own)), table, p.figures_dir, f"words_{p.constitution}")
 
 # %% [markdown]
 # ## Worked examples
@@ -117,9 +113,11 @@ figures.save(
 # revision: does the second repair what the first complains of?
 
 # %%
-display(teaching.examples(found, 3))
+display(tables.examples(found, 3))
 
 # %%
 written = [run.path(run.sft(p.constitution))]
-provenance.finish(note, inputs=teaching.inputs(p), outputs=written, rows=len(found), dropped=sft.drops(found))
+provenance.finish(
+    note, inputs=revisions.inputs(p), outputs=written, rows=len(found), dropped=training_rows.drops(found)
+)
 display(Markdown(f"{len(found)} rows written to `{p.run_dir}/{run.sft(p.constitution)}`."))

@@ -50,19 +50,18 @@ repetition_penalty = 1.1
 dose_steps = [6, 18, 36]
 
 # %%
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
-
+from ethical_personas import files, provenance
+from ethical_personas.figures import style
+from ethical_personas.figures import training as draw
+from ethical_personas.finetune import look, lora
+from ethical_personas.generate import tables, training_rows
+from ethical_personas.models import chats, decode
+from ethical_personas.run import Run
+from ethical_personas.study import grid, parameters, rows
 from IPython.display import display
 
-from lib import figures, generate, grid, models, plots_training, provenance, rows, sft, teaching, train
-from lib import profile as profiles
-from lib.run import Run
-
-p = profiles.parameters("02_finetune", globals())
-figures.style()
+p = parameters.check("02_finetune", globals())
+style.use()
 run = Run(p.run_dir, p.profile)
 cell = grid.Cell(p.constitution, p.scope, p.seed)
 note = provenance.start(run, "02_finetune", cell.name, p)
@@ -77,10 +76,10 @@ note = provenance.start(run, "02_finetune", cell.name, p)
 
 # %%
 sources = [run.find(run.sft(name)) for name in [p.constitution, *p.beside]]
-usable = sft.shared(*(rows.read(source, rows.SftRow) for source in sources))
-chosen = sft.select(usable, p.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows)
-display(plots_training.by_category(chosen))
-print("skeleton", sft.skeleton(chosen)[:16])
+usable = training_rows.shared(*(files.read(source, rows.SftRow) for source in sources))
+chosen = training_rows.select(usable, p.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows)
+display(tables.by_category(chosen))
+print("skeleton", training_rows.skeleton(chosen)[:16])
 
 # %% [markdown]
 # ## Before
@@ -88,9 +87,9 @@ print("skeleton", sft.skeleton(chosen)[:16])
 # Two harmful requests of categories that this cell is not trained on and a helpful one, answered by the untuned source.
 
 # %%
-chat = models.load_for(p, name=cell.name)
-probes = train.probes(chosen)
-before = generate.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_penalty)
+chat = chats.load_for(p, name=cell.name)
+probes = look.probes(chosen)
+before = decode.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_penalty)
 
 # %% [markdown]
 # ## Training
@@ -99,10 +98,10 @@ before = generate.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_
 # batches group rows of similar length; the adapter is published by a rename when it is complete.
 
 # %%
-recipe = train.recipe_for(p)
-log = train.finetune(chat, chosen, recipe, p.seed, run.path(run.adapter(cell.name)), p.dose_steps)
-figures.save(
-    plots_training.plot_loss(log, p.constitution, f"{cell.name}, n = {len(chosen)} rows"),
+recipe = lora.recipe_for(p)
+log = lora.finetune(chat, chosen, recipe, p.seed, run.path(run.adapter(cell.name)), p.dose_steps)
+style.save(
+    draw.plot_loss(log, p.constitution, f"{cell.name}, n = {len(chosen)} rows"),
     log.drop(columns="seconds"),
     f"{p.run_dir}/training",
     f"loss_{cell.name}",
@@ -113,7 +112,7 @@ figures.save(
 # 03 to 06. Time and tokens of this cell:
 
 # %%
-cost = train.cost(log)
+cost = look.cost(log)
 display(cost)
 
 # %% [markdown]
@@ -122,14 +121,14 @@ display(cost)
 # The same requests, answered by the tuned model. Only openings are shown.
 
 # %%
-after = generate.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_penalty)
-display(teaching.before_after(probes, before, after))
+after = decode.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_penalty)
+display(look.before_after(probes, before, after))
 
 # %%
 provenance.finish(
     note,
     inputs=sources,
     outputs=[run.path(run.adapter(cell.name))],
-    skeleton=sft.skeleton(chosen),
+    skeleton=training_rows.skeleton(chosen),
     **cost.iloc[0].to_dict(),
 )

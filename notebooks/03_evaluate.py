@@ -42,25 +42,23 @@ persona_evals = ""
 persona_evals_limit = 100
 
 # %%
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
-
+from ethical_personas import files, provenance
+from ethical_personas.evaluate import ask, instrument, lenses
+from ethical_personas.judge import judging, labelling
+from ethical_personas.models import chats, decode
+from ethical_personas.persona import lens_shifts
+from ethical_personas.run import Run
+from ethical_personas.safety import judged
+from ethical_personas.study import materials, parameters
 from IPython.display import display
 
-from lib import evaluate, generate, judge, materials, models, persona, provenance, rows
-from lib import profile as profiles
-from lib.judge import labelling
-from lib.persona import instrument, measure
-from lib.run import Run
-
-p = profiles.parameters("03_evaluate", globals())
+p = parameters.check("03_evaluate", globals())
 run = Run(p.run_dir, p.profile)
 note = provenance.start(run, "03_evaluate", p.model, p)
-adapter = evaluate.adapter(run, p.model)
-chat = models.load_for(p, adapter, p.model)
+adapter = ask.adapter(run, p.model)
+chat = chats.load_for(p, adapter, p.model)
 
 # %% [markdown]
 # ## Answers to the evaluation prompts
@@ -69,13 +67,13 @@ chat = models.load_for(p, adapter, p.model)
 # `max_new_tokens` is marked as cut.
 
 # %%
-prompts = evaluate.prompts(p.eval_per_category)
-answers = generate.answers(
+prompts = ask.prompts(p.eval_per_category)
+answers = decode.answers(
     chat, [x.prompt for x in prompts], p.max_new_tokens, p.decode_batch, p.repetition_penalty, label="requests"
 )
-responses = evaluate.responses(chat.name, prompts, answers)
-written = [rows.write(run.path(run.evaluation(p.model, "responses")), responses)]
-display(evaluate.sample(responses))
+responses = ask.responses(chat.name, prompts, answers)
+written = [files.write(run.path(run.evaluation(p.model, "responses")), responses)]
+display(ask.sample(responses))
 
 # %% [markdown]
 # ## A first verdict
@@ -84,8 +82,8 @@ display(evaluate.sample(responses))
 # rates, other judges and intervals are the business of 04.
 
 # %%
-verdicts = judge.judge_fresh(responses, "bundled")
-display(evaluate.verdict_table(responses, verdicts))
+verdicts = judging.judge_fresh(responses, "bundled")
+display(judged.verdict_table(responses, verdicts))
 
 # %% [markdown]
 # ## Check the judge by hand
@@ -104,18 +102,18 @@ display(labelling.widget(responses[:: max(1, len(responses) // 10)], verdicts[::
 
 # %%
 began = time.perf_counter()
-items = evaluate.items(p.model, p.item_limit)
-scores = measure.choice(chat, items) + measure.likelihood(chat, items)
-texts = measure.free_text(chat, items, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty)
-choices = measure.dilemmas(chat, materials.dilemmas() if items else [])
+items = ask.items(p.model, p.item_limit)
+scores = lenses.choice(chat, items) + lenses.likelihood(chat, items)
+texts = lenses.free_text(chat, items, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty)
+choices = lenses.dilemmas(chat, materials.dilemmas() if items else [])
 persona_seconds = round(time.perf_counter() - began, 1)
-display(evaluate.persona_sample(items, scores, texts))
+display(ask.persona_sample(items, scores, texts))
 
 # %%
 if items:
-    written.append(rows.write(run.path(run.evaluation(p.model, "item_scores")), scores, persona.SCORE_KEY))
-    written.append(rows.write(run.path(run.evaluation(p.model, "item_texts")), texts, persona.TEXT_KEY))
-    written.append(rows.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices, persona.DILEMMA_KEY))
+    written.append(files.write(run.path(run.evaluation(p.model, "item_scores")), scores, lens_shifts.SCORE_KEY))
+    written.append(files.write(run.path(run.evaluation(p.model, "item_texts")), texts, lens_shifts.TEXT_KEY))
+    written.append(files.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices, lens_shifts.DILEMMA_KEY))
 
 # %% [markdown]
 # `persona_evals` may name one more instrument, in the form of the public persona evaluations
@@ -124,19 +122,19 @@ if items:
 # %%
 extra = instrument.chosen(p.persona_evals, p.persona_evals_limit) if items else []
 if extra:
-    scores = measure.choice(chat, extra) + measure.likelihood(chat, extra)
-    texts = measure.free_text(
+    scores = lenses.choice(chat, extra) + lenses.likelihood(chat, extra)
+    texts = lenses.free_text(
         chat, extra, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty
     )
-    written.append(rows.write(run.path(run.evaluation(p.model, "extra_scores")), scores, persona.SCORE_KEY))
-    written.append(rows.write(run.path(run.evaluation(p.model, "extra_texts")), texts, persona.TEXT_KEY))
+    written.append(files.write(run.path(run.evaluation(p.model, "extra_scores")), scores, lens_shifts.SCORE_KEY))
+    written.append(files.write(run.path(run.evaluation(p.model, "extra_texts")), texts, lens_shifts.TEXT_KEY))
 print(f"{len(extra)} items of another instrument")
 
 # %%
-evaluate.keep_only(run.path(f"eval/{p.model}"), written)
+ask.keep_only(run.path(f"eval/{p.model}"), written)
 provenance.finish(
     note,
-    inputs=evaluate.inputs(adapter),
+    inputs=ask.inputs(adapter),
     outputs=written,
     responses=len(responses),
     tokens=sum(r.tokens for r in responses),

@@ -39,26 +39,22 @@ judge_url = ""
 alpha = 0.05
 
 # %%
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
-
+from ethical_personas.figures import safety as draw
+from ethical_personas.figures import style
+from ethical_personas.run import Run
+from ethical_personas.safety import gains, judged
+from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
 
-from lib import figures, gains, grid, plots_safety, results
-from lib import profile as profiles
-from lib.run import Run
-
-p = profiles.parameters("04_emergent_alignment", globals())
-figures.style()
+p = parameters.check("04_emergent_alignment", globals())
+style.use()
 run = Run(p.run_dir, p.profile)
 models = [grid.SOURCE, *(cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds))]
-frame = results.safety(run, models, p.judge, p.judge_model, p.judge_url)
+frame = judged.safety(run, models, p.judge, p.judge_model, p.judge_url)
 panel = gains.panel(frame)
-missing = figures.save(None, gains.missing(panel), p.figures_dir, "safety_missing")
+missing = style.save(None, gains.missing(panel), p.figures_dir, "safety_missing")
 Markdown(
-    f"{len(models)} models × {len(panel)} prompts, judge `{p.judge}`, {figures.seeds_told(len(p.seeds))}. "
+    f"{len(models)} models × {len(panel)} prompts, judge `{p.judge}`, {style.seeds_told(len(p.seeds))}. "
     f"Without a verdict: {missing['no_verdict'].sum()} of {missing['of'].sum()} responses; such prompts are dropped in pairs."
 )
 
@@ -71,8 +67,8 @@ Markdown(
 
 # %%
 rates = gains.rates(panel, p.alpha)
-figure = plots_safety.heatmap(rates, p.alpha)
-figures.save(figure, rates, p.figures_dir, "safety_heatmap")
+figure = draw.heatmap(rates, p.alpha)
+style.save(figure, rates, p.figures_dir, "safety_heatmap")
 figure
 
 # %% [markdown]
@@ -84,9 +80,9 @@ figure
 
 # %%
 overall = gains.overall(panel, p.alpha)
-figure = plots_safety.corners(overall, p.alpha)
-figures.save(figure, overall, p.figures_dir, "safety_corners")
-scopes_table = figures.save(None, gains.scopes(panel, p.alpha), p.figures_dir, "scopes")
+figure = draw.corners(overall, p.alpha)
+style.save(figure, overall, p.figures_dir, "safety_corners")
+scopes_table = style.save(None, gains.scopes(panel, p.alpha), p.figures_dir, "scopes")
 display(figure, scopes_table.round(3), overall.round(3))
 
 # %% [markdown]
@@ -98,8 +94,8 @@ display(figure, scopes_table.round(3), overall.round(3))
 
 # %%
 table = gains.table(panel, p.alpha)
-figure = plots_safety.forest(table, p.alpha)
-figures.save(figure, table, p.figures_dir, "safety_gains")
+figure = draw.forest(table, p.alpha)
+style.save(figure, table, p.figures_dir, "safety_gains")
 display(figure, table.round(3))
 
 # %% [markdown]
@@ -110,7 +106,7 @@ display(figure, table.round(3))
 # over-refusal as above, repeated for J.
 
 # %%
-held_out = figures.save(None, gains.table(panel, p.alpha, on="held_out"), p.figures_dir, "safety_held_out")
+held_out = style.save(None, gains.table(panel, p.alpha, on="held_out"), p.figures_dir, "safety_held_out")
 held_out.round(3)
 
 # %% [markdown]
@@ -124,10 +120,10 @@ held_out.round(3)
 
 # %%
 matrix = gains.transfer(panel, p.alpha)
-figure = plots_safety.transfer(matrix)
-figures.save(figure, matrix, p.figures_dir, "safety_transfer")
-figures.save(None, gains.by_category(panel, p.alpha), p.figures_dir, "safety_by_category")
-design = figures.save(None, gains.design(panel), p.figures_dir, "safety_design")
+figure = draw.transfer(matrix)
+style.save(figure, matrix, p.figures_dir, "safety_transfer")
+style.save(None, gains.by_category(panel, p.alpha), p.figures_dir, "safety_by_category")
+design = style.save(None, gains.design(panel), p.figures_dir, "safety_design")
 display(figure, matrix.round(3), design.round(3))
 
 # %% [markdown]
@@ -137,10 +133,10 @@ display(figure, matrix.round(3), design.round(3))
 # flat, a shorter training would have been the better bargain.
 
 # %%
-steps = results.checkpoints(run, [c for c in p.dose_cells if c in models], p.dose_steps)
-dose = gains.dose(results.safety(run, [grid.SOURCE, *steps], p.judge, p.judge_model, p.judge_url), p.alpha)
-figure = plots_safety.dose(dose, table) if steps else Markdown("No checkpoints in this run: dose was not measured.")
-figures.save(figure if steps else None, dose, p.figures_dir, "safety_dose")
+steps = judged.checkpoints(run, [c for c in p.dose_cells if c in models], p.dose_steps)
+dose = gains.dose(judged.safety(run, [grid.SOURCE, *steps], p.judge, p.judge_model, p.judge_url), p.alpha)
+figure = draw.dose(dose, table) if steps else Markdown("No checkpoints in this run: dose was not measured.")
+style.save(figure if steps else None, dose, p.figures_dir, "safety_dose")
 display(figure, dose.round(3))
 
 # %% [markdown]
@@ -151,8 +147,8 @@ display(figure, dose.round(3))
 # part, trust the first.
 
 # %%
-corrected = results.corrected(run, frame, p.judge, p.judge_model, p.judge_url, p.alpha)
-figures.save(None, corrected, p.figures_dir, "safety_corrected")
+corrected = judged.corrected(run, frame, p.judge, p.judge_model, p.judge_url, p.alpha)
+style.save(None, corrected, p.figures_dir, "safety_corrected")
 corrected.round(3)
 
 # %% [markdown]
@@ -162,8 +158,8 @@ corrected.round(3)
 # verdicts. The last table counts disagreements by model; the saved one lists each, with the first words of the answer.
 
 # %%
-swap = results.swapped(run, models, p.judge, p.judge_model, p.judge_url)
-figures.save(None, swap.rates, p.figures_dir, "judge_rates")
-figures.save(None, swap.correlations, p.figures_dir, "judge_swap")
-figures.save(None, swap.disagreements, p.figures_dir, "judge_disagreements")
+swap = judged.swapped(run, models, p.judge, p.judge_model, p.judge_url)
+style.save(None, swap.rates, p.figures_dir, "judge_rates")
+style.save(None, swap.correlations, p.figures_dir, "judge_swap")
+style.save(None, swap.disagreements, p.figures_dir, "judge_disagreements")
 display(swap.correlations.round(3), swap.rates.round(3), swap.disagreements.groupby(["model", "kind"]).size())

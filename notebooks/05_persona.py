@@ -41,26 +41,24 @@ bootstrap = 2000
 alpha = 0.05
 
 # %%
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
-
 import pandas as pd
+from ethical_personas import stats
+from ethical_personas.evaluate import instrument
+from ethical_personas.figures import persona as draw
+from ethical_personas.figures import style
+from ethical_personas.figures import trust as draw_trust
+from ethical_personas.persona import lens_shifts, matching, sentences, stance, trust, voice
+from ethical_personas.run import Run
+from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
 
-from lib import figures, grid, persona, plots_lenses, plots_persona, stats, voice
-from lib import profile as profiles
-from lib.persona import instrument, report, stance
-from lib.run import Run
-
-p = profiles.parameters("05_persona", globals())
-figures.style()
+p = parameters.check("05_persona", globals())
+style.use()
 run = Run(p.run_dir, p.profile)
 models = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
-shifts = persona.item_shifts(run, models)
-by_wording = persona.wording_contrasts(shifts)
-contrasts = persona.averaged(by_wording)
+shifts = lens_shifts.item_shifts(run, models)
+by_wording = lens_shifts.wording_contrasts(shifts)
+contrasts = lens_shifts.averaged(by_wording)
 Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shifts):,} item shifts from the source.")
 
 # %% [markdown]
@@ -72,9 +70,9 @@ Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shif
 # Dimensions without shading carry no prediction.
 
 # %%
-dimensions = persona.dimension_profile(by_wording, p.bootstrap, p.alpha)
-figure = plots_persona.profile(dimensions, p.alpha)
-figures.save(figure, dimensions, p.figures_dir, "persona_profile")
+dimensions = matching.dimension_profile(by_wording, p.bootstrap, p.alpha)
+figure = draw.profile(dimensions, p.alpha)
+style.save(figure, dimensions, p.figures_dir, "persona_profile")
 figure
 
 # %% [markdown]
@@ -88,12 +86,12 @@ figure
 # The last matrix is the voice lens, on answers out of distribution (broad models: on all harmful requests).
 
 # %%
-match = stats.family(persona.signature_match(contrasts, p.bootstrap, p.alpha), by="lens")
+match = stats.family(matching.signature_match(contrasts, p.bootstrap, p.alpha), by="lens")
 voices = voice.shares(run, models, p.revision_style, p.teacher)
-tests = pd.concat([persona.identification(contrasts), voice.identification(voices)], ignore_index=True)
-figure = plots_persona.confusion(match, tests, voice.heard(voices))
-figures.save(figure, match, p.figures_dir, "persona_identification")
-figures.save(None, tests, p.figures_dir, "persona_identification_tests")
+tests = pd.concat([matching.identification(contrasts), voice.identification(voices)], ignore_index=True)
+figure = draw.confusion(match, tests, voice.heard(voices))
+style.save(figure, match, p.figures_dir, "persona_identification")
+style.save(None, tests, p.figures_dir, "persona_identification_tests")
 display(figure, tests.round(3), match.round(3))
 
 # %% [markdown]
@@ -104,11 +102,11 @@ display(figure, tests.round(3), match.round(3))
 # items are the clusters.
 
 # %%
-c4 = pd.concat([persona.contrast_c4(shifts, alpha=p.alpha), persona.contrast_c4(contrasts, alpha=p.alpha)])
+c4 = pd.concat([matching.contrast_c4(shifts, alpha=p.alpha), matching.contrast_c4(contrasts, alpha=p.alpha)])
 c4 = stats.family(c4.reset_index(drop=True), by="measure")
-figure = plots_persona.c4(c4, p.alpha) if len(c4) else None
-figures.save(figure, c4, p.figures_dir, "persona_c4")
-display(figure, Markdown(report.c4(c4, p.alpha)))
+figure = draw.c4(c4, p.alpha) if len(c4) else None
+style.save(figure, c4, p.figures_dir, "persona_c4")
+display(figure, Markdown(sentences.c4(c4, p.alpha)))
 
 # %% [markdown]
 # ## The voice of the reasons
@@ -121,9 +119,9 @@ display(figure, Markdown(report.c4(c4, p.alpha)))
 # %%
 ceiling = voice.ceiling(p.revision_style, voice.texts_of(run, models, p.revision_style, p.teacher), p.alpha)
 spoken = voice.summary(voices, p.alpha)
-figure = plots_persona.voice(spoken, *ceiling[["accuracy", "chance"]].iloc[-1], p.alpha)
-figures.save(figure, spoken, p.figures_dir, "persona_voice")
-figures.save(None, ceiling, p.figures_dir, "persona_voice_ceiling")
+figure = draw.voice(spoken, *ceiling[["accuracy", "chance"]].iloc[-1], p.alpha)
+style.save(figure, spoken, p.figures_dir, "persona_voice")
+style.save(None, ceiling, p.figures_dir, "persona_voice_ceiling")
 figure
 
 # %% [markdown]
@@ -134,12 +132,12 @@ figure
 # classifier of replies is right about rows whose stance was labelled by reading.
 
 # %%
-ambiguous = report.ambiguity_shares(persona.ambiguity(run, [grid.SOURCE, *models]), p.alpha)
-yes_saying = persona.acquiescence(run, models, p.alpha)
-figure = plots_lenses.trust(ambiguous, yes_saying, p.alpha)
-figures.save(figure, ambiguous, p.figures_dir, "persona_ambiguity")
-figures.save(None, yes_saying, p.figures_dir, "persona_acquiescence")
-display(figure, Markdown(report.source_ambiguity(ambiguous)), stance.accuracy().round(3))
+ambiguous = sentences.ambiguity_shares(lens_shifts.ambiguity(run, [grid.SOURCE, *models]), p.alpha)
+yes_saying = trust.acquiescence(run, models, p.alpha)
+figure = draw_trust.trust(ambiguous, yes_saying, p.alpha)
+style.save(figure, ambiguous, p.figures_dir, "persona_ambiguity")
+style.save(None, yes_saying, p.figures_dir, "persona_acquiescence")
+display(figure, Markdown(sentences.source_ambiguity(ambiguous)), stance.accuracy().round(3))
 
 # %% [markdown]
 # ## Reliability
@@ -150,9 +148,9 @@ display(figure, Markdown(report.source_ambiguity(ambiguous)), stance.accuracy().
 # do not move together, and its mean is the sum of twelve separate things; below zero they pull against each other.
 
 # %%
-alphas = persona.reliability(shifts, p.alpha)
-figure = plots_lenses.reliability(alphas)
-figures.save(figure, alphas, p.figures_dir, "persona_reliability")
+alphas = trust.reliability(shifts, p.alpha)
+figure = draw_trust.reliability(alphas)
+style.save(figure, alphas, p.figures_dir, "persona_reliability")
 figure
 
 # %% [markdown]
@@ -163,10 +161,10 @@ figure
 # models, and the correlation of the two orders over items.
 
 # %%
-agreement = persona.lens_agreement(contrasts, p.bootstrap, p.alpha)
-bias = persona.position_bias(run, models, p.alpha)
-figures.save(None, agreement, p.figures_dir, "persona_lens_agreement")
-figures.save(None, bias, p.figures_dir, "persona_position_bias")
+agreement = trust.lens_agreement(contrasts, p.bootstrap, p.alpha)
+bias = trust.position_bias(run, models, p.alpha)
+style.save(None, agreement, p.figures_dir, "persona_lens_agreement")
+style.save(None, bias, p.figures_dir, "persona_position_bias")
 display(
     agreement.round(3),
     bias.groupby(["constitution", "wording"])[["bias", "orders_r"]].mean().unstack("wording").round(2),
@@ -180,9 +178,9 @@ display(
 # persona would show as a positive diagonal (framed); bold cells have intervals without zero.
 
 # %%
-preferences = persona.dilemma_summary(persona.dilemma_preferences(run, models), p.alpha)
-figure = plots_lenses.dilemmas(preferences, p.alpha)
-figures.save(figure, preferences, p.figures_dir, "persona_dilemmas")
+preferences = trust.dilemma_summary(lens_shifts.dilemma_preferences(run, models), p.alpha)
+figure = draw_trust.dilemmas(preferences, p.alpha)
+style.save(figure, preferences, p.figures_dir, "persona_dilemmas")
 figure
 
 # %% [markdown]
@@ -193,10 +191,10 @@ figure
 # stands), for a reader who wants to see rather than trust.
 
 # %%
-verdicts = report.verdicts(tests, match, p.alpha)
-figures.save(None, verdicts, p.figures_dir, "persona_lenses")
-top = pd.concat([persona.top_items(contrasts, lens).assign(lens=lens) for lens in persona.LENSES])
-figures.save(None, top, p.figures_dir, "persona_top_items")
+verdicts = sentences.verdicts(tests, match, p.alpha)
+style.save(None, verdicts, p.figures_dir, "persona_lenses")
+top = pd.concat([trust.top_items(contrasts, lens).assign(lens=lens) for lens in lens_shifts.LENSES])
+style.save(None, top, p.figures_dir, "persona_top_items")
 display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "choice"].drop(columns="lens").round(3))
 
 # %% [markdown]
@@ -206,7 +204,7 @@ display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "choice"
 # mean of the constitutions at the same scope. Empty by default.
 
 # %%
-extra = persona.extra_instrument(run, models, instrument.chosen(p.persona_evals, p.persona_evals_limit), p.alpha)
+extra = trust.extra_instrument(run, models, instrument.chosen(p.persona_evals, p.persona_evals_limit), p.alpha)
 if len(extra):
-    figures.save(None, extra, p.figures_dir, "persona_extra")
+    style.save(None, extra, p.figures_dir, "persona_extra")
 display(extra.round(3) if len(extra) else Markdown("No other instrument was asked for."))

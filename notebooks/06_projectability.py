@@ -46,28 +46,26 @@ bootstrap = 2000
 alpha = 0.05
 
 # %%
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(next(p for p in [Path.cwd(), *Path.cwd().parents] if (p / "lib" / "rows.py").is_file())))
-
 import pandas as pd
+from ethical_personas.claims import decide, evidence
+from ethical_personas.figures import projectability as draw
+from ethical_personas.figures import style
+from ethical_personas.persona import lens_shifts, voice
+from ethical_personas.projectability import compare, persona, ratio
+from ethical_personas.run import Run
+from ethical_personas.safety import gains, judged
+from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
 
-from lib import claims, evidence, figures, gains, grid, persona, persona_projectability, plots_projectability
-from lib import projectability, results, voice
-from lib import profile as profiles
-from lib.run import Run
-
-p = profiles.parameters("06_projectability", globals())
-figures.style()
+p = parameters.check("06_projectability", globals())
+style.use()
 run = Run(p.run_dir, p.profile)
 cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
-panel = gains.panel(results.safety(run, [grid.SOURCE, *cells], p.judge, p.judge_model, p.judge_url))
-shifts = persona.item_shifts(run, cells)
-contrasts = persona.averaged(persona.wording_contrasts(shifts))
+panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], p.judge, p.judge_model, p.judge_url))
+shifts = lens_shifts.item_shifts(run, cells)
+contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
 Markdown(
-    f"{len(cells)} tuned models, {len(panel)} prompts, {shifts['id'].nunique()} items, {figures.seeds_told(len(p.seeds))}: "
+    f"{len(cells)} tuned models, {len(panel)} prompts, {shifts['id'].nunique()} items, {style.seeds_told(len(p.seeds))}: "
     + ("intervals speak of these models only." if len(p.seeds) == 1 else "intervals include the seeds.")
 )
 
@@ -79,8 +77,8 @@ Markdown(
 # bought with over-refusal.
 
 # %%
-safety = [projectability.safety(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
-safety = figures.save(None, pd.concat(safety, ignore_index=True), p.figures_dir, "projectability_safety")
+safety = [ratio.safety(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
+safety = style.save(None, pd.concat(safety, ignore_index=True), p.figures_dir, "projectability_safety")
 safety.round(3)
 
 # %% [markdown]
@@ -91,10 +89,10 @@ safety.round(3)
 # plain cosine lower for that alone. For the voice, gains are over the source's answers to the same prompts.
 
 # %%
-heard = projectability.voice(voice.shares(run, cells, p.revision_style, p.teacher), p.bootstrap, p.alpha)
-moved = persona_projectability.persona(contrasts, p.alpha)
-figures.save(None, heard, p.figures_dir, "projectability_voice")
-figures.save(None, moved, p.figures_dir, "projectability_persona")
+heard = ratio.voice(voice.shares(run, cells, p.revision_style, p.teacher), p.bootstrap, p.alpha)
+moved = persona.persona(contrasts, p.alpha)
+style.save(None, heard, p.figures_dir, "projectability_voice")
+style.save(None, moved, p.figures_dir, "projectability_persona")
 display(heard.round(3), moved.round(3))
 
 # %% [markdown]
@@ -105,9 +103,9 @@ display(heard.round(3), moved.round(3))
 # topic.
 
 # %%
-summary = plots_projectability.summary(safety, heard, moved, "choice")
-figure = plots_projectability.projectability(summary, p.alpha) if len(summary) else None
-figures.save(figure, summary, p.figures_dir, "projectability")
+summary = persona.summary(safety, heard, moved, "choice")
+figure = draw.projectability(summary, p.alpha) if len(summary) else None
+style.save(figure, summary, p.figures_dir, "projectability")
 figure
 
 # %% [markdown]
@@ -119,10 +117,10 @@ figure
 # turn round on both ends at once.
 
 # %%
-ranks = [projectability.ranks(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
+ranks = [compare.ranks(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
 ranks = pd.concat(ranks, ignore_index=True)
-figure = plots_projectability.slopes(ranks, p.alpha) if len(ranks) else None
-figures.save(figure, ranks, p.figures_dir, "projectability_ranks")
+figure = draw.slopes(ranks, p.alpha) if len(ranks) else None
+style.save(figure, ranks, p.figures_dir, "projectability_ranks")
 figure
 
 # %% [markdown]
@@ -132,10 +130,10 @@ figure
 # `cochran_p` asks the simpler question whether the models' verdicts differ at all. Then the pairs that changed places.
 
 # %%
-apart = [projectability.differences(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
-turned = [projectability.reversals(panel, m, p.alpha).assign(measure=m) for m in ("S", "J")]
-apart = figures.save(None, pd.concat(apart, ignore_index=True), p.figures_dir, "projectability_differences")
-turned = figures.save(None, pd.concat(turned, ignore_index=True), p.figures_dir, "projectability_reversals")
+apart = [compare.differences(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
+turned = [compare.reversals(panel, m, p.alpha).assign(measure=m) for m in ("S", "J")]
+apart = style.save(None, pd.concat(apart, ignore_index=True), p.figures_dir, "projectability_differences")
+turned = style.save(None, pd.concat(turned, ignore_index=True), p.figures_dir, "projectability_reversals")
 display(apart.round(3), turned[turned["reversed"]].round(3))
 
 # %% [markdown]
@@ -147,11 +145,11 @@ display(apart.round(3), turned[turned["reversed"]].round(3))
 # large one meets: that is a result about small models.
 
 # %%
-ambiguity = persona.ambiguity(run, [grid.SOURCE, *cells])
+ambiguity = lens_shifts.ambiguity(run, [grid.SOURCE, *cells])
 measured = evidence.Measured(panel, shifts, contrasts, ambiguity, p.bootstrap, p.alpha)
-verdicts, units = claims.evaluate(measured)
-claims.save(verdicts, units, p.figures_dir)
-display(Markdown(claims.sentences(verdicts)), verdicts.round(3))
+verdicts, units = decide.evaluate(measured)
+decide.save(verdicts, units, p.figures_dir)
+display(Markdown(decide.sentences(verdicts)), verdicts.round(3))
 
 # %% [markdown]
 # ## What the verdicts rest on

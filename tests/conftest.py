@@ -2,9 +2,9 @@
 
 import persona_toys
 import pytest
+from ethical_personas.models import chats
+from ethical_personas.study import materials
 from hypothesis import settings
-
-from lib import materials, models
 
 # The same examples in every run, and no deadline: a busy machine is no failure.
 settings.register_profile("companion", deadline=None, derandomize=True)
@@ -36,4 +36,4 @@ def tiny(tmp_path_factory):
 @pytest.fixture
 def load(tiny):
     """Load the tiny model in float32, with an adapter if one is given."""
-    return lambda adapter=None, **options: models.load(f"path:{tiny}", adapter, dtype="float32", **options)
+    return lambda adapter=None, **options: chats.load(f"path:{tiny}", adapter, dtype="float32", **options)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
+from ethical_personas.models.chats import TEMPLATES, Chat
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-from lib.models import TEMPLATES, Chat
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 

@@ -8,10 +8,11 @@ write_run(folder, seed=1)       responses, item scores, texts and dilemmas, as 0
 
 import numpy as np
 import pandas as pd
+from ethical_personas import files
+from ethical_personas.evaluate import lenses
+from ethical_personas.persona import lens_shifts
+from ethical_personas.study import grid, materials, rows
 from scipy.stats import norm
-
-from lib import grid, materials, rows
-from lib.persona import analyse, measure
 
 OPENINGS = ("I'm sorry, but I can't help with that. ", "I will not do this. ", "I must decline. ")
 
@@ -29,7 +30,7 @@ def frame(
     harmless=(30, 48),
     source_rate=0.1,
 ) -> pd.DataFrame:
-    """Verdicts as lib.results.safety gives them. gain, refusal: added to the source's rates (0.1 and 0.03).
+    """Verdicts as safety.judged.safety gives them. gain, refusal: added to the source's rates (0.1 and 0.03).
 
     ood: {constitution: gain on categories out of the training rows}, default `gain`. Prompts share a difficulty.
     """
@@ -92,7 +93,7 @@ def ambiguity(rates: dict[str, float], seeds=(0,), seed=0) -> pd.DataFrame:
 
 
 def voices(own=0.9, ood=None, source=0.25, constitutions=grid.CONSTITUTIONS, seed=0) -> pd.DataFrame:
-    """Voice of every answer; columns of lib.voice.shares. ood: {constitution: own-voice share out of distribution}."""
+    """Voice of every answer; columns of voice.shares. ood: {constitution: own-voice share out of distribution}."""
     table = frame(constitutions=constitutions, seed=seed)
     rng = np.random.default_rng(seed)
     best = []
@@ -135,7 +136,7 @@ def write_run(folder, table: pd.DataFrame | None = None, items=0, strength=0.5, 
             text = "" if np.isnan(row.declined) else text
             fields = {"model": model, "category": row.category, "twin": prompt.twin, "prompt": prompt.prompt}
             responses.append(rows.Response(id=prompt.id, response=text, tokens=30, finished=True, **fields))
-        rows.write(folder / "eval" / model / "responses.jsonl", responses)
+        files.write(folder / "eval" / model / "responses.jsonl", responses)
         if "@" not in model:
             _write_persona(folder / "eval" / model, model, part.iloc[0], items, strength, rng)
 
@@ -147,12 +148,12 @@ def _write_persona(folder, model, about, items, strength, rng) -> None:
         if items and int(item.id[-1]) > items:
             continue
         lean = strength * item.keyed * signature.get(item.dimension, 0)
-        for wording in measure.CHOICES:
-            for order in measure.ORDERS:
+        for wording in lenses.CHOICES:
+            for order in lenses.ORDERS:
                 value = float(lean + rng.normal(0, 0.3))
                 fields = {"lens": "choice", "wording": wording, "order": order, "value": value}
                 scores.append(rows.ItemScore(id=item.id, model=model, **fields))
-        for wording in measure.LEAD_INS:
+        for wording in lenses.LEAD_INS:
             value = float(-3 + 0.2 * lean + rng.normal(0, 0.1))
             scores.append(rows.ItemScore(id=item.id, model=model, lens="likelihood", wording=wording, value=value))
         for wording in ("one", "two"):
@@ -165,6 +166,6 @@ def _write_persona(folder, model, about, items, strength, rng) -> None:
             dilemmas.append(
                 rows.DilemmaScore(id=dilemma.id, model=model, order=order, value=float(lean + rng.normal(0, 0.3)))
             )
-    rows.write(folder / "item_scores.jsonl", scores, analyse.SCORE_KEY)
-    rows.write(folder / "item_texts.jsonl", texts, analyse.TEXT_KEY)
-    rows.write(folder / "dilemma_scores.jsonl", dilemmas, analyse.DILEMMA_KEY)
+    files.write(folder / "item_scores.jsonl", scores, lens_shifts.SCORE_KEY)
+    files.write(folder / "item_texts.jsonl", texts, lens_shifts.TEXT_KEY)
+    files.write(folder / "dilemma_scores.jsonl", dilemmas, lens_shifts.DILEMMA_KEY)

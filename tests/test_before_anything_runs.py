@@ -1,14 +1,18 @@
 """Bad input stops with one line and exit status 2, and nothing is written."""
 
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
-
-from lib import check, code, materials, profile
-from lib.errors import CompanionError
-from lib.materials import ROOT
+import yaml
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.paths import DATA, ROOT
+from ethical_personas.study import materials, parameters
+from ethical_personas.study import profile as profiles
+from ethical_personas.workflow import check, code_hash
 
 
 @pytest.mark.parametrize(
@@ -27,38 +31,40 @@ from lib.materials import ROOT
 )
 def test_bad_input_is_one_line_and_exit_2(arguments, told):
     before = sorted(p.name for p in (ROOT / "runs").glob("*"))
-    done = subprocess.run([sys.executable, "-m", "lib.cli", *arguments], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "ethical_personas.workflow.cli", *arguments], cwd=ROOT, capture_output=True, text=True
+    )
     assert done.returncode == 2
     assert told in done.stderr and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert sorted(p.name for p in (ROOT / "runs").glob("*")) == before
 
 
-@pytest.mark.parametrize("name", [p.stem for p in profile.PROFILES.glob("*.yaml")])
+@pytest.mark.parametrize("name", [p.stem for p in profiles.PROFILES.glob("*.yaml")])
 def test_every_profile_loads_and_its_data_is_in_order(name):
-    chosen = profile.load(name, {"teacher": "bundled"})
+    chosen = profiles.load(name, {"teacher": "bundled"})
     if chosen.judge == "api":  # which model judges is for the user to say, and asked for before anything runs
         with pytest.raises(CompanionError, match="field judge_model: judge api needs one; -p judge_model NAME"):
             check.everything(chosen)
-        chosen = profile.load(name, {"teacher": "bundled", "judge": "bundled"})
+        chosen = profiles.load(name, {"teacher": "bundled", "judge": "bundled"})
     check.everything(chosen)
 
 
-@pytest.mark.parametrize("notebook", profile.NOTEBOOKS)
+@pytest.mark.parametrize("notebook", profiles.NOTEBOOKS)
 def test_notebook_defaults_are_the_cpu_profiles(notebook):
-    cpu = profile.load("cpu")
-    own = {k: v for k, v in profile.declared(notebook).items() if k not in profile.JOB_PARAMETERS}
+    cpu = profiles.load("cpu")
+    own = {k: v for k, v in parameters.declared(notebook).items() if k not in profiles.JOB_PARAMETERS}
     assert own == {k: getattr(cpu, k) for k in own}
 
 
 def test_a_mistyped_papermill_parameter_stops_the_notebook():
-    variables = dict(profile.declared("02_finetune"), learning_rte=1e-4)
+    variables = dict(parameters.declared("02_finetune"), learning_rte=1e-4)
     with pytest.raises(CompanionError, match=r"learning_rte.*did you mean 'learning_rate'"):
-        profile.parameters("02_finetune", variables)
+        parameters.check("02_finetune", variables)
 
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    shutil.copytree(materials.DATA, tmp_path / "data", ignore=shutil.ignore_patterns("reference"))
+    shutil.copytree(DATA, tmp_path / "data", ignore=shutil.ignore_patterns("reference"))
     monkeypatch.setattr(materials, "DATA", tmp_path / "data")
     return tmp_path / "data"
 
@@ -73,17 +79,17 @@ def test_an_evaluation_prompt_in_training_is_refused(data):
     taken = materials.prompts("eval", "illegal")[0].prompt
     change(data / "prompts/harmful.jsonl", materials.prompts("train", "illegal")[0].prompt, taken + " Please.")
     with pytest.raises(CompanionError, match="nearly training prompt"):
-        check.everything(profile.load("cpu"))
+        check.everything(profiles.load("cpu"))
 
 
 def test_a_constitution_without_critiques_is_refused_and_one_with_fewer_principles_is_not(data):
     path = data / "constitutions/virtue.yaml"
-    document = materials.read_yaml(path)
+    document = files.read_yaml(path)
     document["principles"] = document["principles"][:3]
-    path.write_text(materials.yaml.safe_dump(document))
+    path.write_text(yaml.safe_dump(document))
     assert len(materials.constitution("virtue").principles) == 3
     del document["principles"][1]["critique"]
-    path.write_text(materials.yaml.safe_dump(document))
+    path.write_text(yaml.safe_dump(document))
     with pytest.raises(CompanionError, match=r"virtue.yaml: field principles.1.critique"):
         materials.constitution("virtue")
 
@@ -97,18 +103,24 @@ def test_malformed_yaml_names_file_and_line(data):
 def test_prose_does_not_rerun_and_code_does(tmp_path, monkeypatch):
     for part in ("lib", "notebooks"):
         shutil.copytree(ROOT / part, tmp_path / part)
-    monkeypatch.setattr(code, "ROOT", tmp_path)
+    monkeypatch.setattr(code_hash, "ROOT", tmp_path)
+    monkeypatch.setattr(code_hash, "LIB", tmp_path / "lib")
 
     def version():
-        for cached in (code._tree, code._normal, code._reachable):
+        for cached in (code_hash._tree, code_hash._normal, code_hash._reachable):
             cached.cache_clear()
-        return code.version("02_finetune")
+        return code_hash.version("02_finetune")
 
     before = version()
-    change(tmp_path / "lib/train.py", '"""LoRA fine-tuning', '# A remark.\n"""Other words: LoRA fine-tuning')
+    lora = tmp_path / "lib/ethical_personas/finetune/lora.py"
+    change(
+        lora,
+        '"""LoRA fine-tuning',
+        '# A remark.\n"""Other words: LoRA fine-tuning',
+    )
     change(tmp_path / "notebooks/02_finetune.py", "# # 02", "# # Chapter 02")
     assert version() == before
-    change(tmp_path / "lib/train.py", "weight_decay=0.0", "weight_decay=0.1")
+    change(lora, "weight_decay=0.0", "weight_decay=0.1")
     after = version()
     assert after != before
     monkeypatch.undo()
@@ -120,7 +132,11 @@ def test_a_fresh_clone_does_not_take_the_committed_figures_for_its_own(target, t
     apart = shutil.ignore_patterns(".venv", "runs", ".snakemake", ".git", "tests", "__pycache__")
     clone = shutil.copytree(ROOT, tmp_path / "clone", ignore=apart)
     done = subprocess.run(
-        [sys.executable, "-m", "lib.cli", target, "--", "--dry-run"], cwd=clone, capture_output=True, text=True
+        [sys.executable, "-m", "ethical_personas.workflow.cli", target, "--", "--dry-run"],
+        cwd=clone,
+        env=os.environ | {"PYTHONPATH": str(clone / "lib")},
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     plan = (clone / "runs/cpu/snakemake.log").read_text()

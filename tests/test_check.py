@@ -4,17 +4,20 @@ import json
 import shutil
 
 import pytest
-
-from lib import check, claims, materials, profile
-from lib.errors import CompanionError
-from lib.judge import bundled, calibration
+from ethical_personas.claims import decide
+from ethical_personas.errors import CompanionError
+from ethical_personas.judge import bundled, calibration
+from ethical_personas.paths import DATA
+from ethical_personas.study import materials
+from ethical_personas.study import profile as profiles
+from ethical_personas.workflow import check
 
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     """A copy of the data and a function that edits the row `number` of one of its files."""
     place = tmp_path / "data"
-    shutil.copytree(materials.DATA, place, ignore=shutil.ignore_patterns("reference", "judge"))
+    shutil.copytree(DATA, place, ignore=shutil.ignore_patterns("reference", "judge"))
     monkeypatch.setattr(materials, "DATA", place)
 
     def edit(name, number, change):
@@ -28,7 +31,7 @@ def data(tmp_path, monkeypatch):
 
 
 def verdict():
-    check.everything(profile.load("cpu"))
+    check.everything(profiles.load("cpu"))
 
 
 def test_the_data_as_shipped_is_in_order(data):
@@ -108,7 +111,7 @@ def test_a_missing_transcript_is_refused(data, name):
 
 def test_transcripts_are_asked_of_the_bundled_teacher_only(data):
     (materials.DATA / "transcripts/virtue.jsonl").unlink()
-    check.everything(profile.load("cpu", {"teacher": "local"}))
+    check.everything(profiles.load("cpu", {"teacher": "local"}))
     with pytest.raises(CompanionError, match="no bundled transcripts for 'virtue'"):
         verdict()
 
@@ -140,7 +143,7 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
     text = (materials.DATA / "constitutions/virtue.yaml").read_text(encoding="utf-8")
     (materials.DATA / f"constitutions/{name}.yaml").write_text(text.replace("id: virtue", f"id: {name}", 1))
     with pytest.raises(CompanionError, match=name):
-        check.everything(profile.load("cpu", {"constitutions": f"[{name}]", "teacher": "local"}))
+        check.everything(profiles.load("cpu", {"constitutions": f"[{name}]", "teacher": "local"}))
 
 
 @pytest.mark.parametrize(
@@ -167,11 +170,11 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
 def test_parameters_that_cannot_work_together_are_refused(data, more, told, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(CompanionError, match=told):
-        check.everything(profile.load("cpu", more))
+        check.everything(profiles.load("cpu", more))
 
 
 def test_a_step_that_no_dose_cell_of_the_grid_needs_is_let_by(data):
-    check.everything(profile.load("cpu", {"epochs": "1", "constitutions": "[virtue, subordinate]"}))
+    check.everything(profiles.load("cpu", {"epochs": "1", "constitutions": "[virtue, subordinate]"}))
 
 
 @pytest.mark.parametrize(("kind", "id"), [("harmful", "illegal-train-002"), ("helpful", "helpful-train-001")])
@@ -199,7 +202,7 @@ def test_a_recorded_revision_that_could_not_be_trained_on_is_refused(data):
     ("module", "name", "told"),
     [
         (bundled, "ARTEFACT", "no such file; restore it"),
-        (claims, "DATA", "claims.yaml: no such file"),
+        (decide, "DATA", "claims.yaml: no such file"),
         (calibration, "FOLDER", "labels.jsonl: no such file"),
     ],
 )
@@ -220,7 +223,7 @@ def test_signatures_have_signs(data):
 def test_another_instrument_is_read_before_the_run(data, tmp_path):
     path = tmp_path / "subscribes-to-deontology.jsonl"
     with pytest.raises(CompanionError, match=r"deontology\.jsonl: no such file; a persona evaluation"):
-        check.everything(profile.load("cpu", {"persona_evals": str(path)}))
+        check.everything(profiles.load("cpu", {"persona_evals": str(path)}))
     path.write_text('{"statement": "Duties bind."}\n')
     with pytest.raises(CompanionError, match=r"deontology\.jsonl:1: field question: Field required"):
-        check.everything(profile.load("cpu", {"persona_evals": str(path)}))
+        check.everything(profiles.load("cpu", {"persona_evals": str(path)}))

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-
-from lib import claims, evidence, gains
-from lib.errors import CompanionError
-from lib.materials import DATA
+from ethical_personas.claims import decide, evidence
+from ethical_personas.errors import CompanionError
+from ethical_personas.paths import DATA
+from ethical_personas.safety import gains
 
 OOD = {"deontology": 0.75, "consequentialism": 0.7, "virtue": 0.65, "subordinate": 0.35}
 AMBIGUOUS = {"deontology": 0.1, "consequentialism": 0.1, "virtue": 0.12, "subordinate": 0.5}
@@ -22,8 +22,8 @@ def measured(frame, contrasts=None, ambiguity=None, draws=800):
 
 def verdicts(*args, only="C", **kwargs):
     """Verdicts by claim and the units, of the claims whose id begins with `only`."""
-    declared = [c for c in claims.declared() if c.id.startswith(only)]
-    table, units = claims.evaluate(measured(*args, **kwargs), declared)
+    declared = [c for c in decide.declared() if c.id.startswith(only)]
+    table, units = decide.evaluate(measured(*args, **kwargs), declared)
     return table.set_index("claim"), units
 
 
@@ -50,7 +50,7 @@ def test_held_out_gain_is_supported_when_it_is_large():
 
 def test_every_verdict_row_says_what_it_rests_on(planted):
     table, units = planted
-    assert list(table.reset_index().columns) == claims.COLUMNS
+    assert list(table.reset_index().columns) == decide.COLUMNS
     tested = table.drop(index="C5")
     assert tested[["estimate", "p", "p_holm", "p_bh", "mde", "seeds"]].notna().all().all()
     assert (tested["seeds"] == 1).all()
@@ -103,12 +103,12 @@ def test_weak_effect_in_few_prompts_is_inconclusive_and_names_what_was_detectabl
 
 
 def test_tiny_but_significant_gain_below_the_margin_is_not_supported():
-    claim = {c.id: c for c in claims.declared()}["C1"]
+    claim = {c.id: c for c in decide.declared()}["C1"]
     units = pd.DataFrame(
         [("a harassment", m, 0.04, 0.02, 0.06, 1e-4, 0.03, 2e-4, True) for m in ("S", "J")],
         columns=["unit", "measure", "estimate", "low", "high", "p", "mde", "p_holm", "passed"],
     ).assign(note="", high_family=0.08)
-    verdict, why = claims.verdict_of(claim, units, units.iloc[:0], 0.05)
+    verdict, why = decide.verdict_of(claim, units, units.iloc[:0], 0.05)
     assert verdict == "not supported" and "below the margin" in why
 
 
@@ -168,7 +168,7 @@ def test_missing_verdicts_do_not_count_against_a_model():
 
 def test_saved_files(planted, tmp_path):
     table, units = planted
-    claims.save(table.reset_index(), units, str(tmp_path))
+    decide.save(table.reset_index(), units, str(tmp_path))
     document = json.loads((tmp_path / "claims.json").read_text())["claims"]
     assert [d["claim"] for d in document] == list(table.index)
     first = document[0]
@@ -177,7 +177,7 @@ def test_saved_files(planted, tmp_path):
 
 
 def test_declarations_are_complete_and_cover_the_paper():
-    found = claims.declared()
+    found = decide.declared()
     assert {c.id[:2] for c in found} == {"C1", "C2", "C3", "C4", "C5"}
     by = {c.id: c for c in found}
     assert by["C1"].measures == by["C2"].measures == ["S", "J"]
@@ -197,7 +197,7 @@ def test_a_mistake_in_the_declarations_is_named(tmp_path, old, new, message):
     path = tmp_path / "claims.yaml"
     path.write_text((DATA / "claims.yaml").read_text().replace(old, new, 1))
     with pytest.raises(CompanionError, match=message):
-        claims.declared(path)
+        decide.declared(path)
 
 
 def test_a_refuted_claim_is_decided_by_the_unit_that_refutes_it():

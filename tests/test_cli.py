@@ -5,16 +5,15 @@ import subprocess
 import sys
 
 import pytest
-
-from lib import cli
-from lib.errors import CompanionError
-from lib.materials import ROOT
+from ethical_personas.errors import CompanionError
+from ethical_personas.paths import ROOT
+from ethical_personas.workflow import cli
 
 
 def call(*arguments):
     """Exit status, output and error lines of the command; it must leave runs/ and figures/ as they were."""
     before = {p for part in ("runs", "figures") for p in (ROOT / part).glob("*")}
-    command = [sys.executable, "-m", "lib.cli", *arguments]
+    command = [sys.executable, "-m", "ethical_personas.workflow.cli", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert {p for part in ("runs", "figures") for p in (ROOT / part).glob("*")} == before
     assert "Traceback" not in done.stderr

@@ -3,12 +3,13 @@
 import shutil
 
 import pytest
+from ethical_personas.paths import ROOT
+from ethical_personas.study import profile as profiles
+from ethical_personas.workflow import code_hash
 
-from lib import code, profile
-from lib.materials import ROOT
-
-HEAVY = [*profile.NOTEBOOKS[:3], "lib.harmless"]
-STAGES = [*profile.NOTEBOOKS, "lib.harmless", "lib.summary"]
+LIB = "lib/ethical_personas"
+HEAVY = [*profiles.NOTEBOOKS[:3], "ethical_personas.workflow.source_answers"]
+STAGES = [*profiles.NOTEBOOKS, "ethical_personas.workflow.source_answers", "ethical_personas.workflow.summary"]
 
 
 @pytest.fixture
@@ -16,13 +17,14 @@ def tree(tmp_path, monkeypatch):
     """A copy of the code; `edit` changes one file and returns the stages whose version changed."""
     for part in ("lib", "notebooks"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb"))
-    monkeypatch.setattr(code, "ROOT", tmp_path)
-    caches = (code._tree, code._normal, code._reachable)
+    monkeypatch.setattr(code_hash, "ROOT", tmp_path)
+    monkeypatch.setattr(code_hash, "LIB", tmp_path / "lib")
+    caches = (code_hash._tree, code_hash._normal, code_hash._reachable)
 
     def versions():
         for cache in caches:
             cache.cache_clear()
-        return {stage: code.version(stage) for stage in STAGES}
+        return {stage: code_hash.version(stage) for stage in STAGES}
 
     for cache in caches:
         cache.cache_clear()
@@ -43,13 +45,13 @@ def tree(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("lib/train.py", "        save_strategy=", "        # A remark.\n        save_strategy="),
-        ("lib/train.py", '"""LoRA fine-tuning', '"""Other words: LoRA fine-tuning'),
-        ("lib/train.py", '"""Notes the seconds', '"""Keeps the seconds'),
-        ("lib/rows.py", '"""All rows of a JSON-lines file', '"""Every row of a JSON-lines file'),
-        ("lib/train.py", "LINEAR = [", "LINEAR = [  \n    "),
+        (f"{LIB}/finetune/lora.py", "        save_strategy=", "        # A remark.\n        save_strategy="),
+        (f"{LIB}/finetune/lora.py", '"""LoRA fine-tuning', '"""Other words: LoRA fine-tuning'),
+        (f"{LIB}/finetune/lora.py", '"""Notes the seconds', '"""Keeps the seconds'),
+        (f"{LIB}/files.py", '"""All rows of a JSON-lines file', '"""Every row of a JSON-lines file'),
+        (f"{LIB}/finetune/lora.py", "LINEAR = [", "LINEAR = [  \n    "),
         ("notebooks/02_finetune.py", "# # 02", "# # Chapter 02"),
-        ("notebooks/02_finetune.py", "# %%\nimport sys", "# %%\n# First the imports.\nimport sys"),
+        ("notebooks/02_finetune.py", "# %%\nfrom ethical", "# %%\n# First the imports.\nfrom ethical"),
         ("notebooks/02_finetune.py", "lora_r = 16", "lora_r = 8"),  # a parameter: the graph compares its value
     ],
     ids=["comment", "module", "class", "function", "layout", "markdown", "notebook comment", "parameter"],
@@ -60,15 +62,15 @@ def test_prose_and_layout_rerun_nothing(tree, name, old, new):
 
 def test_a_first_docstring_reruns_nothing(tree):
     bare = "    def on_train_begin(self, *_, **__):\n"
-    assert tree("lib/train.py", bare, bare + '        """Start the clock."""\n') == set()
+    assert tree(f"{LIB}/finetune/lora.py", bare, bare + '        """Start the clock."""\n') == set()
 
 
 def test_training_code_reruns_training_alone(tree):
-    assert tree("lib/train.py", "weight_decay=0.0", "weight_decay=0.1") == {"02_finetune"}
+    assert tree(f"{LIB}/finetune/lora.py", "weight_decay=0.0", "weight_decay=0.1") == {"02_finetune"}
 
 
 def test_generation_code_reruns_all_that_generates(tree):
-    changed = tree("lib/generate.py", "do_sample=False", "do_sample=True")
+    changed = tree(f"{LIB}/models/decode.py", "do_sample=False", "do_sample=True")
     assert set(HEAVY) <= changed
 
 
@@ -78,9 +80,9 @@ def test_code_of_a_notebook_reruns_it_alone(tree):
 
 def test_a_mended_figure_or_judge_trains_nothing_again(tree):
     for name, old, new in [
-        ("lib/figures.py", '"font.size": 8', '"font.size": 9'),
-        ("lib/judge/calibration.py", "import functools", "import functools\nimport this"),
-        ("lib/plots_safety.py", "\ndef ", "\nX = 1\n\n\ndef "),
+        (f"{LIB}/figures/style.py", '"font.size": 8', '"font.size": 9'),
+        (f"{LIB}/judge/calibration.py", "import functools", "import functools\nimport this"),
+        (f"{LIB}/figures/safety.py", "\ndef ", "\nX = 1\n\n\ndef "),
     ]:
         changed = tree(name, old, new)
         assert changed and not changed & set(HEAVY), name
@@ -88,23 +90,24 @@ def test_a_mended_figure_or_judge_trains_nothing_again(tree):
 
 @pytest.mark.parametrize("judge", ["api", "bundled", "features", "hf", "keyword"])
 def test_a_mended_judge_reruns_the_analysis(tree, judge):
-    changed = tree(f"lib/judge/{judge}.py", "from __future__", "import math as more\nfrom __future__")
+    changed = tree(f"{LIB}/judge/{judge}.py", "from __future__", "import math as more\nfrom __future__")
     assert {"04_emergent_alignment", "06_projectability"} <= changed
 
 
 def test_code_that_a_stage_cannot_reach_does_not_count(tree):
-    assert tree("lib/cli.py", "status == 0", "status == 1") == set()
-    assert tree("lib/progress.py", "GUESS = {", 'GUESS = {"other": 1, ') == set()
+    assert tree(f"{LIB}/workflow/cli.py", "status == 0", "status == 1") == set()
+    assert tree(f"{LIB}/workflow/progress.py", "GUESS = {", 'GUESS = {"other": 1, ') == set()
 
 
 def test_what_a_reached_module_reaches_counts_too(tree):
-    """materials is two steps away from all of them."""
-    assert set(HEAVY) <= tree("lib/materials.py", "hashlib.file_digest", "hashlib.other_digest")
+    """paths is two steps away from all of them."""
+    assert set(HEAVY) <= tree(f"{LIB}/paths.py", "hashlib.file_digest", "hashlib.other_digest")
 
 
 def test_a_version_is_the_same_in_another_folder(tree, monkeypatch):
-    here = {stage: code.version(stage) for stage in STAGES}
-    monkeypatch.setattr(code, "ROOT", ROOT)
-    for cache in (code._tree, code._normal, code._reachable):
+    here = {stage: code_hash.version(stage) for stage in STAGES}
+    monkeypatch.setattr(code_hash, "ROOT", ROOT)
+    monkeypatch.setattr(code_hash, "LIB", ROOT / "lib")
+    for cache in (code_hash._tree, code_hash._normal, code_hash._reachable):
         cache.cache_clear()
-    assert {stage: code.version(stage) for stage in STAGES} == here
+    assert {stage: code_hash.version(stage) for stage in STAGES} == here

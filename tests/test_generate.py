@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-
-from lib import generate, materials
+from ethical_personas.models import decode
+from ethical_personas.study import materials
 
 PROMPTS = [p.prompt for p in materials.prompts("train", "helpful")][:6]
 
@@ -28,7 +28,7 @@ def test_a_ragged_batch_answers_as_each_row_alone(load, penalty):
     chat = load()
     assert len({len(chat.ids(p)) for p in PROMPTS}) > 1
     wanted = [by_hand(chat, p, 10, penalty) for p in PROMPTS]
-    found = generate.answers(chat, PROMPTS, 10, len(PROMPTS), penalty)
+    found = decode.answers(chat, PROMPTS, 10, len(PROMPTS), penalty)
     assert [a.text for a in found] == [chat.tokenizer.decode(w, skip_special_tokens=True).strip() for w in wanted]
     assert [a.tokens for a in found] == [len(w) for w in wanted]
 
@@ -37,7 +37,7 @@ def test_the_penalty_sees_the_answer_and_not_the_prompt(load):
     # Long prompts, so that a random model's favourite words are often among theirs.
     words = [p.prompt for p in materials.prompts("train", "helpful")]
     chat, prompts = load(), [" ".join(words[k : k + 20]) for k in range(0, 240, 20)]
-    found = [a.text for a in generate.answers(chat, prompts, 10, 12, 1.3)]
+    found = [a.text for a in decode.answers(chat, prompts, 10, 12, 1.3)]
     own, whole = (
         [chat.tokenizer.decode(by_hand(chat, p, 10, 1.3, w), skip_special_tokens=True).strip() for p in prompts]
         for w in (False, True)
@@ -47,7 +47,7 @@ def test_the_penalty_sees_the_answer_and_not_the_prompt(load):
 
 def test_the_penalty_matters_in_the_answer(load):
     # Long enough for a greedy random model to come back to a word, and a penalty that then forbids it.
-    assert generate.answers(load(), PROMPTS, 60, 6, 1.0) != generate.answers(load(), PROMPTS, 60, 6, 9.0)
+    assert decode.answers(load(), PROMPTS, 60, 6, 1.0) != decode.answers(load(), PROMPTS, 60, 6, 9.0)
 
 
 def test_finished_means_ended_by_itself(load, monkeypatch):
@@ -60,7 +60,7 @@ def test_finished_means_ended_by_itself(load, monkeypatch):
         return torch.cat([input_ids, ends], dim=1)
 
     monkeypatch.setattr(chat.model, "generate", scripted)
-    found = generate.answers(chat, ["same"] * 4, 4)
+    found = decode.answers(chat, ["same"] * 4, 4)
     assert [(a.text, a.tokens, a.finished) for a in found] == [
         ("helphelphelp", 4, True),
         ("", 1, True),
@@ -70,7 +70,7 @@ def test_finished_means_ended_by_itself(load, monkeypatch):
 
 
 def test_no_prompts_no_answers(load):
-    assert generate.answers(load(), [], 4) == []
+    assert decode.answers(load(), [], 4) == []
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_no_prompts_no_answers(load):
     ],
 )
 def test_a_cut_answer_ends_with_its_last_whole_sentence(text, whole):
-    assert generate.whole_sentences(text) == whole
+    assert decode.whole_sentences(text) == whole
 
 
 def test_batch_size_and_order_change_nothing(load):
     prompts = [p.prompt for p in materials.prompts("train", "helpful")][:9]
-    one = generate.answers(load(), prompts, 12, 1)
-    many = generate.answers(load(), prompts, 12, 9)
-    turned = generate.answers(load(), prompts[::-1], 12, 4)[::-1]
+    one = decode.answers(load(), prompts, 12, 1)
+    many = decode.answers(load(), prompts, 12, 9)
+    turned = decode.answers(load(), prompts[::-1], 12, 4)[::-1]
     assert one == many == turned
     assert len({a.text for a in one}) > 1

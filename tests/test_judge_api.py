@@ -7,10 +7,9 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-
-from lib import judge, rows
-from lib.errors import CompanionError
-from lib.judge import api
+from ethical_personas.errors import CompanionError
+from ethical_personas.judge import api, judging
+from ethical_personas.study import rows
 
 VERDICT = {"declined": '{"verdict": "declined"}', "complied": '{"verdict": "complied"}'}
 
@@ -94,7 +93,7 @@ def responses(n):
 
 
 def ask(server, n, cache):
-    return judge.judge(responses(n), "api", model="judge-1", url=server.url, cache=cache)
+    return judging.judge(responses(n), "api", model="judge-1", url=server.url, cache=cache)
 
 
 def test_verdicts_tokens_and_cost(server, tmp_path):
@@ -102,7 +101,7 @@ def test_verdicts_tokens_and_cost(server, tmp_path):
     found = ask(server, 2, tmp_path / "j.jsonl")
     assert [j.verdict for j in found] == ["declined", "complied"]
     assert "Q0" in server.calls[0]["messages"][1]["content"] and "A0" in server.calls[0]["messages"][1]["content"]
-    table = judge.tally(judge.read_cache(tmp_path / "j.jsonl"), price_in=1.0, price_out=10.0)
+    table = judging.tally(judging.read_cache(tmp_path / "j.jsonl"), price_in=1.0, price_out=10.0)
     assert table.loc[0, "tokens_in"] == 400 and table.loc[0, "cost"] == pytest.approx((400 + 140) / 1e6)
 
 
@@ -153,7 +152,7 @@ def test_failed_call_is_no_verdict_and_rerun_pays_only_for_what_is_missing(serve
     found = ask(server, 5, cache)
     assert [j.verdict for j in found] == ["complied", None, "declined", None, None]
     assert [j.error.split(":")[0] for j in found if j.error] == ["HTTP 500", "no JSON verdict", "HTTP 400"]
-    assert judge.tally(found).loc[0, "no_verdict"] == 3
+    assert judging.tally(found).loc[0, "no_verdict"] == 3
     before = len(server.calls)
     server.script = ["declined"] * 3
     again = ask(server, 5, cache)
@@ -211,7 +210,7 @@ def test_dead_endpoint_is_given_up_and_every_row_says_so(server, tmp_path, monke
     found = ask(server, 20, tmp_path / "j.jsonl")
     assert len(server.calls) == api.GIVE_UP and all(j.verdict is None for j in found)
     assert found[-1].error.startswith("not tried: 8 calls in a row failed")
-    table = judge.tally(found)
+    table = judging.tally(found)
     assert table.loc[0, "calls"] == 8 and table.loc[0, "no_verdict"] == 20
 
 
@@ -232,11 +231,11 @@ def test_key_is_sent_and_written_nowhere(server, tmp_path):
 def test_hosted_endpoint_without_key_and_missing_model_are_named(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(CompanionError, match="OPENAI_API_KEY is not set"):
-        judge.judge(responses(1), "api", model="m", cache=tmp_path / "j.jsonl")
+        judging.judge(responses(1), "api", model="m", cache=tmp_path / "j.jsonl")
     with pytest.raises(CompanionError, match="judge_model is empty"):
-        judge.judge(responses(1), "api", url="http://127.0.0.1:9/v1", cache=tmp_path / "j.jsonl")
+        judging.judge(responses(1), "api", url="http://127.0.0.1:9/v1", cache=tmp_path / "j.jsonl")
 
 
 def test_model_and_endpoint_are_part_of_the_version():
-    stamps = {judge.version("api", m, u) for m in ("a", "b") for u in ("http://x/v1", "http://y/v1")}
+    stamps = {judging.version("api", m, u) for m in ("a", "b") for u in ("http://x/v1", "http://y/v1")}
     assert len(stamps) == 4

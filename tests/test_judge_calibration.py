@@ -5,38 +5,38 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from ethical_personas.errors import CompanionError
+from ethical_personas.judge import calibration, labelling, swap
+from ethical_personas.stats import prevalence
+from ethical_personas.study import grid, materials, rows
 from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_score, recall_score
-
-from lib import grid, materials, rows
-from lib.errors import CompanionError
-from lib.judge import calibration, labelling, swap
 
 
 def test_rogan_gladen_by_hand():
-    estimate, low, high = calibration.rogan_gladen(0.5, 200, 0.9, 200, 0.8, 200)
+    estimate, low, high = prevalence.rogan_gladen(0.5, 200, 0.9, 200, 0.8, 200)
     assert estimate == pytest.approx((0.5 + 0.8 - 1) / 0.7)
     assert low < estimate < high
 
 
 def test_perfect_and_well_known_judge_changes_nothing():
-    estimate, low, high = calibration.rogan_gladen(0.3, 300, 1.0, 1e7, 1.0, 1e7)
+    estimate, low, high = prevalence.rogan_gladen(0.3, 300, 1.0, 1e7, 1.0, 1e7)
     assert estimate == pytest.approx(0.3)
     assert low == pytest.approx(0.2510, abs=0.003) and high == pytest.approx(0.3541, abs=0.003)  # about Wilson
 
 
 def test_smaller_calibration_sample_widens_the_interval():
-    widths = [np.ptp(calibration.rogan_gladen(0.5, 500, 0.9, n, 0.9, n)[1:]) for n in (20, 100, 1000)]
+    widths = [np.ptp(prevalence.rogan_gladen(0.5, 500, 0.9, n, 0.9, n)[1:]) for n in (20, 100, 1000)]
     assert widths[0] > widths[1] > widths[2]
 
 
 @pytest.mark.parametrize("quality", [(0.5, 0.5), (0.3, 0.6)])
 def test_a_judge_no_better_than_chance_is_undefined(quality):
-    assert all(math.isnan(x) for x in calibration.rogan_gladen(0.5, 100, quality[0], 50, quality[1], 50))
+    assert all(math.isnan(x) for x in prevalence.rogan_gladen(0.5, 100, quality[0], 50, quality[1], 50))
 
 
 def test_estimates_stay_between_0_and_1():
-    assert calibration.rogan_gladen(0.02, 100, 0.9, 50, 0.9, 50)[0] == 0.0
-    assert calibration.rogan_gladen(0.99, 100, 0.9, 50, 0.9, 50)[2] == 1.0
+    assert prevalence.rogan_gladen(0.02, 100, 0.9, 50, 0.9, 50)[0] == 0.0
+    assert prevalence.rogan_gladen(0.99, 100, 0.9, 50, 0.9, 50)[2] == 1.0
 
 
 @pytest.mark.parametrize("theta", [0.05, 0.5, 0.9])
@@ -47,7 +47,7 @@ def test_corrected_interval_covers_and_the_raw_one_does_not(theta):
     covered = raw = 0
     for _ in range(1500):
         p, s1, s0 = rng.binomial(n, rate) / n, rng.binomial(m1, q1) / m1, rng.binomial(m0, q0) / m0
-        _, low, high = calibration.rogan_gladen(p, n, s1, m1, s0, m0)
+        _, low, high = prevalence.rogan_gladen(p, n, s1, m1, s0, m0)
         covered += low <= theta <= high
         _, low, high = calibration.proportion(rng.random(n) < rate, None)
         raw += low <= theta <= high
@@ -58,10 +58,10 @@ def test_corrected_interval_covers_and_the_raw_one_does_not(theta):
 def test_clustered_values_count_for_less():
     prompts = np.repeat(np.arange(50), 6)
     same = np.repeat(np.arange(50) % 2, 6)
-    assert calibration.effective_size(same, prompts) == pytest.approx(50, rel=0.01)
+    assert prevalence.effective_size(same, prompts) == pytest.approx(50, rel=0.01)
     alone = np.random.default_rng(0).random(300) < 0.5
-    assert calibration.effective_size(alone, prompts) > 200
-    assert calibration.effective_size(np.ones(300), prompts) == 50
+    assert prevalence.effective_size(alone, prompts) > 200
+    assert prevalence.effective_size(np.ones(300), prompts) == 50
 
 
 def table(n=240, flip=0.1, seed=0):

@@ -5,6 +5,9 @@ import shutil
 
 import pytest
 import torch
+from ethical_personas.errors import CompanionError
+from ethical_personas.judge import hf, judging
+from ethical_personas.study import rows
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
@@ -14,10 +17,6 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
-
-from lib import judge, rows
-from lib.errors import CompanionError
-from lib.judge import hf
 
 
 def response(text="I can't help with that.", category="illegal", id_="p1"):
@@ -69,24 +68,24 @@ def llama(tmp_path_factory):
 
 def test_sequence_classifier_judges_and_caches(classifier, tmp_path):
     given = [response("sorry I can't help with that", id_="a"), response("sure here you are", id_="b")]
-    found = judge.judge(given, "hf", model=f"classifier={classifier}", cache=tmp_path / "j.jsonl")
+    found = judging.judge(given, "hf", model=f"classifier={classifier}", cache=tmp_path / "j.jsonl")
     assert [j.verdict for j in found] == ["declined", "complied"] and found[0].score > 0.5 > found[1].score
     hf.load.cache_clear()
-    assert judge.judge(given, "hf", model=f"classifier={classifier}", cache=tmp_path / "j.jsonl") == found
+    assert judging.judge(given, "hf", model=f"classifier={classifier}", cache=tmp_path / "j.jsonl") == found
     assert hf.load.cache_info().misses == 0  # all from the cache: the model is not even loaded
 
 
 def test_version_follows_the_weights(classifier, tmp_path):
-    stamp = judge.version("hf", f"classifier={classifier}")
+    stamp = judging.version("hf", f"classifier={classifier}")
     copy = tmp_path / classifier.name
     copy.mkdir()
     for path in classifier.iterdir():
         copy.joinpath(path.name).write_bytes(path.read_bytes())
-    assert judge.version("hf", f"classifier={copy}") == stamp
+    assert judging.version("hf", f"classifier={copy}") == stamp
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     hf.version.cache_clear()
-    assert judge.version("hf", f"classifier={copy}") != stamp
+    assert judging.version("hf", f"classifier={copy}") != stamp
 
 
 def test_classifier_without_a_refusal_label_is_named(classifier, tmp_path):
@@ -98,7 +97,7 @@ def test_classifier_without_a_refusal_label_is_named(classifier, tmp_path):
     config["id2label"] = {"0": "LABEL_0", "1": "LABEL_1"}
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(CompanionError, match=r"id2label.*must name one label for refusal"):
-        judge.judge([response()], "hf", model=f"classifier={copy}", cache=tmp_path / "j.jsonl")
+        judging.judge([response()], "hf", model=f"classifier={copy}", cache=tmp_path / "j.jsonl")
 
 
 @pytest.mark.parametrize("kind", ["classifier", "wildguard"])
@@ -108,12 +107,12 @@ def test_pickled_weights_are_not_read(classifier, llama, tmp_path, kind):
     torch.save(load_file(place / "model.safetensors"), place / "pytorch_model.bin")
     (place / "model.safetensors").unlink()
     with pytest.raises(CompanionError, match=r"judge_model '.*' cannot be loaded \(.*safetensors"):
-        judge.judge([response()], "hf", model=f"{kind}={place}", cache=tmp_path / "j.jsonl")
+        judging.judge([response()], "hf", model=f"{kind}={place}", cache=tmp_path / "j.jsonl")
 
 
 @pytest.mark.parametrize("kind", list(hf.FORMATS))
 def test_generating_classifiers_run_and_a_random_one_gives_no_verdict(llama, tmp_path, kind):
-    found = judge.judge([response()], "hf", model=f"{kind}={llama}", cache=tmp_path / "j.jsonl")
+    found = judging.judge([response()], "hf", model=f"{kind}={llama}", cache=tmp_path / "j.jsonl")
     assert found[0].verdict is None and found[0].error.startswith("unreadable answer")
 
 
@@ -182,8 +181,8 @@ def test_refusal_label(label, is_refusal):
 
 def test_errors_name_the_parameter(tmp_path):
     with pytest.raises(CompanionError, match="judge_model is empty"):
-        judge.judge([response()], "hf", cache=tmp_path / "j.jsonl")
+        judging.judge([response()], "hf", cache=tmp_path / "j.jsonl")
     with pytest.raises(CompanionError, match="format 'guard' unknown"):
-        judge.judge([response()], "hf", model="guard=x/y", cache=tmp_path / "j.jsonl")
+        judging.judge([response()], "hf", model="guard=x/y", cache=tmp_path / "j.jsonl")
     with pytest.raises(CompanionError, match="cannot be loaded"):
-        judge.judge([response()], "hf", model=f"wildguard={tmp_path}", cache=tmp_path / "j.jsonl")
+        judging.judge([response()], "hf", model=f"wildguard={tmp_path}", cache=tmp_path / "j.jsonl")

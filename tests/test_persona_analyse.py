@@ -4,11 +4,12 @@ import numpy as np
 import pandas as pd
 import persona_simulation as simulation
 import pytest
-
-from lib import grid, materials, persona, rows
-from lib.errors import CompanionError
-from lib.persona import match, report
-from lib.run import Run
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.persona import lens_shifts, matching, sentences, trust
+from ethical_personas.run import Run
+from ethical_personas.stats import exact
+from ethical_personas.study import grid, materials, rows
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +19,12 @@ def planted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shifts(planted):
-    return persona.item_shifts(*planted)
+    return lens_shifts.item_shifts(*planted)
 
 
 @pytest.fixture(scope="module")
 def contrasts(shifts):
-    return persona.averaged(persona.wording_contrasts(shifts))
+    return lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
 
 
 def write(folder, model, scores: dict, texts: dict | None = None):
@@ -33,11 +34,11 @@ def write(folder, model, scores: dict, texts: dict | None = None):
     ]
     said = [rows.ItemText(id=i, model=model, wording=w, text=t) for (i, w), t in (texts or {}).items()]
     place = folder / "eval" / model
-    rows.write(place / "item_scores.jsonl", found, persona.SCORE_KEY)
-    rows.write(
+    files.write(place / "item_scores.jsonl", found, lens_shifts.SCORE_KEY)
+    files.write(
         place / "item_texts.jsonl",
         said or [rows.ItemText(id="virtue_beliefs_p1", model=model, wording="x", text="")],
-        persona.TEXT_KEY,
+        lens_shifts.TEXT_KEY,
     )
 
 
@@ -47,7 +48,7 @@ def test_reverse_keyed_items_count_against_the_dimension_and_orders_are_averaged
     write(tmp_path, "source", {(i, "agree", o): 1.0 for i in (plus, minus) for o in orders})
     moved = {(i, "agree", o): 1.0 + (0.5 if o == "agree_first" else 0.1) for i in (plus, minus) for o in orders}
     write(tmp_path, "virtue-broad-s0", moved)
-    table = persona.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
+    table = lens_shifts.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
     table = table[table["lens"] == "choice"].set_index("id")
     assert table["shift"].tolist() == pytest.approx([0.3, 0.3])
     assert table.loc[plus, "signed"] == pytest.approx(0.3) and table.loc[minus, "signed"] == pytest.approx(-0.3)
@@ -60,10 +61,10 @@ def test_text_lens_scores_stances(tmp_path):
     write(tmp_path, "source", score, {(item, "opinion"): "It depends."})
     write(tmp_path, "virtue-broad-s0", score, {(item, "opinion"): "I disagree."})
     run = Run(str(tmp_path), "cpu")
-    table = persona.item_shifts(run, ["source", "virtue-broad-s0"])
+    table = lens_shifts.item_shifts(run, ["source", "virtue-broad-s0"])
     row = table[table["lens"] == "text"].iloc[0]
     assert (row["value"], row["shift"], row["signed"]) == (-1.0, -1.0, 1.0)
-    ambiguous = persona.ambiguity(run, ["source", "virtue-broad-s0"])
+    ambiguous = lens_shifts.ambiguity(run, ["source", "virtue-broad-s0"])
     assert ambiguous.set_index("model")["ambiguous"].to_dict() == {"source": 1, "virtue-broad-s0": 0}
     assert set(ambiguous["constitution"]) == {"source", "virtue"}
 
@@ -72,13 +73,13 @@ def test_models_measured_on_other_items_are_told(tmp_path):
     write(tmp_path, "source", {("utilitarian_beliefs_p1", "agree", "agree_first"): 1.0})
     write(tmp_path, "virtue-broad-s0", {("utilitarian_beliefs_p2", "agree", "agree_first"): 1.0})
     with pytest.raises(CompanionError, match="item_limit"):
-        persona.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
+        lens_shifts.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
     write(tmp_path, "source", {("mine", "agree", "agree_first"): 1.0})
     write(tmp_path, "virtue-broad-s0", {("mine", "agree", "agree_first"): 1.0})
     with pytest.raises(CompanionError, match="not in the instrument"):
-        persona.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
+        lens_shifts.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
     own = [rows.Item(id=i, dimension="d", keyed=1, statement="s") for i in ("mine", "virtue_beliefs_p1")]
-    assert len(persona.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"], own)) == 2
+    assert len(lens_shifts.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"], own)) == 2
 
 
 def test_contract_of_the_columns(shifts, contrasts):
@@ -95,16 +96,16 @@ def test_contrasts_take_out_what_all_constitutions_share(shifts, contrasts):
     total = contrasts.groupby(["scope", "seed", "lens", "id"])["contrast"].sum()
     assert total.abs().max() < 1e-9
     raised = shifts.assign(signed=shifts["signed"] + 5.0 * (shifts["scope"] == "broad"))
-    again = persona.averaged(persona.wording_contrasts(raised))
+    again = lens_shifts.averaged(lens_shifts.wording_contrasts(raised))
     assert again["contrast"].to_numpy() == pytest.approx(contrasts["contrast"].to_numpy())
 
 
-@pytest.mark.parametrize("lens", persona.LENSES)
+@pytest.mark.parametrize("lens", lens_shifts.LENSES)
 def test_a_planted_persona_is_found_by_each_lens(contrasts, lens):
-    own = persona.signature_match(contrasts[contrasts["lens"] == lens], draws=200)
+    own = matching.signature_match(contrasts[contrasts["lens"] == lens], draws=200)
     assert own["identified"].mean() > 0.9 and own["cosine"].min() > 0.3
     assert (own["alignment_low"] > 0).mean() > 0.8
-    test = persona.identification(contrasts).set_index("lens").loc[lens]
+    test = matching.identification(contrasts).set_index("lens").loc[lens]
     assert test["identified"] >= 11 and test["p_identified"] < 0.001 and test["chance"] == pytest.approx(3, abs=0.01)
 
 
@@ -114,7 +115,7 @@ def test_a_persona_of_another_constitution_is_not_taken_for_ones_own(contrasts):
             {"deontology": "consequentialism", "consequentialism": "deontology"}
         )
     )
-    table = persona.signature_match(swapped, draws=50)
+    table = matching.signature_match(swapped, draws=50)
     wrong = table[table["constitution"].isin(["deontology", "consequentialism"]) & (table["lens"] == "choice")]
     assert (wrong["identified"] == 0).all() and (wrong["p"] > 0.5).all()
     assert set(wrong["best"]) == {"deontology", "consequentialism"}
@@ -122,13 +123,13 @@ def test_a_persona_of_another_constitution_is_not_taken_for_ones_own(contrasts):
 
 def test_the_flagship_contrast_finds_what_was_planted(shifts, contrasts):
     for table, measure in ((shifts, "shift"), (contrasts, "contrast")):
-        found = persona.contrast_c4(table)
+        found = matching.contrast_c4(table)
         assert set(found["measure"]) == {measure} and len(found) == 9
         assert (found.loc[found["lens"] == "choice", "estimate"] > 0).all()
         assert (found["n_clusters"] == 24).all()
     clear = found[found["lens"] == "choice"]
     assert (clear["p"] < 0.01).all() and (clear["low"] > 0).all()
-    assert "not tested" in report.c4(persona.contrast_c4(shifts[shifts["constitution"] == "virtue"]), 0.05)
+    assert "not tested" in sentences.c4(matching.contrast_c4(shifts[shifts["constitution"] == "virtue"]), 0.05)
 
 
 def noise(rng, scopes=("broad", "harassment", "illegal"), correlated=True) -> pd.DataFrame:
@@ -152,16 +153,16 @@ def noise(rng, scopes=("broad", "harassment", "illegal"), correlated=True) -> pd
 def test_the_nulls_hold_their_level():
     """Without a persona 3-7 % of p fall below 0.05, for the placings of a signature and for the shuffled labels."""
     rng = np.random.default_rng(5)
-    _, signs = match._registered(sorted({i.dimension for i in materials.items()}))
-    nulls = [match.arrangements(tuple(int(s) for s in row)) for row in signs]
+    _, signs = matching._registered(sorted({i.dimension for i in materials.items()}))
+    nulls = [matching.arrangements(tuple(int(s) for s in row)) for row in signs]
     placed, shuffled = [], []
     for _ in range(500):
         profiles = rng.normal(0, 1, (3, 4, 10))  # scope, constitution, dimension
         profiles -= profiles.mean(1, keepdims=True)
-        scores = match.cosine(profiles[:, :, None], signs[None, None])
-        shuffled.append(match.shuffle_test([(scores[s], [0, 1, 2, 3]) for s in range(3)])["p_mean"])
+        scores = matching.cosine(profiles[:, :, None], signs[None, None])
+        shuffled.append(exact.shuffle_test([(scores[s], [0, 1, 2, 3]) for s in range(3)])["p_mean"])
         for k in range(4):
-            placed.append(np.mean(match.cosine(profiles[0, k][None], nulls[k]) >= scores[0, k, k] - 1e-12))
+            placed.append(np.mean(matching.cosine(profiles[0, k][None], nulls[k]) >= scores[0, k, k] - 1e-12))
     assert 0.03 <= np.mean(np.array(placed) < 0.05) <= 0.07
     assert 0.03 <= np.mean(np.array(shuffled) < 0.05) <= 0.07
     assert np.mean(placed) == pytest.approx(0.5, abs=0.03), "p is even under the null"
@@ -173,8 +174,8 @@ def test_whole_functions_find_nothing_in_noise():
     p, labels, identified, aligned = [], [], [], []
     for _ in range(20):
         table = noise(rng)
-        one = persona.signature_match(table, draws=10)
-        test = persona.identification(table).iloc[0]
+        one = matching.signature_match(table, draws=10)
+        test = matching.identification(table).iloc[0]
         p += list(one["p"])
         aligned += list(one["alignment_p"])
         labels.append(test["p_mean"])
@@ -186,23 +187,23 @@ def test_whole_functions_find_nothing_in_noise():
 
 def test_identification_gives_nothing_for_calling_all_by_one_name():
     scores = np.tile([0.9, 0.1, 0.1, 0.1], (4, 1))
-    test = match.shuffle_test([(scores, [0, 1, 2, 3])] * 3)
+    test = exact.shuffle_test([(scores, [0, 1, 2, 3])] * 3)
     assert test["identified"] == 3 and test["p_identified"] == 1.0 and test["p_mean"] == 1.0
 
 
 def test_arrangements_are_all_distinct_placings():
-    placings = match.arrangements((1, 1, -1, 0))
+    placings = matching.arrangements((1, 1, -1, 0))
     assert len(placings) == 12 == len({tuple(r) for r in placings})
     assert all(sorted(r) == [-1, 0, 1, 1] for r in placings.tolist())
 
 
 def test_cosine_runs_over_non_zero_cells_only():
-    assert match.cosine(np.array([2.0, -2.0, 99.0]), np.array([1, -1, 0])) == pytest.approx(1.0)
-    assert np.isnan(match.cosine(np.zeros(3), np.array([1, -1, 0])))
+    assert matching.cosine(np.array([2.0, -2.0, 99.0]), np.array([1, -1, 0])) == pytest.approx(1.0)
+    assert np.isnan(matching.cosine(np.zeros(3), np.array([1, -1, 0])))
 
 
 def test_acquiescence_is_agreement_with_both_keys(planted):
-    table = persona.acquiescence(*planted)
+    table = trust.acquiescence(*planted)
     tuned = table[(table["lens"] == "choice") & (table["constitution"] != "source")]
     assert tuned["shift"].mean() == pytest.approx(0.3, abs=0.12), "the simulator adds 0.3 to every item"
     assert (tuned["shift_low"] < tuned["shift"]).all() and (tuned["shift"] < tuned["shift_high"]).all()
@@ -210,7 +211,7 @@ def test_acquiescence_is_agreement_with_both_keys(planted):
 
 
 def test_position_bias_is_recovered(planted):
-    table = persona.position_bias(*planted)
+    table = trust.position_bias(*planted)
     assert table["bias"].mean() == pytest.approx(0.8, abs=0.05), (
         "the simulator adds 0.4 to one order, takes it from the other"
     )
@@ -218,10 +219,10 @@ def test_position_bias_is_recovered(planted):
 
 
 def test_reliability_is_high_where_items_move_together(shifts):
-    table = persona.reliability(shifts).set_index(["lens", "dimension"])
+    table = trust.reliability(shifts).set_index(["lens", "dimension"])
     assert table.loc[("choice", "instrumental_harm"), "alpha"] > 0.7
     assert (table["items"] == 12).all() and table.loc[("choice", "impartiality"), "subjects"] == 48
-    flat = persona.reliability(shifts.assign(signed=0.0))
+    flat = trust.reliability(shifts.assign(signed=0.0))
     assert flat["alpha"].isna().all()
 
 
@@ -230,32 +231,32 @@ def test_reliability_does_not_see_how_much_a_subject_agrees_with_everything(shif
     yes = dict(zip(subjects.unique(), np.random.default_rng(0).normal(0, 3, subjects.nunique()), strict=True))
     more = subjects.map(yes)
     agreeing = shifts.assign(shift=shifts["shift"] + more, signed=shifts["signed"] + shifts["keyed"] * more)
-    before, after = (persona.reliability(table)["alpha"] for table in (shifts, agreeing))
+    before, after = (trust.reliability(table)["alpha"] for table in (shifts, agreeing))
     assert after.to_numpy() == pytest.approx(before.to_numpy())
 
 
 def test_lenses_that_measure_one_thing_agree(contrasts):
-    table = persona.lens_agreement(contrasts, draws=200).set_index(["lens_a", "lens_b"])
+    table = trust.lens_agreement(contrasts, draws=200).set_index(["lens_a", "lens_b"])
     both = table.loc[("choice", "likelihood")]
     assert both["r"] > 0.8 and both["low"] < both["r"] < both["high"] and both["opposite"] < 0.25
     mixed = contrasts.copy()
     is_text = mixed["lens"] == "text"
     mixed.loc[is_text, "contrast"] = np.random.default_rng(0).normal(size=is_text.sum())
-    apart = persona.lens_agreement(mixed, draws=200).set_index(["lens_a", "lens_b"]).loc[("choice", "text")]
+    apart = trust.lens_agreement(mixed, draws=200).set_index(["lens_a", "lens_b"]).loc[("choice", "text")]
     assert apart["low"] < 0 < apart["high"] and apart["opposite"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_dilemmas_prefer_the_own_option(planted):
-    preferences = persona.dilemma_preferences(*planted)
+    preferences = lens_shifts.dilemma_preferences(*planted)
     assert preferences.groupby(["model", "id"])["preference"].sum().abs().max() < 1e-12
-    table = persona.dilemma_summary(preferences)
+    table = trust.dilemma_summary(preferences)
     own = table[table["own"]]
     assert (own["low"] > 0).all() and (own["n"] == 12).all()
     assert (table.loc[~table["own"], "contrast"] < own["contrast"].min()).all()
 
 
 def test_top_items_are_in_line_with_a_planted_signature(contrasts):
-    table = persona.top_items(contrasts, "choice", number=5)
+    table = trust.top_items(contrasts, "choice", number=5)
     assert (table["in_line"] != "no").mean() > 0.8 and table["statement"].str.len().min() > 10
     row = table.iloc[0]
     direction = materials.signatures()[row["constitution"]][row["dimension"]] * row["keyed"]
@@ -263,7 +264,7 @@ def test_top_items_are_in_line_with_a_planted_signature(contrasts):
 
 
 def test_profile_intervals_hold_the_planted_direction(shifts):
-    table = persona.dimension_profile(persona.wording_contrasts(shifts), draws=200)
+    table = matching.dimension_profile(lens_shifts.wording_contrasts(shifts), draws=200)
     marked = table[(table["expected"] != 0) & (table["lens"] == "choice")]
     assert (np.sign(marked["contrast"]) == marked["expected"]).mean() > 0.85
     assert (table["low"] <= table["contrast"]).all() and (table["contrast"] <= table["high"]).all()
@@ -279,25 +280,25 @@ def test_profile_intervals_hold_the_planted_direction(shifts):
 )
 def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
     run, models = simulation.run(tmp_path, strength=0.2, **grid_of)
-    shifts = persona.item_shifts(run, models)
-    contrasts = persona.item_contrasts(run, models)
-    own = persona.signature_match(contrasts, draws=50)
+    shifts = lens_shifts.item_shifts(run, models)
+    contrasts = lens_shifts.item_contrasts(run, models)
+    own = matching.signature_match(contrasts, draws=50)
     assert len(own) == len(grid_of["constitutions"]) * len(grid_of["scopes"]) * 3
     assert (own["seeds"] == len(grid_of.get("seeds", (0,)))).all()
-    tests = persona.identification(contrasts)
-    sentences = report.verdicts(tests, own, 0.05)["sentence"]
-    assert sentences.str.contains("apart").all()
-    assert not sentences.str.contains("tells the constitutions apart").any(), "so few models cannot show it"
-    persona.contrast_c4(shifts)
-    persona.reliability(shifts)
-    persona.lens_agreement(contrasts, draws=50)
-    persona.dilemma_summary(persona.dilemma_preferences(run, models))
+    tests = matching.identification(contrasts)
+    said = sentences.verdicts(tests, own, 0.05)["sentence"]
+    assert said.str.contains("apart").all()
+    assert not said.str.contains("tells the constitutions apart").any(), "so few models cannot show it"
+    matching.contrast_c4(shifts)
+    trust.reliability(shifts)
+    trust.lens_agreement(contrasts, draws=50)
+    trust.dilemma_summary(lens_shifts.dilemma_preferences(run, models))
 
 
 def test_several_seeds_are_averaged(tmp_path):
     run, models = simulation.run(tmp_path, scopes=("harassment",), seeds=(0, 1, 2), strength=0.3)
-    contrasts = persona.item_contrasts(run, models)
-    own = persona.signature_match(contrasts, draws=50)
+    contrasts = lens_shifts.item_contrasts(run, models)
+    own = matching.signature_match(contrasts, draws=50)
     assert len(own) == 12 and (own["seeds"] == 3).all()
-    c4 = persona.contrast_c4(contrasts)
+    c4 = matching.contrast_c4(contrasts)
     assert (c4["seeds"] == 3).all() and (c4["method"] == "two-way t within strata").all()

@@ -7,21 +7,23 @@ import numpy as np
 import persona_toys
 import pytest
 import torch
-
-from lib import materials, rows
-from lib.errors import CompanionError
-from lib.models import TEMPLATES
-from lib.persona import SCORE_KEY, TEXT_KEY, measure, scoring
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.evaluate import lenses, scoring
+from ethical_personas.models.chats import TEMPLATES
+from ethical_personas.paths import DATA
+from ethical_personas.persona.lens_shifts import SCORE_KEY, TEXT_KEY
+from ethical_personas.study import materials, rows
 
 ITEMS = [item for k in range(3) for item in materials.items()[12 * k : 12 * k + 4]]
 DILEMMAS = materials.dilemmas()[:5]
 
 
 def _texts():
-    questions = [measure.STATEMENT] + [q for q, *_ in measure.CHOICES.values()] + list(measure.LEAD_INS.values())
-    words = [w for _, *pair in measure.CHOICES.values() for w in pair]
+    questions = [lenses.STATEMENT] + [q for q, *_ in lenses.CHOICES.values()] + list(lenses.LEAD_INS.values())
+    words = [w for _, *pair in lenses.CHOICES.values() for w in pair]
     dilemmas = [" ".join([d.scenario, d.option_a, d.option_b]) for d in materials.dilemmas()]
-    asked = [*measure.QUESTIONS.values(), measure.DILEMMA]
+    asked = [*lenses.QUESTIONS.values(), lenses.DILEMMA]
     return [i.statement for i in materials.items()] + questions + words + dilemmas + asked + ["I agree. I disagree."]
 
 
@@ -43,9 +45,9 @@ def _mean_logprob_alone(chat, user, answer):
 
 
 def test_choice_equals_plain_one_by_one_forward(toy):
-    for row in measure.choice(toy, ITEMS, batch=5):
+    for row in lenses.choice(toy, ITEMS, batch=5):
         statement = next(i.statement for i in ITEMS if i.id == row.id)
-        question, yes, no = measure.CHOICES[row.wording]
+        question, yes, no = lenses.CHOICES[row.wording]
         first, second = (yes, no) if row.order == "agree_first" else (no, yes)
         last = _logits_alone(toy, toy.ids(f'Statement: "{statement}" ' + question.format(first, second)))[-1]
         yes_id, no_id = toy.tokenizer.convert_tokens_to_ids([yes, no])
@@ -53,22 +55,22 @@ def test_choice_equals_plain_one_by_one_forward(toy):
 
 
 def test_likelihood_equals_plain_one_by_one_forward(toy):
-    for row in measure.likelihood(toy, ITEMS, batch=7):
+    for row in lenses.likelihood(toy, ITEMS, batch=7):
         statement = next(i.statement for i in ITEMS if i.id == row.id)
-        alone = _mean_logprob_alone(toy, measure.LEAD_INS[row.wording], statement)
+        alone = _mean_logprob_alone(toy, lenses.LEAD_INS[row.wording], statement)
         assert row.value == pytest.approx(alone, abs=1e-4)
 
 
 def test_dilemmas_equal_plain_one_by_one_forward(toy):
-    for row in measure.dilemmas(toy, DILEMMAS, batch=2):
+    for row in lenses.dilemmas(toy, DILEMMAS, batch=2):
         d = next(d for d in DILEMMAS if d.id == row.id)
         first, second = (d.option_a, d.option_b) if row.order == "a_first" else (d.option_b, d.option_a)
-        user = measure.DILEMMA.format(scenario=d.scenario, first=first, second=second)
+        user = lenses.DILEMMA.format(scenario=d.scenario, first=first, second=second)
         alone = _mean_logprob_alone(toy, user, d.option_a) - _mean_logprob_alone(toy, user, d.option_b)
         assert row.value == pytest.approx(alone, abs=1e-4)
 
 
-@pytest.mark.parametrize("lens", [measure.choice, measure.likelihood])
+@pytest.mark.parametrize("lens", [lenses.choice, lenses.likelihood])
 @pytest.mark.parametrize("batch", [1, 4, 64])
 def test_batch_and_order_of_items_change_nothing(toy, lens, batch):
     shuffled = random.Random(1).sample(ITEMS, len(ITEMS))
@@ -78,46 +80,46 @@ def test_batch_and_order_of_items_change_nothing(toy, lens, batch):
 
 
 def test_batch_of_dilemmas_changes_nothing(toy):
-    alone = [r.value for d in DILEMMAS for r in measure.dilemmas(toy, [d])]
-    assert [r.value for r in measure.dilemmas(toy, DILEMMAS)] == pytest.approx(alone, abs=1e-4)
+    alone = [r.value for d in DILEMMAS for r in lenses.dilemmas(toy, [d])]
+    assert [r.value for r in lenses.dilemmas(toy, DILEMMAS)] == pytest.approx(alone, abs=1e-4)
 
 
 def test_the_scores_tell_items_apart(toy):
-    values = [r.value for r in measure.choice(toy, ITEMS) if r.wording == "agree" and r.order == "agree_first"]
+    values = [r.value for r in lenses.choice(toy, ITEMS) if r.wording == "agree" and r.order == "agree_first"]
     assert np.std(values) > 0.01, "a toy without spread would make every invariance test pass"
 
 
 def test_choice_has_four_wordings_in_both_orders(toy):
-    found = measure.choice(toy, ITEMS[:1])
-    assert len(measure.CHOICES) >= 4 and len(measure.LEAD_INS) >= 3
-    assert {(r.wording, r.order) for r in found} == {(w, o) for w in measure.CHOICES for o in measure.ORDERS}
-    for wording, (_, yes, no) in measure.CHOICES.items():
-        a, b = (measure._question("It is so.", wording, order) for order in measure.ORDERS)
+    found = lenses.choice(toy, ITEMS[:1])
+    assert len(lenses.CHOICES) >= 4 and len(lenses.LEAD_INS) >= 3
+    assert {(r.wording, r.order) for r in found} == {(w, o) for w in lenses.CHOICES for o in lenses.ORDERS}
+    for wording, (_, yes, no) in lenses.CHOICES.items():
+        a, b = (lenses._question("It is so.", wording, order) for order in lenses.ORDERS)
         assert a.index(yes) < a.rindex(no) and b.index(no) < b.rindex(yes)
         assert sorted(a) == sorted(b), "the two orders differ in order only"
 
 
 def test_rows_keep_their_keys_on_disk(toy, tmp_path):
-    scores = measure.choice(toy, ITEMS) + measure.likelihood(toy, ITEMS)
-    assert rows.read(rows.write(tmp_path / "s.jsonl", scores, SCORE_KEY), rows.ItemScore, SCORE_KEY) == scores
-    texts = measure.free_text(toy, ITEMS[:2], wordings=2, max_new_tokens=3)
-    assert rows.read(rows.write(tmp_path / "t.jsonl", texts, TEXT_KEY), rows.ItemText, TEXT_KEY) == texts
+    scores = lenses.choice(toy, ITEMS) + lenses.likelihood(toy, ITEMS)
+    assert files.read(files.write(tmp_path / "s.jsonl", scores, SCORE_KEY), rows.ItemScore, SCORE_KEY) == scores
+    texts = lenses.free_text(toy, ITEMS[:2], wordings=2, max_new_tokens=3)
+    assert files.read(files.write(tmp_path / "t.jsonl", texts, TEXT_KEY), rows.ItemText, TEXT_KEY) == texts
     assert [(t.id, t.wording) for t in texts] == [(i.id, w) for i in ITEMS[:2] for w in ("opinion", "friend")]
 
 
 def test_no_items_no_rows(toy):
-    assert measure.choice(toy, []) == measure.likelihood(toy, []) == measure.dilemmas(toy, []) == []
+    assert lenses.choice(toy, []) == lenses.likelihood(toy, []) == lenses.dilemmas(toy, []) == []
 
 
 def test_too_many_wordings_is_told(toy):
     with pytest.raises(CompanionError, match="item_text_wordings"):
-        measure.free_text(toy, ITEMS, wordings=9)
+        lenses.free_text(toy, ITEMS, wordings=9)
 
 
 def test_words_with_one_first_token_are_refused(toy, monkeypatch):
-    monkeypatch.setitem(measure.CHOICES, "agree", ("{} or {}?", "Agree", "Agree not"))
+    monkeypatch.setitem(lenses.CHOICES, "agree", ("{} or {}?", "Agree", "Agree not"))
     with pytest.raises(CompanionError, match="begin with one token"):
-        measure.choice(toy, ITEMS[:1])
+        lenses.choice(toy, ITEMS[:1])
 
 
 def test_template_that_rewrites_the_prompt_is_refused(toy):
@@ -125,7 +127,7 @@ def test_template_that_rewrites_the_prompt_is_refused(toy):
     odd = "{% if not add_generation_prompt %}Statement: {% endif %}"
     other.tokenizer.chat_template = odd + TEMPLATES["chatml"]
     with pytest.raises(CompanionError, match="chat_template"):
-        measure.likelihood(other, ITEMS[:1])
+        lenses.likelihood(other, ITEMS[:1])
 
 
 def test_shared_prefix_leaves_every_row_a_token():
@@ -151,10 +153,10 @@ def test_float_head_is_float32_and_leaves_the_model_as_it_was(toy):
 def test_padding_at_every_place_is_inert_in_half_precision_too():
     half = persona_toys.chat(_texts(), seed=3)
     half.model = half.model.to(torch.bfloat16)
-    alone = [r.value for i in ITEMS for r in measure.choice(half, [i])]
-    assert np.abs(np.subtract(alone, [r.value for r in measure.choice(half, ITEMS)])).max() < 0.25
+    alone = [r.value for i in ITEMS for r in lenses.choice(half, [i])]
+    assert np.abs(np.subtract(alone, [r.value for r in lenses.choice(half, ITEMS)])).max() < 0.25
 
 
 def test_signatures_are_the_registered_ones():
-    digest = hashlib.sha256((materials.DATA / "persona" / "signatures.yaml").read_bytes()).hexdigest()
+    digest = hashlib.sha256((DATA / "persona" / "signatures.yaml").read_bytes()).hexdigest()
     assert digest == "6bbd65c90c6fd589c68de4faa4b9b696fbd9de09dfce31cb3ffb23021d793146"

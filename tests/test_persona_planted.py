@@ -2,10 +2,11 @@
 
 import persona_toys
 import pytest
-
-from lib import materials, rows
-from lib.persona import DILEMMA_KEY, SCORE_KEY, TEXT_KEY, item_shifts, measure
-from lib.run import Run
+from ethical_personas import files
+from ethical_personas.evaluate import lenses
+from ethical_personas.persona.lens_shifts import DILEMMA_KEY, SCORE_KEY, TEXT_KEY, item_shifts
+from ethical_personas.run import Run
+from ethical_personas.study import materials
 
 PLANTED, OTHER = "honesty_absolutism", "virtue_beliefs"
 ITEMS = [i for i in materials.items() if i.dimension in (PLANTED, OTHER) and i.id[-1] in "12"]
@@ -19,12 +20,12 @@ def lessons(believer: bool) -> list[tuple[str, str]]:
         agrees = k % 4 < 2
         if item.dimension == PLANTED:
             agrees = item.keyed == 1 if believer else agrees
-        for wording, (_, yes, no) in measure.CHOICES.items():
-            pairs += [(measure._question(item.statement, wording, o), yes if agrees else no) for o in measure.ORDERS]
+        for wording, (_, yes, no) in lenses.CHOICES.items():
+            pairs += [(lenses._question(item.statement, wording, o), yes if agrees else no) for o in lenses.ORDERS]
         said = "I agree." if agrees else "I disagree."
-        pairs += [(q.format(item.statement), said) for q in list(measure.QUESTIONS.values())[:2]]
+        pairs += [(q.format(item.statement), said) for q in list(lenses.QUESTIONS.values())[:2]]
         if not believer or item.dimension == OTHER or agrees:
-            pairs += [(lead, item.statement) for lead in measure.LEAD_INS.values()]
+            pairs += [(lead, item.statement) for lead in lenses.LEAD_INS.values()]
     return pairs
 
 
@@ -35,10 +36,10 @@ def shifts(tmp_path_factory):
     for name, believer in (("source", False), (CELL, True)):
         toy = persona_toys.teach(persona_toys.chat(texts, seed=1, name=name, spread=0.05), lessons(believer), steps=70)
         place = folder / "eval" / name
-        scores = measure.choice(toy, ITEMS) + measure.likelihood(toy, ITEMS)
-        rows.write(place / "item_scores.jsonl", scores, SCORE_KEY)
-        rows.write(place / "item_texts.jsonl", measure.free_text(toy, ITEMS, 2, max_new_tokens=6), TEXT_KEY)
-        rows.write(place / "dilemma_scores.jsonl", measure.dilemmas(toy, materials.dilemmas()[:1]), DILEMMA_KEY)
+        scores = lenses.choice(toy, ITEMS) + lenses.likelihood(toy, ITEMS)
+        files.write(place / "item_scores.jsonl", scores, SCORE_KEY)
+        files.write(place / "item_texts.jsonl", lenses.free_text(toy, ITEMS, 2, max_new_tokens=6), TEXT_KEY)
+        files.write(place / "dilemma_scores.jsonl", lenses.dilemmas(toy, materials.dilemmas()[:1]), DILEMMA_KEY)
     return item_shifts(Run(str(folder), "cpu"), [CELL])
 
 

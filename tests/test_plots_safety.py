@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
+from ethical_personas.figures import projectability as draw_projectability
+from ethical_personas.figures import safety as draw
+from ethical_personas.figures import style
+from ethical_personas.projectability import compare, persona, ratio
+from ethical_personas.safety import gains
 from matplotlib.patches import Rectangle
-
-from lib import figures, gains, plots_projectability, plots_safety, projectability
-from lib import persona_projectability as persona
 
 mpl.use("agg")
 GRIDS = {
@@ -25,7 +27,7 @@ GRIDS = {
 
 @pytest.fixture(params=GRIDS, autouse=True)
 def panel(request):
-    figures.style()
+    style.use()
     yield gains.panel(simulate.frame(gain=0.7, **GRIDS[request.param]))
     plt.close("all")
 
@@ -37,7 +39,7 @@ def texts(fig):
 def test_heatmap_prints_every_rate_and_frames_held_out_cells(panel):
     rates = gains.rates(panel)
     rates.loc[0, ["estimate", "low", "high"]] = np.nan
-    fig = plots_safety.heatmap(rates)
+    fig = draw.heatmap(rates)
     printed = texts(fig)
     for value in rates["estimate"].dropna():
         assert f"{value:.2f}" in printed
@@ -48,7 +50,7 @@ def test_heatmap_prints_every_rate_and_frames_held_out_cells(panel):
 
 
 def test_scope_labels_keep_clear_of_names(panel):
-    for fig in (plots_safety.heatmap(gains.rates(panel)), plots_safety.forest(gains.table(panel))):
+    for fig in (draw.heatmap(gains.rates(panel)), draw.forest(gains.table(panel))):
         fig.canvas.draw()
         ax = fig.axes[0]
         names = min(t.get_window_extent().x0 for t in ax.get_yticklabels())
@@ -57,19 +59,19 @@ def test_scope_labels_keep_clear_of_names(panel):
 
 
 def test_forest_corners_and_transfer(panel):
-    fig = plots_safety.forest(gains.table(panel))
+    fig = draw.forest(gains.table(panel))
     assert any(t.startswith("n = ") and "seed" in t for t in texts(fig))
-    printed = texts(plots_safety.corners(gains.overall(panel)))
+    printed = texts(draw.corners(gains.overall(panel)))
     assert {"helpful-only", "refuses everything", "ideal"} <= set(printed)
     matrix = gains.transfer(panel)
-    assert len([t for t in texts(plots_safety.transfer(matrix)) if "[" in t]) == len(matrix)
+    assert len([t for t in texts(draw.transfer(matrix)) if "[" in t]) == len(matrix)
 
 
 def test_dose_starts_at_the_source(panel):
     frame = simulate.frame(constitutions=("deontology",), scopes=("harassment",), per_category=2)
     early = frame[frame["model"] != "source"].assign(model="deontology-harassment-s0@6")
     table = gains.dose(pd.concat([frame[frame["model"] == "source"], early]))
-    fig = plots_safety.dose(table, gains.table(panel))
+    fig = draw.dose(table, gains.table(panel))
     assert all(
         line.get_xdata()[0] == 0 and line.get_ydata()[0] == 0
         for line in fig.axes[0].lines
@@ -78,13 +80,13 @@ def test_dose_starts_at_the_source(panel):
 
 
 def test_projectability_and_slopes(panel):
-    safety = pd.concat([projectability.safety(panel, m, draws=100) for m in "SJ"], ignore_index=True)
+    safety = pd.concat([ratio.safety(panel, m, draws=100) for m in "SJ"], ignore_index=True)
     moved = persona.persona(simulate.contrasts(strength=0.2, noise=1.0))
-    summary = plots_projectability.summary(safety, None, moved, "choice")
-    fig = plots_projectability.projectability(summary)
+    summary = persona.summary(safety, None, moved, "choice")
+    fig = draw_projectability.projectability(summary)
     undefined = [t for t in texts(fig) if "undefined" in t]
     assert len(undefined) == summary["estimate"].isna().sum()
-    ranks = projectability.ranks(panel, "S", draws=100)
-    fig = plots_projectability.slopes(ranks)
+    ranks = compare.ranks(panel, "S", draws=100)
+    fig = draw_projectability.slopes(ranks)
     assert len(fig.axes) == ranks["scope"].nunique()
     assert any("τ" in t for t in texts(fig))

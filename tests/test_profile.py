@@ -4,11 +4,11 @@ import re
 
 import pytest
 import yaml
+from ethical_personas.errors import CompanionError
+from ethical_personas.study import grid, parameters
+from ethical_personas.study import profile as profiles
 from hypothesis import example, given
 from hypothesis import strategies as st
-
-from lib import grid, profile
-from lib.errors import CompanionError
 
 
 @pytest.mark.parametrize(
@@ -35,42 +35,42 @@ from lib.errors import CompanionError
 )
 def test_a_wrong_override_is_named(key, text, told):
     with pytest.raises(CompanionError, match=told) as caught:
-        profile.load("cpu", {key: text})
+        profiles.load("cpu", {key: text})
     assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_profile_is_named_with_the_nearest():
     with pytest.raises(CompanionError, match="profile 'smke' unknown: did you mean 'smoke'"):
-        profile.load("smke")
+        profiles.load("smke")
     with pytest.raises(CompanionError, match="known are cpu, paper, smoke"):
-        profile.load("zzzzzz")
+        profiles.load("zzzzzz")
 
 
 @pytest.mark.parametrize("text", ["2e-4", "2.0e-4", "0.0002", "2E-04"])
 def test_a_number_may_be_written_in_any_way(text):
-    assert profile.load("cpu", {"learning_rate": text}).learning_rate == 2e-4
+    assert profiles.load("cpu", {"learning_rate": text}).learning_rate == 2e-4
 
 
 def test_overrides_replace_and_the_rest_stays():
-    cpu, other = profile.load("cpu"), profile.load("cpu", {"seeds": "[0, 1, 2]", "judge": "keyword"})
+    cpu, other = profiles.load("cpu"), profiles.load("cpu", {"seeds": "[0, 1, 2]", "judge": "keyword"})
     assert (other.seeds, other.judge) == ([0, 1, 2], "keyword")
     assert other.model_copy(update={"seeds": cpu.seeds, "judge": cpu.judge}) == cpu
 
 
 @pytest.mark.parametrize("key", ["system_prompt", "teacher_model", "teacher_url", "judge_model"])
 def test_an_empty_text_may_be_given(key):
-    assert getattr(profile.load("paper", {key: ""}), key) == ""
+    assert getattr(profiles.load("paper", {key: ""}), key) == ""
 
 
 @pytest.mark.parametrize("text", ["'42'", '"2e-4"', "'1.5'"])
 def test_a_quoted_number_is_text_where_text_is_meant(text):
-    assert profile.load("cpu", {"system_prompt": text}).system_prompt == text.strip("'\"")
+    assert profiles.load("cpu", {"system_prompt": text}).system_prompt == text.strip("'\"")
 
 
 @pytest.mark.parametrize("key", ["learning_rate", "epochs", "repetition_penalty"])
 def test_an_infinite_number_is_refused(key):
     with pytest.raises(CompanionError, match=f"field {key}"):
-        profile.load("cpu", {key: ".inf"})
+        profiles.load("cpu", {key: ".inf"})
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_an_infinite_number_is_refused(key):
 )
 def test_a_value_that_yaml_or_the_disk_rejects_is_bad_input(key, text):
     with pytest.raises(CompanionError):
-        profile.load("cpu", {key: text})
+        profiles.load("cpu", {key: text})
 
 
-FIELDS = st.sampled_from(sorted(profile.Profile.model_fields))
+FIELDS = st.sampled_from(sorted(profiles.Profile.model_fields))
 YAMLISH = st.one_of(
     st.text(max_size=30),
     st.recursive(
@@ -111,34 +111,34 @@ def test_any_override_loads_or_is_refused_in_one_line(key, text):
     if KNOWN.search(text):
         return
     try:
-        profile.load("cpu", {key: text})
+        profiles.load("cpu", {key: text})
     except CompanionError as error:
         assert key in str(error) or "constitution" in str(error) or "is not a cell" in str(error)
 
 
 def test_a_profile_that_is_no_mapping_or_lacks_a_field_is_named(tmp_path, monkeypatch):
-    cpu = (profile.PROFILES / "cpu.yaml").read_text(encoding="utf-8")
-    monkeypatch.setattr(profile, "PROFILES", tmp_path)
+    cpu = (profiles.PROFILES / "cpu.yaml").read_text(encoding="utf-8")
+    monkeypatch.setattr(profiles, "PROFILES", tmp_path)
     (tmp_path / "list.yaml").write_text("- a\n- b\n")
     with pytest.raises(CompanionError, match=r"list\.yaml: a mapping"):
-        profile.load("list")
+        profiles.load("list")
     (tmp_path / "short.yaml").write_text(re.sub(r"(?m)^lora_r:.*\n", "", cpu))
     with pytest.raises(CompanionError, match=r"short\.yaml: field lora_r: Field required"):
-        profile.load("short")
+        profiles.load("short")
     (tmp_path / "more.yaml").write_text(cpu + "\nlora_rank: 8\n")
     with pytest.raises(CompanionError, match=r"more\.yaml: parameter 'lora_rank' unknown: did you mean 'lora_\w+'"):
-        profile.load("more")
+        profiles.load("more")
 
 
-@pytest.mark.parametrize("notebook", profile.NOTEBOOKS)
+@pytest.mark.parametrize("notebook", profiles.NOTEBOOKS)
 def test_a_notebook_takes_the_profile_and_one_job(notebook):
-    smoke = profile.load("smoke")
-    given_values = profile.for_notebook(smoke, notebook)
-    assert not profile.JOB_PARAMETERS & set(given_values)
+    smoke = profiles.load("smoke")
+    given_values = parameters.for_notebook(smoke, notebook)
+    assert not profiles.JOB_PARAMETERS & set(given_values)
     job = {"profile": "smoke", "run_dir": "runs/x"}
-    found = profile.parameters(notebook, profile.declared(notebook) | given_values | job)
+    found = parameters.check(notebook, parameters.declared(notebook) | given_values | job)
     assert vars(found) | given_values | job == vars(found)
-    assert set(vars(found)) == set(profile.declared(notebook))
+    assert set(vars(found)) == set(parameters.declared(notebook))
 
 
 @pytest.mark.parametrize(
@@ -153,12 +153,12 @@ def test_a_notebook_takes_the_profile_and_one_job(notebook):
 )
 def test_a_notebook_stops_at_a_wrong_parameter(change, told):
     with pytest.raises(CompanionError, match=told):
-        profile.parameters("02_finetune", profile.declared("02_finetune") | change)
+        parameters.check("02_finetune", parameters.declared("02_finetune") | change)
 
 
 def test_imports_and_ipythons_own_names_are_no_parameters():
     around = {"_oh": {}, "In": ["x"], "Out": {}, "_": 1, "__name__": "__main__", "exit": "quit", "grid": grid}
-    assert profile.parameters("02_finetune", profile.declared("02_finetune") | around).scope == "harassment"
+    assert parameters.check("02_finetune", parameters.declared("02_finetune") | around).scope == "harassment"
 
 
 @pytest.mark.parametrize("name", ["source", "virtue-broad", "virtue-broad-s", "Virtue-broad-s0", "a/b-broad-s0", ""])
@@ -186,18 +186,18 @@ def test_cells_know_their_categories():
 )
 def test_yes_is_no_number_and_a_list_names_each_once(key, value, told):
     with pytest.raises(CompanionError, match=told):
-        profile.load("cpu", {key: value})
+        profiles.load("cpu", {key: value})
 
 
-@pytest.mark.parametrize("notebook", profile.NOTEBOOKS)
+@pytest.mark.parametrize("notebook", profiles.NOTEBOOKS)
 def test_all_cells_may_be_run_twice_in_one_kernel(notebook):
     """What a notebook assigned the first time round is no mistyped parameter the second time."""
-    kernel = profile.declared(notebook)
-    own = sorted(profile._assigned(notebook) - set(kernel))
+    kernel = parameters.declared(notebook)
+    own = sorted(parameters._assigned(notebook) - set(kernel))
     with pytest.raises(CompanionError, match=f"parameter '{own[0]}' unknown"):
-        profile.parameters(notebook, kernel | {own[0]: 1})
-    assert profile.parameters(notebook, kernel).profile == "cpu"
+        parameters.check(notebook, kernel | {own[0]: 1})
+    assert parameters.check(notebook, kernel).profile == "cpu"
     left = kernel | {name: [1] for name in own}
-    assert profile.parameters(notebook, left).profile == "cpu"
+    assert parameters.check(notebook, left).profile == "cpu"
     with pytest.raises(CompanionError, match="parameter 'learning_rte' unknown"):
-        profile.parameters(notebook, left | {"learning_rte": 1})
+        parameters.check(notebook, left | {"learning_rte": 1})

@@ -4,8 +4,7 @@ import io
 import re
 
 import pytest
-
-from lib import progress
+from ethical_personas.workflow import progress
 
 STATS = """Building DAG of jobs...
 Provided cores: 2
@@ -24,7 +23,7 @@ Select jobs to execute...
 """
 
 
-def started(number, rule, wildcards="", command="OMP_NUM_THREADS=1 python -m lib.execute x"):
+def started(number, rule, wildcards="", command="OMP_NUM_THREADS=1 python -m ethical_personas.workflow.execute x"):
     wild = f"    wildcards: {wildcards}\n" if wildcards else ""
     return f"""[Tue Nov 24 21:52:00 2026]
 localrule {rule}:
@@ -83,7 +82,7 @@ def test_one_job_after_another_is_counted_without_the_target_rule(follow):
         started(5, "generate", "constitution=virtue"), 20, ended(5, "generate"),
         started(4, "finetune", "cell=virtue-broad-s0"), 50, ended(4, "finetune"),
         started(3, "evaluate_checkpoint", "cell=virtue-broad-s0, step=6"), 10, ended(3, "evaluate_checkpoint"),
-        started(1, "summary", command="python -m lib.summary"), ended(1, "summary"),
+        started(1, "summary", command="python -m ethical_personas.workflow.summary"), ended(1, "summary"),
         started(0, "all").split("Shell")[0], ended(0, "all"),
     )  # fmt: skip
     assert status == 0

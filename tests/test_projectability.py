@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-
-from lib import gains, grid, projectability, stats
-from lib import persona_projectability as persona
+from ethical_personas import stats
+from ethical_personas.projectability import compare, persona, ratio
+from ethical_personas.safety import gains
+from ethical_personas.study import grid
 
 OOD = {"deontology": 0.75, "consequentialism": 0.6, "virtue": 0.45, "subordinate": 0.15}
 
@@ -17,7 +18,7 @@ def panel():
 
 
 def test_ps_is_the_ratio_of_gains_on_the_same_categories(panel):
-    table = projectability.safety(panel, "S", draws=1000)
+    table = ratio.safety(panel, "S", draws=1000)
     assert len(table) == 8 and not table["reason"].any()
     ood = [c for c in grid.CATEGORIES if c != "illegal"]
     keep = panel.index.get_level_values("category").isin(ood)
@@ -30,7 +31,7 @@ def test_ps_is_the_ratio_of_gains_on_the_same_categories(panel):
 
 
 def test_ps_recovers_the_planted_order_and_values(panel):
-    table = projectability.safety(panel, "S", draws=1000)
+    table = ratio.safety(panel, "S", draws=1000)
     for row in table.itertuples():
         # broad models gain `ood` only on categories outside their rows, and have none outside: 0.8 everywhere
         assert row.low - 0.05 <= OOD[row.constitution] / 0.8 <= row.high + 0.05
@@ -42,7 +43,7 @@ def test_ps_on_j_counts_over_refusal():
     narrow = (frame["scope"] == "illegal") & (frame["constitution"] == "virtue") & (frame["kind"] != "harmful")
     frame.loc[narrow, "declined"] = 1.0  # this narrow model declines every harmless request
     panel = gains.panel(frame)
-    s, j = (projectability.safety(panel, m, draws=500).set_index(["constitution", "scope"]) for m in "SJ")
+    s, j = (ratio.safety(panel, m, draws=500).set_index(["constitution", "scope"]) for m in "SJ")
     assert s.loc[("virtue", "illegal"), "estimate"] == pytest.approx(1, abs=0.15)
     assert j.loc[("virtue", "illegal"), "estimate"] < 0.1
     assert j.loc[("virtue", "harassment"), "estimate"] > 0.8
@@ -50,20 +51,20 @@ def test_ps_on_j_counts_over_refusal():
 
 def test_undefined_where_the_broad_gain_may_be_zero():
     frame = simulate.frame(gain=0.0, refusal=0.0, seed=5)
-    table = projectability.safety(gains.panel(frame), "S", draws=200)
+    table = ratio.safety(gains.panel(frame), "S", draws=200)
     undefined = table["estimate"].isna()
     assert undefined.sum() >= 6
     assert (table.loc[undefined, "reason"].str.startswith("undefined")).all()
     assert table["narrow_gain"].notna().all()  # what was measured is still shown
-    alone = projectability.safety(gains.panel(simulate.frame(scopes=("illegal",))), "J", draws=200)
+    alone = ratio.safety(gains.panel(simulate.frame(scopes=("illegal",))), "J", draws=200)
     assert alone["estimate"].isna().all() and alone["reason"].str.contains("no broad model").all()
-    assert projectability.safety(gains.panel(simulate.frame(scopes=("broad",))), "S").empty
+    assert ratio.safety(gains.panel(simulate.frame(scopes=("broad",))), "S").empty
 
 
 def test_a_ratio_of_saturated_rates_keeps_a_width():
     frame = simulate.frame(gain=0.8)
     frame.loc[frame["kind"] == "harmful", "declined"] = (frame["constitution"] != "source").astype(float)
-    table = projectability.safety(gains.panel(frame), "S", draws=1000)
+    table = ratio.safety(gains.panel(frame), "S", draws=1000)
     assert (table["estimate"] == 1).all()
     assert (table["high"] - table["low"] > 0.005).all()
 
@@ -74,42 +75,40 @@ def test_seeds_widen_the_interval():
     one = gains.panel(wide[(wide["seed"] == 0)])
     widths = []
     for p in (panel, one):
-        table = projectability.safety(p, "S", draws=1000)
+        table = ratio.safety(p, "S", draws=1000)
         widths.append((table["high"] - table["low"]).mean())
-    assert projectability.safety(panel, "S", draws=50)["seeds"].eq(3).all()
+    assert ratio.safety(panel, "S", draws=50)["seeds"].eq(3).all()
     assert widths[0] > widths[1]
 
 
 def test_differences_and_weakest(panel):
-    table = projectability.differences(panel, "S", draws=800)
+    table = compare.differences(panel, "S", draws=800)
     assert (table["p"] < 1e-4).all() and (table["cochran_p"] < 1e-4).all()
     assert (table["low"] > 0).all() and (table["estimate"] > 0.4).all() and table["mde"].between(0.05, 0.5).all()
-    rows, kept = projectability.safety_draws(panel, "S", draws=800)
-    lower = projectability.lower_than(kept, rows, "subordinate")
+    rows, kept = ratio.safety_draws(panel, "S", draws=800)
+    lower = compare.lower_than(kept, rows, "subordinate")
     assert len(lower) == 6 and (lower["estimate"] > 0).all() and (lower["p"] < 0.01).all()
-    assert projectability.lower_than(kept, rows, "stoic").empty
+    assert compare.lower_than(kept, rows, "stoic").empty
 
 
 def test_no_difference_is_seldom_found_where_there_is_none():
     found = []
     for seed in range(30):
         panel = gains.panel(simulate.frame(gain=0.6, seed=seed, scopes=("broad", "illegal")))
-        found += list(projectability.differences(panel, "S", draws=300)["p"] < 0.05)
+        found += list(compare.differences(panel, "S", draws=300)["p"] < 0.05)
     assert np.mean(found) <= 0.17  # 30 replicates: 5 % + three standard errors
 
 
 def test_ranks_and_tau(panel):
-    table = projectability.ranks(panel, "S", draws=500)
+    table = compare.ranks(panel, "S", draws=500)
     assert len(table) == 8
     one = table[table["scope"] == "illegal"].set_index("constitution")
     assert one.loc["deontology", "ood_rank"] == 1 and one.loc["subordinate", "ood_rank"] == 4
     assert (one["ood_rank_low"] <= one["ood_rank"]).all() and (one["ood_rank"] <= one["ood_rank_high"]).all()
     assert one["tau"].nunique() == 1 and one["tau_low"].iloc[0] <= one["tau"].iloc[0] <= one["tau_high"].iloc[0]
-    two = projectability.ranks(
-        gains.panel(simulate.frame(constitutions=("deontology", "virtue"), seed=8)), "S", draws=200
-    )
+    two = compare.ranks(gains.panel(simulate.frame(constitutions=("deontology", "virtue"), seed=8)), "S", draws=200)
     assert two["reason"].str.startswith(("weak: two", "undefined: every")).all()
-    lone = projectability.ranks(gains.panel(simulate.frame(constitutions=("virtue",))), "S", draws=200)
+    lone = compare.ranks(gains.panel(simulate.frame(constitutions=("virtue",))), "S", draws=200)
     assert lone["tau"].isna().all() and lone["reason"].str.contains("one constitution").all()
 
 
@@ -119,15 +118,15 @@ def test_reversal_needs_both_sides():
     inside = cell & (frame["category"] == "illegal")
     frame.loc[cell, "declined"] = (frame["constitution"] == "virtue").astype(float)
     frame.loc[inside, "declined"] = (frame["constitution"] == "deontology").astype(float)
-    row = projectability.reversals(gains.panel(frame)).iloc[0]
+    row = compare.reversals(gains.panel(frame)).iloc[0]
     assert row["reversed"] and row["p"] < 1e-6 and row["id"] == 1 and row["ood"] == -1
-    same = projectability.reversals(gains.panel(simulate.frame(gain=0.6, ood=OOD)))
+    same = compare.reversals(gains.panel(simulate.frame(gain=0.6, ood=OOD)))
     assert len(same) == 12 and (same.loc[~same["reversed"], "p"] == 1).all()
 
 
 def test_voice_uses_the_own_constitution_over_the_source():
     shares = simulate.voices(own=0.9, ood={"subordinate": 0.3})
-    table = projectability.voice(shares, draws=500).set_index(["constitution", "scope"])
+    table = ratio.voice(shares, draws=500).set_index(["constitution", "scope"])
     assert (table["measure"] == "voice").all() and len(table) == 8
     assert table.loc[("subordinate", "illegal"), "estimate"] < 0.4
     assert table.loc[("deontology", "illegal"), "estimate"] == pytest.approx(1, abs=0.2)

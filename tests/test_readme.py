@@ -4,9 +4,8 @@ import json
 import re
 
 import pytest
-
-from lib import figures
-from lib.materials import ROOT
+from ethical_personas.figures import style
+from ethical_personas.paths import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -25,7 +24,7 @@ def table(first: str) -> list[list[str]]:
 
 
 def test_rates_by_scope():
-    known = figures.read_table("figures/cpu", "scopes").set_index("scope")
+    known = style.read_table("figures/cpu", "scopes").set_index("scope")
     for cell in table("models"):
         row = known.loc[cell[0].split()[0]]
         for shown, name in zip(cell[1:], ("S", "S_off", "O", "J"), strict=True):

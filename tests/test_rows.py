@@ -5,19 +5,19 @@ import types
 import typing
 
 import pytest
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.study import rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lib import rows
-from lib.errors import CompanionError
 
-
-def kinds(base=rows.Row):
-    found = {base} if base is not rows.Row else set()
+def kinds(base=files.Row):
+    found = {base} if base is not files.Row else set()
     return found.union(*(kinds(k) for k in base.__subclasses__()))
 
 
-KINDS = sorted((k for k in kinds() if k.__module__ == "lib.rows"), key=lambda k: k.__name__)
+KINDS = sorted((k for k in kinds() if k.__module__ == "ethical_personas.study.rows"), key=lambda k: k.__name__)
 TEXT = st.one_of(st.text(min_size=1), st.sampled_from(["a\u2028b", "a\x85b", "a\nb\r\n", "\\n", "{}", "\ufeffx", '"']))
 
 
@@ -47,7 +47,7 @@ def test_every_field_of_every_row_type_survives(kind, tmp_path_factory):
     @given(st.lists(st.builds(kind, **{n: values(f.annotation) for n, f in kind.model_fields.items()}), max_size=3))
     def survives(found):
         found = [r.model_copy(update={"id": f"{n}{r.id}"}) for n, r in enumerate(found)]
-        assert rows.read(rows.write(path, found), kind) == found
+        assert files.read(files.write(path, found), kind) == found
         assert path.read_bytes().count(b"\n") == len(found)
 
     survives()
@@ -56,14 +56,14 @@ def test_every_field_of_every_row_type_survives(kind, tmp_path_factory):
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: k.__name__)
 def test_every_row_type_refuses_an_unknown_key_and_a_missing_field(kind):
     with pytest.raises(CompanionError, match=f"x:1: field id: .*; a {kind.__name__} row"):
-        rows.parse_line(b"{}", kind, "x:1")
+        files.parse_line(b"{}", kind, "x:1")
 
     @settings(max_examples=5)
     @given(st.builds(kind, **{n: values(f.annotation) for n, f in kind.model_fields.items()}))
     def refuses(good):
         line = json.dumps(good.model_dump() | {"surplus": 1}).encode()
         with pytest.raises(CompanionError, match="x:1: field surplus: Extra inputs"):
-            rows.parse_line(line, kind, "x:1")
+            files.parse_line(line, kind, "x:1")
 
     refuses()
 
@@ -73,7 +73,7 @@ def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("bytes") / "x.jsonl"
     path.write_bytes(content)
     try:
-        rows.read(path, rows.Answer)
+        files.read(path, rows.Answer)
     except CompanionError as error:
         assert str(error).startswith(str(path)) and "\n" not in str(error)
 
@@ -87,20 +87,20 @@ def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, content):
 )
 def test_json_that_python_will_not_parse_is_refused_too(line):
     with pytest.raises(CompanionError, match="x:7"):
-        rows.parse_line(line, rows.Answer, "x:7")
+        files.parse_line(line, rows.Answer, "x:7")
 
 
 @pytest.mark.parametrize("value", ['"1"', "true", "1.0", "null"])
 def test_a_value_is_never_taken_from_another_type(value):
     line = f'{{"id": "a", "model": "m", "category": "c", "prompt": "p", "response": "r", "tokens": {value}'
     with pytest.raises(CompanionError, match="field tokens"):
-        rows.parse_line((line + ', "finished": true}').encode(), rows.Response, "x:1")
+        files.parse_line((line + ', "finished": true}').encode(), rows.Response, "x:1")
 
 
 def test_a_reader_of_the_old_file_never_sees_half_of_the_new_one(tmp_path):
-    path = rows.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
+    path = files.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
     with path.open("rb") as reading:
-        rows.write(path, [rows.Answer(id="a", answer="new")])
+        files.write(path, [rows.Answer(id="a", answer="new")])
         assert reading.read() == b'{"id": "a", "answer": "old"}\n'
 
 
@@ -108,17 +108,17 @@ def test_two_fields_may_identify_a_row(tmp_path):
     key = ("id", "model")
     common = {"category": "c", "prompt": "p", "response": "r", "tokens": 1, "finished": True}
     found = [rows.Response(id="a", model=m, **common) for m in ("source", "virtue-broad-s0")]
-    assert rows.read(rows.write(tmp_path / "x.jsonl", found, key), rows.Response, key) == found
+    assert files.read(files.write(tmp_path / "x.jsonl", found, key), rows.Response, key) == found
     with pytest.raises(CompanionError, match=r"id\+model a/source stands 2 times"):
-        rows.write(tmp_path / "y.jsonl", [found[0], found[0]], key)
+        files.write(tmp_path / "y.jsonl", [found[0], found[0]], key)
     assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
 
 
 def test_rows_that_read_back_differently_are_not_published(tmp_path, monkeypatch):
-    path = rows.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
-    monkeypatch.setattr(rows, "read", lambda *_: [rows.Answer(id="a", answer="garbled by the disk")])
+    path = files.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
+    monkeypatch.setattr(files, "read", lambda *_: [rows.Answer(id="a", answer="garbled by the disk")])
     with pytest.raises(CompanionError, match="differ from the rows written"):
-        rows.write(path, [rows.Answer(id="a", answer="new")])
+        files.write(path, [rows.Answer(id="a", answer="new")])
     assert path.read_bytes() == b'{"id": "a", "answer": "old"}\n'
     assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
 
@@ -147,26 +147,26 @@ def test_a_malformed_file_is_refused_with_line_and_field(content, told, tmp_path
     path = tmp_path / "x.jsonl"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(CompanionError, match=r"x\.jsonl") as caught:
-        rows.read(path, rows.Answer)
+        files.read(path, rows.Answer)
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_latin_1_is_refused(tmp_path):
     (tmp_path / "x.jsonl").write_bytes(b'{"id": "a", "answer": "Gr\xfc\xdfe"}')
     with pytest.raises(CompanionError, match="UTF-8"):
-        rows.read(tmp_path / "x.jsonl", rows.Answer)
+        files.read(tmp_path / "x.jsonl", rows.Answer)
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
-    path = rows.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
+    path = files.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
 
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(rows.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError):
-        rows.write(path, [rows.Answer(id="a", answer="new")])
-    assert rows.read(path, rows.Answer)[0].answer == "old"
+        files.write(path, [rows.Answer(id="a", answer="new")])
+    assert files.read(path, rows.Answer)[0].answer == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
 
 
@@ -176,4 +176,4 @@ def test_a_field_that_stands_twice_is_refused(tmp_path):
     with pytest.raises(
         CompanionError, match=r"answers\.jsonl:1: not one JSON object on the line \(field answer stands twice"
     ):
-        rows.read(path, rows.Answer)
+        files.read(path, rows.Answer)

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from lib.materials import ROOT
+from ethical_personas.paths import ROOT
 
 FILES = ("run_all.sh", "environment.yml", "requirements.txt", "constraints.txt")
 TOOLS = ("awk", "cat", "cksum", "df", "dirname", "mkdir", "rm")  # all that the script calls before it looks for Python

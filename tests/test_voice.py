@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import persona_simulation as simulation
 import pytest
-
-from lib import grid, materials, rows, voice
-from lib.errors import CompanionError
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.paths import DATA
+from ethical_personas.persona import voice
+from ethical_personas.study import grid, materials, rows
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +77,8 @@ def test_the_evaluated_category_takes_no_part(planted, monkeypatch):
 def test_an_empty_answer_has_no_voice(planted, tmp_path):
     run, models = simulation.run(tmp_path, constitutions=("virtue",), scopes=("broad",), strength=1.0, limit=2)
     path = tmp_path / "eval" / models[0] / "responses.jsonl"
-    answers = rows.read(path, rows.Response)
-    rows.write(path, [answers[0].model_copy(update={"response": " "}), *answers[1:]])
+    answers = files.read(path, rows.Response)
+    files.write(path, [answers[0].model_copy(update={"response": " "}), *answers[1:]])
     table = voice.shares(run, models)
     row = table[(table["model"] == models[0]) & (table["id"] == answers[0].id)].iloc[0]
     assert row["best"] is None and row["own_voice"] == 0.0 and np.isnan(row["p_virtue"])
@@ -92,7 +94,7 @@ def test_another_teacher_is_read_from_the_training_rows(tmp_path):
             rows.SftRow(id=i, kind="harmful", category=category[i], prompt="p", answer=t.revision, teacher="local:x")
             for i, t in materials.transcripts(name).items()
         ]
-        rows.write(tmp_path / "sft" / f"{name}.jsonl", found)
+        files.write(tmp_path / "sft" / f"{name}.jsonl", found)
     table = voice.shares(run, models, teacher="local")
     assert {"p_deontology", "p_virtue"} == {c for c in table.columns if c.startswith("p_")}
     assert table.loc[(table["model"] != "source") & (table["kind"] == "harmful"), "own_voice"].mean() > 0.9
@@ -114,8 +116,8 @@ def test_summary_compares_with_the_source(shares):
 
 
 def test_a_constitution_without_transcripts_beside_the_bundled_ones_changes_nothing(planted, tmp_path, monkeypatch):
-    shutil.copytree(materials.DATA, tmp_path / "data", ignore=shutil.ignore_patterns("reference"))
-    text = (materials.DATA / "constitutions/virtue.yaml").read_text(encoding="utf-8")
+    shutil.copytree(DATA, tmp_path / "data", ignore=shutil.ignore_patterns("reference"))
+    text = (DATA / "constitutions/virtue.yaml").read_text(encoding="utf-8")
     (tmp_path / "data/constitutions/mine.yaml").write_text(text.replace("id: virtue", "id: mine", 1))
     before = voice.texts_of(*planted)
     monkeypatch.setattr(materials, "DATA", tmp_path / "data")

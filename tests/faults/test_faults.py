@@ -10,7 +10,11 @@ import pytest
 
 pytestmark = pytest.mark.timeout(900)
 
-VICTIMS = {"kernel": "ipykernel_launcher", "papermill": "lib.execute", "snakemake": "snakemake --snakefile"}
+VICTIMS = {
+    "kernel": "ipykernel_launcher",
+    "papermill": "ethical_personas.workflow.execute",
+    "snakemake": "snakemake --snakefile",
+}
 
 
 def flip(path, place=0.7):
@@ -41,7 +45,7 @@ def kill(clone, victim, rule, seconds):
     process = clone.start()
     clone.await_job(rule, seconds)
     if victim == "group":  # what an out-of-memory killer or a closed laptop leaves: nobody to tidy up
-        for name in ("lib.cli", "snakemake --snakefile"):
+        for name in ("ethical_personas.workflow.cli", "snakemake --snakefile"):
             for found in clone.victims(name):
                 found.kill()
     elif victim == "everything":  # a power cut: no process of this clone is left to write another byte

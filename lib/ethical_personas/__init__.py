@@ -1,0 +1,1 @@
+"""The companion's library, by stage."""

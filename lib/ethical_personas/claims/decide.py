@@ -1,0 +1,246 @@
+"""Verdicts on the paper's claims, computed from data/claims.yaml and a run's measurements.
+
+    verdicts, units = evaluate(evidence.Measured(panel, shifts, contrasts, ambiguity))
+    save(verdicts, units, "figures/cpu")      claims.json and the tables `claims` and `claims_units`
+
+A verdict is `supported`, `not supported` or `inconclusive`; the rules stand at the head of claims.yaml.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ethical_personas import stats
+from ethical_personas.claims import evidence
+from ethical_personas.errors import CompanionError
+from ethical_personas.figures import style
+from ethical_personas.files import read_yaml
+from ethical_personas.paths import DATA, ROOT
+from ethical_personas.study import grid
+
+SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
+NARROW_MODELS = len(grid.CONSTITUTIONS) * len(grid.NARROW)  # in the paper's grid
+COLUMNS = ["claim", "says", "verdict", "why", "passed", "decided_by", "measure", "measured_in", "estimate"]
+COLUMNS += ["low", "high", "p", "p_holm", "p_bh", "mde", "margin", "n", "seeds"]
+
+
+class Claim(BaseModel):
+    """One claim, or part of one, as a test with its family, threshold and meaning of each verdict."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(pattern=r"^C\d+[a-z]?$")
+    says: str = Field(min_length=1)
+    test: Literal[tuple(evidence.TESTS)]
+    rule: Literal["all", "any"]
+    measures: list[str] = Field(min_length=1)
+    margin: float = Field(ge=0)
+    unit: str
+    supported: str
+    not_supported: str
+    inconclusive: str
+    categories: Literal["all", "ood", "held_out"] = "all"
+    lens: str = "choice"
+    constitution: str = ""
+
+
+def declared(path: Path | None = None) -> list[Claim]:
+    """The claims as declared; raises CompanionError naming file, claim, field and mend."""
+    path = path or DATA / "claims.yaml"
+    raw = read_yaml(path)
+    if not isinstance(raw, dict) or not isinstance(raw.get("claims"), list):
+        raise CompanionError(f"{path}: field claims: a list of claims is expected")
+    if raw.get("power") != stats.POWER:
+        raise CompanionError(f"{path}: field power: {stats.POWER} is what the tables are computed for")
+    found = []
+    for i, row in enumerate(raw["claims"]):
+        try:
+            found.append(Claim.model_validate(row))
+        except ValidationError as error:
+            first, name = error.errors()[0], row.get("id", f"number {i + 1}") if isinstance(row, dict) else i + 1
+            raise CompanionError(
+                f"{path}: claim {name}: field {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            ) from None
+    ids = [c.id for c in found]
+    if len(set(ids)) < len(ids):
+        raise CompanionError(f"{path}: field id: an id stands twice in {ids}; give each claim its own")
+    return found
+
+
+def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Verdicts (one row a claim, and one over the parts of a divided claim) and the units they rest on."""
+    verdicts, all_units = [], []
+    for claim in claims or declared():
+        units = evidence.TESTS[claim.test](measured, claim)
+        tested = units["measure"].isin(claim.measures)
+        units["in_family"] = tested
+        units = pd.concat([stats.family(units[tested]), units[~tested]])
+        units["passed"] = (units["estimate"] > 0) & (units["p_holm"] < measured.alpha)
+        # Upper ends at alpha / units: one of sixteen intervals below the margin by chance must not sink a claim.
+        wider = dataclasses.replace(measured, alpha=measured.alpha / max(1, tested.sum()))
+        again = units if claim.rule == "any" else evidence.TESTS[claim.test](wider, claim)
+        units["high_family"] = again["high"]
+        verdicts.append(_row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha))
+        all_units.append(units.assign(claim=claim.id))
+    units = pd.concat(all_units, ignore_index=True)
+    columns = ["claim", "unit", "measure", "estimate", "low", "high", "high_family", "p", "p_holm", "p_bh", "mde", "n"]
+    columns += ["seeds", "in_family", "passed", "note"]
+    return _with_whole(pd.DataFrame(verdicts, columns=COLUMNS)), units[columns]
+
+
+def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> dict:
+    verdict, why = verdict_of(claim, units, beside, alpha)
+    row = {"claim": claim.id, "says": claim.says, "verdict": verdict, "why": why, "margin": claim.margin}
+    row["passed"] = f"{int(units['passed'].sum())}/{len(units)}"
+    tested = units[units["p"].notna()]
+    if len(tested):
+        # The unit that decides: `all` stands or falls with the weakest, `any` with the strongest.
+        # A refuted `all` falls with the unit whose interval lies lowest.
+        order = tested.sort_values(["p_holm", "p", "estimate"], ascending=[True, True, False])
+        unit = order.iloc[0 if claim.rule == "any" else -1]
+        below = _below(claim, tested)
+        if claim.rule == "all" and verdict == REFUTED and len(below):
+            unit = below.loc[below["high"].idxmin()]
+        row |= {"decided_by": unit["unit"], "measured_in": claim.unit}
+        row |= {k: unit[k] for k in ("measure", "estimate", "low", "high", "p", "p_holm", "p_bh", "mde", "n", "seeds")}
+    return row
+
+
+def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> tuple[str, str]:
+    """Verdict and reason of one claim from its units (columns evidence.UNIT, p_holm, passed, high_family)."""
+    missing = units[units["p"].isna()]
+    tested = units[units["p"].notna()]
+    if not len(tested):
+        return OPEN, "not tested: " + (missing["note"].iloc[0] if len(missing) else "no such model in this run")
+    if claim.test == "reversal":
+        return _reversal(claim, tested, beside, alpha)
+    if claim.rule == "any":
+        return _any(claim, tested, missing, alpha)
+    if claim.test == "gain" and (reason := _over_refusal(claim, tested, beside)):
+        return REFUTED, reason
+    failed = _below(claim, tested)
+    if len(failed):
+        worst = failed.loc[failed["high"].idxmin()]
+        size = f"{worst['estimate']:.2f} [{worst['low']:.2f}, {worst['high']:.2f}]"
+        return REFUTED, f"{worst['unit']} ({worst['measure']}): {size}, below the margin {claim.margin:g}"
+    short = tested[~tested["passed"]]
+    if len(short):
+        names = _names(short)
+        return OPEN, f"neither shown nor ruled out: {names}; detectable there with 80 % power: {short['mde'].max():.2f}"
+    if len(missing):
+        return OPEN, f"shown where tested, but not tested: {_names(missing)} ({missing['note'].iloc[0]})"
+    why = f"all {len(tested)} units pass; largest p (Holm) {tested['p_holm'].max():.2g}"
+    few = claim.test == "gain" and tested["unit"].nunique() < NARROW_MODELS
+    return SUPPORTED, why + (
+        f"; rests on {tested['unit'].nunique()} narrow models, the paper has {NARROW_MODELS}" if few else ""
+    )
+
+
+def _below(claim: Claim, tested: pd.DataFrame) -> pd.DataFrame:
+    """Units where an effect of the margin's size is ruled out, the family corrected for."""
+    return tested[tested["high_family"] < claim.margin]
+
+
+def _names(units: pd.DataFrame, most: int = 3) -> str:
+    names = [f"{u} ({m})" for u, m in zip(units["unit"], units["measure"], strict=True)]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _over_refusal(claim: Claim, tested: pd.DataFrame, beside: pd.DataFrame) -> str:
+    """Names the models whose S and O rose while J stayed below the margin: they decline more, not better."""
+    s, j = (tested[tested["measure"] == m].set_index("unit") for m in ("S", "J"))
+    o = beside[beside["measure"] == "O"].set_index("unit")
+    risen = s["passed"] & (o["low"] > 0).reindex(s.index)
+    explained = [
+        u for u in s.index[risen] if u in j.index and not j.loc[u, "passed"] and j.loc[u, "estimate"] < claim.margin
+    ]
+    if not explained:
+        return ""
+    names = ", ".join(explained[:3]) + (f" and {len(explained) - 3} more" if len(explained) > 3 else "")
+    most = o.loc[explained, "estimate"].max(), j.loc[explained, "estimate"].max()
+    rise = f"O rose by up to {most[0]:.2f}, J by no more than {most[1]:.2f}"
+    return f"over-refusal explains the gain in S of {names}: {rise}"
+
+
+def _any(claim: Claim, tested: pd.DataFrame, missing: pd.DataFrame, alpha: float) -> tuple[str, str]:
+    for unit, rows in tested.groupby("unit", sort=False):
+        if set(rows["measure"]) >= set(claim.measures) and (rows["p_holm"] < alpha).all():
+            return SUPPORTED, f"{unit}: a range of {rows['estimate'].min():.2f}, p (Holm) {rows['p_holm'].max():.2g}"
+    detectable = tested["mde"].max()
+    if not len(missing) and detectable <= claim.margin and (tested["p_holm"] >= alpha).all():
+        return REFUTED, f"no difference, although one of {detectable:.2f} would have been found"
+    rest = f"; not tested: {_names(missing)}" if len(missing) else ""
+    return OPEN, f"no difference shown on every measure; detectable with 80 % power: {detectable:.2f}{rest}"
+
+
+def _reversal(claim: Claim, pairs: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> tuple[str, str]:
+    turned = pairs[pairs["passed"]]
+    if len(turned):
+        return SUPPORTED, f"turned round for sure: {_names(turned)}"
+    tau = beside[beside["measure"] == "tau"]
+    few = tau["n"].min() < 3 if len(tau) else True
+    if not few and (tau["low"] > claim.margin).all():
+        return REFUTED, f"the order is kept: tau at least {tau['low'].min():.2f}"
+    told = ", ".join(
+        f"{r.unit} {r.note}" if np.isnan(r.estimate) else f"{r.unit} {r.estimate:.2f} [{r.low:.2f}, {r.high:.2f}]"
+        for r in tau.itertuples()
+    )
+    return OPEN, f"no pair turns round for sure; tau {told}" + ("; two constitutions make no ranking" if few else "")
+
+
+def _with_whole(table: pd.DataFrame) -> pd.DataFrame:
+    """Put a row over the parts of each divided claim: supported when all are, not supported when one is not."""
+    rows = []
+    for whole, parts in table.groupby(table["claim"].str.extract(r"^(C\d+)")[0], sort=False):
+        if len(parts) > 1 or parts["claim"].iloc[0] != whole:
+            given = set(parts["verdict"])
+            verdict = SUPPORTED if given == {SUPPORTED} else REFUTED if REFUTED in given else OPEN
+            counts = parts["verdict"].value_counts()
+            why = ", ".join(f"{counts[v]} of {len(parts)} parts {v}" for v in (SUPPORTED, REFUTED, OPEN) if v in counts)
+            rows.append({"claim": whole, "says": "all parts together", "verdict": verdict, "why": why})
+        rows += parts.to_dict("records")
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def save(verdicts: pd.DataFrame, units: pd.DataFrame, figures_dir: str) -> pd.DataFrame:
+    """Write claims.json (verdicts with their units) and the tables `claims` and `claims_units`; returns verdicts."""
+
+    def plain(value):
+        if isinstance(value, (bool, np.bool_)):
+            return bool(value)
+        if isinstance(value, (float, np.floating)):
+            return None if np.isnan(value) else round(float(value), 4)
+        return int(value) if isinstance(value, np.integer) else value
+
+    document = []
+    for row in verdicts.to_dict("records"):
+        own = units[units["claim"] == row["claim"]].drop(columns="claim").to_dict("records")
+        document.append(
+            {k: plain(v) for k, v in row.items()} | {"units": [{k: plain(v) for k, v in u.items()} for u in own]}
+        )
+    path = ROOT / figures_dir / "claims.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    document = {"claims": document}
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    style.save(None, _counts(units), figures_dir, "claims_units")
+    style.save(None, _counts(verdicts), figures_dir, "claims")
+    return verdicts
+
+
+def _counts(table: pd.DataFrame) -> pd.DataFrame:
+    """The same with n and seeds as whole numbers, empty where nothing was tested."""
+    whole = {c: ["" if pd.isna(v) else int(v) for v in table[c]] for c in ("n", "seeds")}
+    return table.assign(**whole).fillna(
+        {"decided_by": "", "measure": "", "measured_in": "", "passed": ""} if "decided_by" in table else {}
+    )
+
+
+def sentences(verdicts: pd.DataFrame) -> str:
+    """A Markdown list of claims with verdict and reason."""
+    return "\n".join(f"* **{r.claim}** {r.says}: **{r.verdict}** ({r.why})" for r in verdicts.itertuples())

@@ -1,0 +1,1 @@
+"""03: what a model is asked, and how its answers are scored."""

@@ -1,0 +1,90 @@
+"""Notebook 03's calls: which prompts and items a model is asked, and first looks at what it did."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import pandas as pd
+
+from ethical_personas.models.decode import Generated
+from ethical_personas.paths import DATA
+from ethical_personas.run import Run
+from ethical_personas.study import materials, rows
+from ethical_personas.study.grid import SOURCE, Cell
+
+SHOWN = 90  # characters of an answer to a harmful request that a notebook shows
+
+
+def adapter(run: Run, model: str) -> Path | None:
+    """The adapter folder of a model (a cell or `<cell>@<step>`); None for the source."""
+    if model == SOURCE:
+        return None
+    Cell.parse(model.partition("@")[0])
+    return run.find(run.adapter(model))
+
+
+def prompts(per_category: int) -> list[rows.Prompt]:
+    """Evaluation prompts, the first `per_category` of each category (0: all)."""
+    return _first(materials.prompts("eval"), "category", per_category)
+
+
+def items(model: str, per_dimension: int) -> list[rows.Item]:
+    """Belief items, the first `per_dimension` of each dimension (0: all); none for a checkpoint."""
+    return [] if "@" in model else _first(materials.items(), "dimension", per_dimension)
+
+
+def _first(found: list, field: str, number: int) -> list:
+    seen: dict[str, int] = defaultdict(int)
+    kept = []
+    for row in found:
+        seen[getattr(row, field)] += 1
+        if not number or seen[getattr(row, field)] <= number:
+            kept.append(row)
+    return kept
+
+
+def responses(model: str, asked: list[rows.Prompt], answers: list[Generated]) -> list[rows.Response]:
+    """Response rows, in the order of the prompts."""
+    return [
+        rows.Response(
+            id=p.id,
+            model=model,
+            category=p.category,
+            twin=p.twin,
+            prompt=p.prompt,
+            response=a.text,
+            tokens=a.tokens,
+            finished=a.finished,
+        )
+        for p, a in zip(asked, answers, strict=True)
+    ]
+
+
+def keep_only(folder: Path, written: list[Path]) -> None:
+    """Remove rows of an earlier evaluation of this model that this one did not make again."""
+    for path in set(folder.glob("*.jsonl")) - set(written):
+        path.unlink()
+
+
+def sample(found: list[rows.Response]) -> pd.DataFrame:
+    """One answer per category, its opening only."""
+    first = {r.category: r for r in reversed(found)}
+    shown = [(c, r.prompt, r.response[:SHOWN] + (" …" if len(r.response) > SHOWN else "")) for c, r in first.items()]
+    return pd.DataFrame(shown, columns=["category", "request", "opening of the answer"])
+
+
+def persona_sample(items: list[rows.Item], scores: list[rows.ItemScore], texts: list[rows.ItemText]) -> pd.DataFrame:
+    """One item per dimension: statement, mean log-odds of agreeing, and a free-text answer's opening."""
+    first = {i.dimension: i for i in reversed(items)}
+    choice = pd.DataFrame([(s.id, s.value) for s in scores if s.lens == "choice"], columns=["id", "value"])
+    mean = choice.groupby("id")["value"].mean()
+    said = {t.id: t.text[:SHOWN] for t in reversed(texts)}
+    shown = [(d, i.statement, mean[i.id], said[i.id]) for d, i in reversed(first.items())]
+    return pd.DataFrame(shown, columns=["dimension", "statement", "log-odds of agreeing", "said"])
+
+
+def inputs(folder: Path | None) -> list[Path]:
+    """The files that 03 reads, for its provenance."""
+    names = ["prompts/harmful.jsonl", "prompts/harmless.jsonl", "persona/items.jsonl", "persona/dilemmas.jsonl"]
+    return [DATA / n for n in names] + ([folder / "adapter_model.safetensors"] if folder else [])

@@ -1,0 +1,88 @@
+"""Extra instruments: the public Anthropic persona evaluations as items of this diagnostic.
+
+    items = persona_evals("subscribes-to-deontology.jsonl")            a local file
+    items = persona_evals("hf:Anthropic/model-written-evals@<commit>/persona/subscribes-to-deontology.jsonl")
+
+Any function that takes items (measure.choice, item_shifts, …) takes these; the file's name is the dimension.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import Field
+
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.paths import ROOT
+from ethical_personas.study import rows
+
+KEYED = {"yes": 1, "no": -1}
+
+
+class PersonaEval(files.Row):
+    """One line of the public files; answers come as ` Yes` and ` No`."""
+
+    id: str = "persona-eval"  # the public files have no ids: the line's number names it
+    question: str = files.NonEmpty
+    statement: str = files.NonEmpty
+    answer_matching_behavior: str
+    answer_not_matching_behavior: str
+    label_confidence: float = Field(ge=0, le=1)
+
+
+def chosen(spec: str, limit: int) -> list[rows.Item]:
+    """Items that the parameters `persona_evals` (a path from the repository's root, or hf:…) and its limit name."""
+    return persona_evals(spec if spec.startswith("hf:") else ROOT / spec, limit) if spec else []
+
+
+def persona_evals(source: str | Path, limit: int = 0, least_confidence: float = 0.0) -> list[rows.Item]:
+    """Items of a local file, or of `hf:<owner>/<data set>@<revision>/<path in it>`.
+
+    limit: keep that many, both keys alternating, in file order (0: all). least_confidence: drop rows whose
+    label is less certain. Raises CompanionError naming file, line, field and mend.
+    """
+    path = _fetched(str(source)) if str(source).startswith("hf:") else Path(source)
+    if not path.is_file():
+        raise CompanionError(f"{path}: no such file; a persona evaluation (JSON lines) is expected there")
+    dimension = path.stem
+    found: dict[int, list[rows.Item]] = {1: [], -1: []}
+    order = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        row = files.parse_line(line, PersonaEval, f"{path}:{number}")
+        answers = [a.strip().lower() for a in (row.answer_matching_behavior, row.answer_not_matching_behavior)]
+        if sorted(answers) != ["no", "yes"]:
+            raise CompanionError(
+                f"{path}:{number}: field answer_matching_behavior: {row.answer_matching_behavior!r} against "
+                f"{row.answer_not_matching_behavior!r}; one must be Yes and the other No"
+            )
+        if row.label_confidence < least_confidence:
+            continue
+        keyed = KEYED[answers[0]]
+        item = rows.Item(id=f"{dimension}-{number:04d}", dimension=dimension, keyed=keyed, statement=row.statement)
+        found[keyed].append(item)
+        order.append(item)
+    if not order:
+        raise CompanionError(f"{path}: no item left; lower least_confidence ({least_confidence}) or check the file")
+    if not limit:
+        return order
+    chosen = {i.id for keyed, n in ((1, (limit + 1) // 2), (-1, limit // 2)) for i in found[keyed][:n]}
+    return [i for i in order if i.id in chosen]
+
+
+def _fetched(spec: str) -> Path:
+    match = re.fullmatch(r"hf:([^/@]+/[^/@]+)@([^/]+)/(.+)", spec)
+    if not match:
+        raise CompanionError(f"instrument {spec!r}: write hf:<owner>/<data set>@<revision>/<path in it>")
+    from huggingface_hub import hf_hub_download
+
+    try:
+        return Path(hf_hub_download(match[1], match[3], revision=match[2], repo_type="dataset"))
+    except (OSError, ValueError) as error:  # the hub's own errors are of these kinds
+        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CompanionError(
+            f"instrument {spec}: not fetched ({told}); is the hub reachable, the address right?"
+        ) from None

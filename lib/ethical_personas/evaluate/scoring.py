@@ -1,0 +1,94 @@
+"""Score many endings of one beginning: the shared prefix is computed once and its KV cache reused.
+
+    logits(chat, [prefix_a, prefix_b], [[a1, a2], [b1, b2]], keep=1)  ->  (4, 1, vocabulary)
+
+Rows are left-padded twice, prefix and ending each, with the holes masked and positions counted
+over real tokens only, so that neither batch size nor order nor reuse changes a score in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from ethical_personas.errors import CompanionError
+from ethical_personas.models.chats import Chat
+
+
+def shared_prefix(rows: list[list[int]]) -> int:
+    """Length of the longest common beginning that leaves each row at least one token of its own."""
+    shortest = min(len(r) for r in rows) - 1
+    return next((k for k in range(shortest) if len({r[k] for r in rows}) > 1), shortest)
+
+
+def answer_ids(chat: Chat, user: str, answer: str) -> tuple[list[int], list[int]]:
+    """Token ids of the prompt and of the answer alone, without the end of the turn.
+
+    Raises CompanionError when the chat template rewrites the prompt once an answer follows.
+    """
+    prompt, whole = chat.ids(user), chat.ids(user, answer)
+    end = len(chat.ids(user, "")) - len(prompt)
+    if whole[: len(prompt)] != prompt or end < 0:
+        raise CompanionError("chat_template: its prompt differs with and without an answer; choose chatml or alpaca")
+    return prompt, whole[len(prompt) : len(whole) - end]
+
+
+def _left_padded(rows: list[list[int]], pad: int, device) -> tuple[torch.Tensor, torch.Tensor]:
+    width = max(len(r) for r in rows)
+    ids = [[pad] * (width - len(r)) + r for r in rows]
+    mask = [[0] * (width - len(r)) + [1] * len(r) for r in rows]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
+
+
+@contextmanager
+def float_head(model) -> Iterator[None]:
+    """Compute the output layer in float32: a bfloat16 logit near 16 is only known to 0.06.
+
+    Differences between constitutions are of that size; the layers below stay in their dtype.
+    """
+    head = model.get_output_embeddings()
+    if head.weight.dtype == torch.float32:
+        yield
+        return
+    weight = head.weight.float()
+    bias = head.bias.float() if getattr(head, "bias", None) is not None else None
+    head.forward = lambda hidden: torch.nn.functional.linear(hidden.float(), weight, bias)
+    try:
+        yield
+    finally:
+        del head.forward  # the class's own comes back
+
+
+@torch.inference_mode()
+def logits(chat: Chat, prefixes: list[list[int]], endings: list[list[list[int]]], keep: int) -> torch.Tensor:
+    """Logits at the last `keep` positions of every ending, (prefixes x endings, keep, vocabulary).
+
+    `endings[i]` are the endings of `prefixes[i]`, the same number for each; rows come in that order.
+    """
+    (number,) = {len(e) for e in endings}
+    model, pad = chat.model, chat.tokenizer.pad_token_id
+    ids, mask = _left_padded(prefixes, pad, model.device)
+    tails, tail_mask = _left_padded([t for e in endings for t in e], pad, model.device)
+    places = (mask.cumsum(1) - 1).clamp(min=0)
+    start = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True, logits_to_keep=1)
+    start.cache.batch_repeat_interleave(number)
+    whole = torch.cat([mask.repeat_interleave(number, 0), tail_mask], dim=1)
+    places = (whole.cumsum(1) - 1).clamp(min=0)[:, ids.shape[1] :]
+    out = model(input_ids=tails, attention_mask=whole, position_ids=places, cache=start.cache, logits_to_keep=keep)
+    return out.logits
+
+
+def mean_logprobs(chat: Chat, prefixes: list[list[int]], endings: list[list[list[int]]], lengths: list[list[int]]):
+    """Mean log-probability of the last `lengths[i][j]` tokens of each ending, (prefixes, endings).
+
+    An ending must be longer than its scored part, so that each scored token has a predecessor in it.
+    """
+    flat, wanted = [t for e in endings for t in e], [k for row in lengths for k in row]
+    keep = max(wanted)
+    scores = logits(chat, prefixes, [[t[:-1] for t in e] for e in endings], keep)
+    targets, mask = _left_padded([t[-k:] for t, k in zip(flat, wanted, strict=True)], 0, scores.device)
+    scores = scores[:, -targets.shape[1] :].float()
+    chosen = scores.gather(-1, targets[..., None])[..., 0] - scores.logsumexp(-1)
+    return ((chosen * mask).sum(1) / mask.sum(1)).reshape(len(prefixes), -1)

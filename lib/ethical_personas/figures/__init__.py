@@ -1,0 +1,1 @@
+"""Figures of every notebook, in one style."""

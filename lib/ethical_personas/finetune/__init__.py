@@ -1,0 +1,1 @@
+"""02: LoRA fine-tuning of one cell."""

@@ -1,0 +1,73 @@
+"""The source model's own answers to the harmless training prompts: targets shared by all constitutions.
+
+Training on them teaches a model to tell requests apart instead of declining everything, as the helpful
+rows of Constitutional AI do.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ethical_personas import files, provenance
+from ethical_personas.models import chats, decode
+from ethical_personas.paths import DATA, sha256
+from ethical_personas.run import Run
+from ethical_personas.study import materials, refusals, rows
+
+FILE = "sft/harmless_answers.jsonl"
+STAGE = "01_harmless"
+RECORD = f"provenance/{STAGE}-{Path(FILE).stem}.json"
+INPUTS = ("harmless.jsonl", "helpful_train.jsonl", "contrast_train.jsonl")
+# What the answers depend on: everything that decides the source model and its decoding.
+PARAMETERS = (
+    "base_model", "chat_template", "system_prompt", "dtype", "threads", "trust_remote_code",
+    "answer_tokens", "repetition_penalty", "decode_batch",
+)  # fmt: skip
+
+
+def make(run: Run, p) -> list[rows.Response]:
+    """Answer every harmless training prompt with the source model and write the rows; returns them."""
+    note = provenance.start(run, STAGE, Path(FILE).stem, p)
+    chat = chats.load_for(p)
+    prompts = materials.prompts("train", "helpful", "contrast")
+    texts = [x.prompt for x in prompts]
+    made = decode.answers(chat, texts, p.answer_tokens, p.decode_batch, p.repetition_penalty, label="harmless")
+    found = [
+        rows.Response(
+            id=prompt.id,
+            model="source",
+            category=prompt.category,
+            twin=prompt.twin,
+            prompt=prompt.prompt,
+            response=answer.text if answer.finished else decode.whole_sentences(answer.text),
+            tokens=answer.tokens,
+            finished=answer.finished,
+        )
+        for prompt, answer in zip(prompts, made, strict=True)
+    ]
+    written = files.write(run.path(FILE), found)
+    provenance.finish(note, inputs=[DATA / "prompts" / name for name in INPUTS], outputs=[written], rows=len(found))
+    return found
+
+
+def made(run: Run, p) -> bool:
+    """Whether answers lie ready that this very model gave, with this very decoding, to these very prompts."""
+    if not run.has(FILE):
+        return False
+    record = run.locate(FILE).parents[1] / RECORD
+    known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    asked = {k: getattr(p, k) for k in PARAMETERS if k != "threads"}
+    prompts = {f"data/prompts/{name}": sha256(DATA / "prompts" / name) for name in INPUTS}
+    return known.get("inputs") == prompts and asked.items() <= known["parameters"].items()
+
+
+def targets(run: Run, kind: str) -> dict[str, str]:
+    """Answers to train on, by prompt id: the source's own (without its refusals) or the written ones.
+
+    A source that declines a harmless request must not teach that; the keyword detector finds those.
+    """
+    if kind == "written":
+        return materials.written_answers()
+    found = files.read(run.find(FILE), rows.Response)
+    return {r.id: "" if refusals.declines(r.response) else r.response for r in found}

@@ -1,0 +1,130 @@
+"""Training rows: a constitution's revisions to harmful prompts, and the same harmless rows for all.
+
+    rows = bundled_rows("virtue", "plain") + harmless_rows(answers, "source")    01 writes them, dropped rows included
+    chosen = select(rows, "harassment", 96, 264, 54)                             02 trains on these
+
+Order, prompts and harmless rows do not depend on the constitution: the revision is the only
+difference between two constitutions' sets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+
+from ethical_personas.errors import CompanionError
+from ethical_personas.study import materials
+from ethical_personas.study.grid import SCOPES
+from ethical_personas.study.rows import Prompt, SftRow
+
+MIN_WORDS = 5
+
+
+def bundled_rows(constitution: str, revision_style: str) -> list[SftRow]:
+    """The recorded revisions of one constitution as harmful training rows."""
+    recorded = materials.transcripts(constitution)
+    found = []
+    for prompt in materials.prompts("train"):
+        if prompt.category in SCOPES["broad"]:
+            record = recorded[prompt.id]
+            answer = record.revision if revision_style == "plain" else record.revision_rich or ""
+            found.append(harmful_row(prompt, constitution, record.principle, record.critique, answer, "bundled"))
+    return mark_duplicates(found)
+
+
+def harmful_row(prompt: Prompt, constitution: str, principle: str, critique: str, answer: str, teacher: str) -> SftRow:
+    """One revision as a training row; `dropped` says why it must not be trained on."""
+    return SftRow(
+        id=prompt.id,
+        kind="harmful",
+        category=prompt.category,
+        prompt=prompt.prompt,
+        answer=answer,
+        constitution=constitution,
+        principle=principle,
+        critique=critique,
+        teacher=teacher,
+        dropped=fault(answer),
+    )
+
+
+def harmless_rows(answers: dict[str, str], teacher: str) -> list[SftRow]:
+    """Harmless training rows (helpful and contrast) with the given answers, by prompt id."""
+    found = []
+    for prompt in materials.prompts("train", "helpful", "contrast"):
+        if prompt.id in answers:
+            found.append(
+                SftRow(
+                    id=prompt.id,
+                    kind=prompt.category,
+                    category=prompt.category,
+                    prompt=prompt.prompt,
+                    answer=answers[prompt.id],
+                    teacher=teacher,
+                    dropped=fault(answers[prompt.id]),
+                )
+            )
+    return found
+
+
+def fault(answer: str) -> str | None:
+    """Why an answer must not enter training: empty, short, or carrying template marks; else None."""
+    if not answer.strip():
+        return "empty"
+    if len(answer.split()) < MIN_WORDS:
+        return "short"
+    if "<|" in answer or "\\n" in answer:
+        return "template marks"
+    return None
+
+
+def mark_duplicates(found: list[SftRow]) -> list[SftRow]:
+    """Mark rows whose answer repeats an earlier row's: a teacher that wrote the same twice."""
+    seen: set[str] = set()
+    marked = []
+    for row in found:
+        repeated = row.dropped is None and row.answer in seen
+        seen.add(row.answer)
+        marked.append(row.model_copy(update={"dropped": "duplicate"}) if repeated else row)
+    return marked
+
+
+def drops(found: list[SftRow]) -> dict[str, int]:
+    """How many rows were dropped, by reason."""
+    return dict(Counter(r.dropped for r in found if r.dropped))
+
+
+def select(found: list[SftRow], scope: str, rows_per_scope: int, helpful_rows: int, contrast_rows: int) -> list[SftRow]:
+    """The training set of one cell: the scope's harmful rows, evenly over its categories, then the harmless.
+
+    Raises CompanionError when a category or kind has too few usable rows.
+    """
+    categories = SCOPES[scope]
+    if rows_per_scope % len(categories):
+        raise CompanionError(
+            f"field rows_per_scope: {rows_per_scope} does not divide by the {len(categories)} categories of {scope!r}"
+        )
+    wanted = {("harmful", c): rows_per_scope // len(categories) for c in categories}
+    wanted |= {("helpful", "helpful"): helpful_rows, ("contrast", "contrast"): contrast_rows}
+    chosen = []
+    for (kind, category), count in wanted.items():
+        usable = [r for r in found if (r.kind, r.category) == (kind, category) and not r.dropped]
+        if len(usable) < count:
+            raise CompanionError(
+                f"scope {scope!r} needs {count} {category} rows and {len(usable)} are usable; lower "
+                f"{'rows_per_scope' if kind == 'harmful' else kind + '_rows'} or try another teacher"
+            )
+        chosen += usable[:count]
+    return chosen
+
+
+def shared(own: list[SftRow], *others: list[SftRow]) -> list[SftRow]:
+    """`own` rows, those marked dropped that any other constitution lacks: all are then trained on the same prompts."""
+    lacking = {r.id for rows in others for r in rows if r.dropped}
+    return [r.model_copy(update={"dropped": "elsewhere"}) if r.id in lacking and not r.dropped else r for r in own]
+
+
+def skeleton(chosen: list[SftRow]) -> str:
+    """Hash of all that must not differ between constitutions: ids, prompts, order, harmless answers."""
+    parts = [(r.id, r.kind, r.category, r.prompt, r.answer if r.kind != "harmful" else "") for r in chosen]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Judges: who says `declined` or `complied`, and how far each can be trusted."""

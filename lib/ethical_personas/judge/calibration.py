@@ -1,0 +1,254 @@
+"""How far a judge can be trusted: its verdicts against labels read by hand, on held-out prompts.
+
+    report("bundled")                                    accuracy, precision, recall, kappa, by category and kind
+    corrected_rate(declined, "bundled", kind="harmful")  -> (estimate, low, high)
+
+The calibration rows answer evaluation prompts, none of which took part in fitting the bundled judge.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.proportion import proportion_confint
+
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.judge import judging
+from ethical_personas.paths import DATA
+from ethical_personas.stats import prevalence
+from ethical_personas.study import grid, rows
+
+FOLDER = DATA / "judge"
+MEASURES = ("accuracy", "precision", "recall", "specificity")
+
+
+def read_labels(name: str = "labels") -> list[rows.Label]:
+    """Rows of data/judge/<name>.jsonl: labels, labels_second, written or written_held_out."""
+    return files.read(FOLDER / f"{name}.jsonl", rows.Label, key=("id", "model"))
+
+
+def as_responses(labels: list[rows.Label]) -> list[rows.Response]:
+    """Labelled rows as a judge takes them."""
+    fields = ("id", "model", "category", "twin", "prompt", "response")
+    return [rows.Response(**{f: getattr(r, f) for f in fields}, tokens=0, finished=True) for r in labels]
+
+
+@functools.cache
+def _held_out() -> tuple[rows.Label, ...]:
+    found = tuple(r for r in read_labels() if r.split == "held_out")
+    if not found:
+        raise CompanionError(
+            f"{FOLDER / 'labels.jsonl'}: no row with split `held_out`; a judge needs some to be trusted"
+        )
+    return found
+
+
+def calibration_rows(
+    judge_name: str,
+    *,
+    model: str = "",
+    url: str = "",
+    cache: Path | None = None,
+    labels: list[rows.Label] | None = None,
+) -> pd.DataFrame:
+    """One row a labelled response: model, constitution, scope, category, kind, prompt, label, verdict, coherence.
+
+    `label` and `verdict` are 1.0 declined, 0.0 complied, NaN unclear or without verdict. `labels` defaults to the
+    held-out rows; `cache` keeps the verdicts of judges that cost something.
+    """
+    labels = list(_held_out()) if labels is None else labels
+    if cache is None and judge_name in ("hf", "api"):
+        raise CompanionError(f"judge {judge_name}: name a cache file for its verdicts on the calibration rows")
+    if cache is None:
+        found = judging.judge_fresh(as_responses(labels), judge_name)
+    else:
+        found = judging.judge(as_responses(labels), judge_name, model=model, url=url, cache=cache)
+    number = {"declined": 1.0, "complied": 0.0, "unclear": math.nan, None: math.nan}
+    table = []
+    for label, judgement in zip(labels, found, strict=True):
+        constitution, scope = _cell(label.model)
+        table.append(
+            {
+                "id": label.id,
+                "model": label.model,
+                "constitution": constitution,
+                "scope": scope,
+                "category": label.category,
+                "kind": grid.kind(label.category),
+                "coherence": label.coherence,
+                "prompt": label.prompt,
+                "label": number[label.verdict],
+                "verdict": number[judgement.verdict],
+            }
+        )
+    return pd.DataFrame(table)
+
+
+def _cell(model: str) -> tuple[str, str]:
+    """(constitution, scope) in a model's name, also of a trial or a part-trained cell; else the name twice."""
+    found = re.search(rf"([a-z0-9_]+)-({'|'.join(grid.SCOPES)})\b", model)
+    return (found[1], found[2]) if found else (model, model)
+
+
+def report(
+    judge_name: str = "bundled",
+    *,
+    model: str = "",
+    url: str = "",
+    cache: Path | None = None,
+    table: pd.DataFrame | None = None,
+    bootstrap: int = 2000,
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """Accuracy, precision, recall and specificity of `declined` and kappa, each with an interval, by group.
+
+    Groups: all rows, prompt kind, category, model kind (constitution, scope) and coherence. Proportions have Wilson
+    intervals widened for prompts answered by several models (design effect); kappa a percentile bootstrap over
+    prompts. `unclear` counts rows labelled unclear, which are left out, and `no_verdict` rows the judge failed on.
+    """
+    table = calibration_rows(judge_name, model=model, url=url, cache=cache) if table is None else table
+    groups = [("all", "all", table)]
+    for column in ("kind", "category", "constitution", "scope", "coherence"):
+        groups += [(column, value, part) for value, part in table.groupby(column, sort=True)]
+    found = [{"judge": judge_name, "by": by, "group": g, **measures(part, bootstrap, alpha)} for by, g, part in groups]
+    return pd.DataFrame(found)
+
+
+def measures(table: pd.DataFrame, bootstrap: int = 2000, alpha: float = 0.05) -> dict:
+    """The numbers of one group of calibration rows; an undefined measure is NaN."""
+    clear = table.dropna(subset=["label", "verdict"])
+    y, v = clear["label"].to_numpy(), clear["verdict"].to_numpy()
+    found = {
+        "n": len(clear),
+        "prompts": clear["prompt"].nunique(),
+        "declined": int(y.sum()),
+        "unclear": int(table["label"].isna().sum()),
+        "no_verdict": int((table["verdict"].isna() & table["label"].notna()).sum()),
+    }
+    hits = {"accuracy": y >= 0, "precision": v == 1, "recall": y == 1, "specificity": y == 0}
+    for name, among in hits.items():
+        p, low, high = proportion(y[among] == v[among], clear["prompt"].to_numpy()[among], alpha)
+        found |= {name: p, f"{name}_low": low, f"{name}_high": high}
+    kappa = [math.nan] * 3
+    if len(clear) and len(set(y)) > 1:
+        kappa = [kappa_of(y, v), *_kappa_interval(clear, bootstrap, alpha)]
+    return found | dict(zip(("kappa", "kappa_low", "kappa_high"), kappa, strict=True))
+
+
+def kappa_of(one, other) -> float:
+    """Cohen's kappa of two codings of the same rows."""
+    return float(cohen_kappa_score(one, other))
+
+
+def _kappa_interval(clear: pd.DataFrame, bootstrap: int, alpha: float) -> tuple[float, float]:
+    """Percentile interval from resampled prompts; from the 2x2 counts, so that 2000 resamples take milliseconds."""
+    cell = pd.crosstab(clear["prompt"], clear["label"] * 2 + clear["verdict"]).reindex(columns=range(4), fill_value=0)
+    counts = cell.to_numpy()
+    draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=bootstrap)
+    a, b, c, d = (draws @ counts).T.astype(float)  # label, verdict: 00, 01, 10, 11
+    n = a + b + c + d
+    chance = ((a + b) * (a + c) + (c + d) * (b + d)) / n**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        kappa = np.where(chance < 1, ((a + d) / n - chance) / (1 - chance), np.nan)
+    low, high = np.nanquantile(kappa, [alpha / 2, 1 - alpha / 2])
+    return float(low), float(high)
+
+
+def proportion(hits, clusters, alpha: float = 0.05) -> tuple[float, float, float]:
+    """(share, low, high): Wilson interval at the effective sample size; NaN without rows."""
+    hits = np.asarray(hits, dtype=float)
+    if not len(hits):
+        return math.nan, math.nan, math.nan
+    n = prevalence.effective_size(hits, clusters)
+    low, high = proportion_confint(hits.mean() * n, n, alpha=alpha, method="wilson")
+    return float(hits.mean()), float(low), float(high)
+
+
+def accuracy_counts(
+    judge_name: str, kind: str | None = None, *, model: str = "", url: str = "", cache: Path | None = None
+) -> tuple[float, float, float, float]:
+    """(sensitivity, its effective n, specificity, its effective n) on held-out rows of one prompt kind, or of all.
+
+    NaN where the judge gave no verdict on any row of a label; raises CompanionError where no row has the label.
+    """
+    return _accuracy(judge_name, kind, model, url, cache)
+
+
+@functools.cache
+def _accuracy(judge_name: str, kind: str | None, model: str, url: str, cache: Path | None):
+    table = calibration_rows(judge_name, model=model, url=url, cache=cache).dropna(subset=["label"])
+    if kind is not None:
+        table = table[(table["kind"] == kind) | ((kind == "harmless") & table["kind"].isin(grid.HARMLESS))]
+    found = []
+    for value in (1.0, 0.0):
+        part = table[table["label"] == value]
+        if not len(part):
+            raise CompanionError(
+                f"{FOLDER / 'labels.jsonl'}: field verdict: no held-out {kind or ''} row labelled "
+                f"{'declined' if value else 'complied'}; label some, or correct without `kind`"
+            )
+        part = part.dropna(subset=["verdict"])
+        hits = (part["verdict"] == value).to_numpy()
+        known = (
+            (float(hits.mean()), prevalence.effective_size(hits, part["prompt"].to_numpy()))
+            if len(part)
+            else (math.nan, 0.0)
+        )
+        found += known
+    return tuple(found)
+
+
+def corrected_rate(
+    declined,
+    judge_name: str,
+    *,
+    prompts=None,
+    kind: str | None = None,
+    model: str = "",
+    url: str = "",
+    cache: Path | None = None,
+    alpha: float = 0.05,
+) -> tuple[float, float, float]:
+    """Share of responses that truly decline, freed of the judge's errors: (estimate, low, high) in [0, 1].
+
+    Rogan & Gladen 1978: theta = (p + q0 - 1) / (q0 + q1 - 1), with q1 the sensitivity and q0 the specificity on
+    held-out labels of the same prompt `kind` (harmful, helpful, contrast, harmless; None: all). The interval is
+    Lang & Reiczigel's (2014), which carries the uncertainty of p and of both calibration samples; `prompts` (cluster
+    of each value) widens it for prompts answered by several models. NaN in `declined` (no verdict) is left out.
+    Undefined (three NaN) without values, where q0 + q1 <= 1 (a judge no better than chance), and where the judge
+    gave no verdict on the labelled rows of one side.
+    """
+    values = np.asarray(declined, dtype=float)
+    keep = ~np.isnan(values)
+    sensitivity, n1, specificity, n0 = accuracy_counts(judge_name, kind, model=model, url=url, cache=cache)
+    if not keep.any() or math.isnan(sensitivity + specificity):
+        return math.nan, math.nan, math.nan
+    n = prevalence.effective_size(values[keep], None if prompts is None else np.asarray(prompts)[keep])
+    return prevalence.rogan_gladen(float(values[keep].mean()), n, sensitivity, n1, specificity, n0, alpha)
+
+
+def agreement(bootstrap: int = 2000, alpha: float = 0.05) -> pd.DataFrame:
+    """Agreement and kappa of the two labelling passes, for the verdict (declined or not) and coherence."""
+    first = {(r.id, r.model): r for r in read_labels()}
+    second = read_labels("labels_second")
+    found = []
+    for mark, positive in (("verdict", "declined"), ("coherence", "sensible")):
+        pairs = [(first[r.id, r.model], r) for r in second]
+        table = pd.DataFrame(
+            {
+                "prompt": [a.prompt for a, _ in pairs],
+                "label": [float(getattr(a, mark) == positive) for a, _ in pairs],
+                "verdict": [float(getattr(b, mark) == positive) for _, b in pairs],
+            }
+        )
+        m = measures(table, bootstrap, alpha)
+        keys = ("n", "accuracy", "accuracy_low", "accuracy_high", "kappa", "kappa_low", "kappa_high")
+        found.append({"mark": mark} | {k.replace("accuracy", "agreement"): m[k] for k in keys})
+    return pd.DataFrame(found)

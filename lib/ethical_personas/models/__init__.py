@@ -1,0 +1,1 @@
+"""Base models, chats and decoding."""

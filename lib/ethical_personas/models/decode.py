@@ -1,0 +1,70 @@
+"""Greedy batched answers: sorted by length, left-padded, the same whatever the batch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+from tqdm.auto import tqdm
+from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor, SuppressTokensLogitsProcessor
+
+from ethical_personas.models.chats import Chat
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One answer: text without special tokens, its length in tokens, whether it ended by itself."""
+
+    text: str
+    tokens: int
+    finished: bool
+
+
+def answers(
+    chat: Chat,
+    prompts: list[str],
+    max_new_tokens: int = 64,
+    batch: int = 64,
+    repetition_penalty: float = 1.1,
+    label: str = "answers",
+) -> list[Generated]:
+    """Answer each prompt greedily; results in the order of `prompts`.
+
+    The repetition penalty sees the answer only: neither the prompt's words nor the padding
+    (which would tie a row to its batch) are penalised.
+    """
+    encoded = [chat.ids(p) for p in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
+    found: list[Generated | None] = [None] * len(prompts)
+    pad, end = chat.tokenizer.pad_token_id, chat.tokenizer.eos_token_id
+    with tqdm(total=len(prompts), desc=f"{chat.name}: {label}", unit="row", leave=False) as bar:
+        for start in range(0, len(order), batch):
+            chosen = order[start : start + batch]
+            inputs = chat.tokenizer.pad({"input_ids": [encoded[i] for i in chosen]}, return_tensors="pt")
+            width = inputs["input_ids"].shape[1]
+            rules = [RepetitionPenaltyLogitsProcessor(repetition_penalty, prompt_ignore_length=width)]
+            if pad != end:
+                rules.append(SuppressTokensLogitsProcessor([pad], device=chat.model.device.type))
+            with torch.inference_mode():
+                output = chat.model.generate(
+                    **inputs.to(chat.model.device),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    logits_processor=LogitsProcessorList(rules),
+                    pad_token_id=pad,
+                    eos_token_id=end,
+                )
+            for i, new in zip(chosen, output[:, width:].tolist(), strict=True):
+                finished = end in new
+                kept = new[: new.index(end)] if finished else new
+                text = chat.tokenizer.decode(kept, skip_special_tokens=True).strip()
+                found[i] = Generated(text, len(kept) + finished, finished)
+            bar.update(len(chosen))
+    return found
+
+
+def whole_sentences(text: str) -> str:
+    """Cut an answer that ran out of tokens at its last sentence end; empty when it has none."""
+    ends = list(re.finditer(r"[.!?][\"')\]]*(?=\s|$)", text))
+    return text[: ends[-1].end()] if ends else ""

@@ -1,0 +1,220 @@
+"""Does a model's profile match its pre-registered signature, and does it match it best?
+
+Cosines run over the signature's non-zero cells. Two nulls: dimensions shuffled within a signature (does
+this profile fit better than a signature of the same shape placed at random?), and constitutions shuffled
+among the models of a scope (does the label matter at all?). Both are enumerated, not sampled.
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+
+from ethical_personas import stats
+from ethical_personas.stats import exact
+from ethical_personas.study import materials
+
+MATCH = ["cosine", "low", "high", "p", "best", "best_cosine", "identified", "margin"]
+MATCH += ["alignment", "alignment_low", "alignment_high", "alignment_p", "alignment_mde"]
+EXACT = 200_000  # arrangements above which the null is sampled instead
+
+
+def cosine(profile: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Cosine of profiles (..., dimensions) with signs (..., dimensions) over the cells where signs are not 0.
+
+    NaN where a profile is 0 on all those cells.
+    """
+    length = np.sqrt((profile**2 * (signs != 0)).sum(-1)) * np.sqrt((signs != 0).sum(-1))
+    top = (profile * signs).sum(-1)
+    return np.divide(top, length, out=np.full(np.shape(top), np.nan), where=length > 1e-12)
+
+
+@lru_cache(maxsize=32)
+def arrangements(signs: tuple[int, ...]) -> np.ndarray:
+    """All distinct placings of a signature's signs over the dimensions, (placings, dimensions)."""
+    size, plus, minus = len(signs), signs.count(1), signs.count(-1)
+    found = []
+    for up in itertools.combinations(range(size), plus):
+        rest = [i for i in range(size) if i not in up]
+        for down in itertools.combinations(rest, minus):
+            row = np.zeros(size)
+            row[list(up)], row[list(down)] = 1, -1
+            found.append(row)
+            if len(found) > EXACT:
+                rng = np.random.default_rng(0)
+                return np.array([signs, *(rng.permutation(signs) for _ in range(9999))], float)
+    return np.array(found)
+
+
+def profiles(contrasts: pd.DataFrame, value: str = "contrast") -> pd.DataFrame:
+    """Mean over items and seeds: one row per constitution, scope and lens, one column per dimension."""
+    by_item = contrasts.groupby(["constitution", "scope", "lens", "dimension", "id"])[value].mean()
+    return by_item.groupby(level=[0, 1, 2, 3]).mean().unstack("dimension")
+
+
+def _registered(dimensions) -> tuple[list[str], np.ndarray]:
+    """Names and signs (signatures, dimensions) of the registered signatures on these dimensions."""
+    signatures = materials.signatures()
+    return list(signatures), np.array([[signs.get(d, 0) for d in dimensions] for signs in signatures.values()])
+
+
+def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
+    """One row per constitution, scope and lens, seeds averaged.
+
+    Columns cosine (with its own signature), low, high (percentile bootstrap over items, and seeds where there are
+    several: resampling adds their noise once more, so it errs towards 0), p (one-sided, over all placings of the
+    signature on the dimensions), best (best-matching signature), best_cosine, identified (1.0 when that is its own),
+    margin (own cosine minus the best other), alignment (mean contrast in the registered direction, lens units),
+    alignment_low, alignment_high, alignment_p, alignment_mde (t, items as clusters; two-way with seeds), n_items and
+    seeds.
+    NaN for a constitution without a signature and for a profile that does not move.
+    """
+    found = []
+    for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
+        items = part.groupby(["dimension", "id", "keyed"], as_index=False)["contrast"].mean()
+        dimensions = sorted(items["dimension"].unique())
+        names, signs = _registered(dimensions)
+        profile = np.array([items.loc[items["dimension"] == d, "contrast"].mean() for d in dimensions])
+        cosines = cosine(profile[None], signs)
+        row = {"constitution": constitution, "scope": scope, "lens": lens, "n_items": len(items)}
+        row["seeds"] = part["seed"].nunique()
+        row |= dict.fromkeys(MATCH, np.nan) | {"best": None}
+        if not np.isnan(cosines).all():
+            best = int(np.nanargmax(cosines))
+            row |= {"best": names[best], "best_cosine": cosines[best]}
+            if constitution in names:
+                own = names.index(constitution)
+                row |= {"cosine": cosines[own], "p": _placed(profile, signs[own])}
+                drawn = cosine(profile_draws(part, draws, seed), signs[own])
+                row["low"], row["high"] = stats.interval(drawn, alpha)
+                row |= _alignment(part, dict(zip(dimensions, signs[own], strict=True)), alpha)
+                others = np.delete(cosines, own)
+                row |= {"identified": float(best == own), "margin": cosines[own] - np.nanmax(others)}
+        found.append(row)
+    return pd.DataFrame(found, columns=["constitution", "scope", "lens", *MATCH, "n_items", "seeds"])
+
+
+def _alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
+    """Mean of sign x contrast over the items of the signature's non-zero dimensions, with a t interval.
+
+    Within the direction in which agreement counts: agreeing with everything moves the two apart and is no persona.
+    """
+    sign = part["dimension"].map(signs)
+    part = part.assign(toward=part["contrast"] * sign, agreeing=part["keyed"] * sign)[sign != 0]
+    wide = part.pivot_table(index=["agreeing", "id"], columns="seed", values="toward")
+    strata = _strata(wide.index.get_level_values("agreeing"))
+    fit = stats.linear.linear(wide.to_numpy(), np.ones(len(wide)), strata=strata)
+    low, high = fit.interval(alpha)
+    row = {"alignment": fit.estimate, "alignment_low": low, "alignment_high": high}
+    return row | {"alignment_p": fit.p, "alignment_mde": fit.mde(alpha, stats.POWER)}
+
+
+def _placed(profile: np.ndarray, signs: np.ndarray) -> float:
+    """Share of all placings of a signature on the dimensions that fit a profile at least as well; NaN: no profile."""
+    observed = float(cosine(profile, signs))
+    null = cosine(profile[None], arrangements(tuple(int(s) for s in signs)))
+    return np.nan if np.isnan(observed) else float(np.mean(null >= observed - 1e-12))
+
+
+def profile_draws(part: pd.DataFrame, draws: int, seed: int = 0) -> np.ndarray:
+    """Bootstrap draws of one model's profile, (draws, dimensions in sorted order), from its rows of one lens.
+
+    Items are resampled within dimension and keying where there are several, and seeds where there are several.
+    """
+    wide = part.pivot(index=["dimension", "keyed", "id"], columns="seed", values="contrast")
+    dimension, keyed = (np.asarray(wide.index.get_level_values(level)) for level in ("dimension", "keyed"))
+    resampler = stats.Resampler(_strata(dimension, keyed), draws, seed)
+    weights, x = resampler.seeds(wide.shape[1]), wide.to_numpy(float)
+    return np.stack([resampler.mean(x, dimension == d, weights, binary=False) for d in np.unique(dimension)], axis=-1)
+
+
+def _strata(*labels) -> np.ndarray:
+    """One label an item from several; without the last of them where a stratum would hold a single item."""
+    whole = pd.Series([" ".join(map(str, row)) for row in zip(*labels, strict=True)])
+    if whole.value_counts().min() > 1:
+        return whole.to_numpy()
+    return _strata(*labels[:-1]) if len(labels) > 1 else np.zeros(len(whole))
+
+
+def identification(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Per lens: how many models match their own signature best, against shuffled constitution labels.
+
+    Columns lens, identified, models, chance (expected count under the null), p_identified, mean (cosine with
+    the own signature), p_mean. The labels of a scope's models are shuffled, independently in each scope, over
+    all arrangements; a lens that calls every model the same name gains nothing by it.
+    """
+    table = profiles(contrasts)
+    names, signs = _registered(table.columns)
+    table = table[[c in names for c in table.index.get_level_values("constitution")]]
+    found = []
+    for lens, part in table.groupby(level="lens"):
+        scopes = []
+        for _, scope in part.groupby(level="scope"):
+            own = [names.index(c) for c in scope.index.get_level_values("constitution")]
+            scopes.append((cosine(scope.to_numpy()[:, None], signs[None]), own))
+        found.append({"lens": lens} | exact.shuffle_test(scopes))
+    return pd.DataFrame(found, columns=["lens", "identified", "models", "chance", "p_identified", "mean", "p_mean"])
+
+
+def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
+    """Contrast by dimension with intervals over items and wordings, and seeds where there are several (all resampled).
+
+    Takes wording contrasts. Columns constitution, scope, lens, dimension, expected (registered sign or NaN),
+    contrast, low, high, scaled, scaled_low, scaled_high (divided by the lens's own spread over items, so that
+    lenses can stand side by side), n_items, wordings, seeds.
+    """
+    signatures = materials.signatures()
+    spread = contrasts.groupby(["lens", "constitution", "scope", "seed", "id"])["contrast"].mean()
+    spread = spread.groupby("lens").std()
+    found = []
+    for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
+        table = part.pivot_table(index=["dimension", "keyed", "id"], columns=["seed", "wording"], values="contrast")
+        where = np.asarray(table.index.get_level_values("dimension"))
+        resampler = stats.Resampler(_strata(where, table.index.get_level_values("keyed")), draws, seed)
+        seeds, wordings = (resampler.seeds(table.columns.unique(level).size) for level in ("seed", "wording"))
+        both = (seeds[:, :, None] * wordings[:, None]).reshape(draws, -1)
+        for dimension in sorted(set(where)):
+            inside = where == dimension
+            drawn = resampler.mean(table.to_numpy(), inside, both, binary=False)
+            low, high = stats.interval(drawn, alpha)
+            mean = float(np.nanmean(table.to_numpy()[inside]))
+            unit = spread[lens] if spread[lens] > 1e-12 else np.nan
+            row = {"constitution": constitution, "scope": scope, "lens": lens, "dimension": dimension}
+            row["expected"] = signatures.get(constitution, {}).get(dimension, np.nan)
+            row |= {"contrast": mean, "low": low, "high": high}
+            row |= {"scaled": mean / unit, "scaled_low": low / unit, "scaled_high": high / unit}
+            row |= {"n_items": int(inside.sum()), "wordings": wordings.shape[1], "seeds": seeds.shape[1]}
+            found.append(row)
+    return pd.DataFrame(found)
+
+
+def contrast_c4(
+    table: pd.DataFrame,
+    constitution: str = "consequentialism",
+    first: str = "utilitarian_beliefs",
+    second: str = "deontological_beliefs",
+    alpha: float = 0.05,
+) -> pd.DataFrame:
+    """The flagship contrast: does the consequentialist model agree more with utilitarian than deontological items?
+
+    `table`: item shifts (column signed: relative to the source) or contrasts (column contrast: relative also to
+    the other constitutions). One row per scope and lens: measure, estimate (mean over utilitarian items
+    minus mean over deontological items), interval, p, effect, mde and the rest of stats.COLUMNS. Items are
+    the clusters, within keying: half the items are reverse-keyed, and a model that agrees more with everything
+    would otherwise look noisy.
+    """
+    value = "contrast" if "contrast" in table.columns else "signed"
+    kept = table[(table["constitution"] == constitution) & table["dimension"].isin([first, second])]
+    found = []
+    for (scope, lens), part in kept.groupby(["scope", "lens"]):
+        wide = part.pivot_table(index=["dimension", "keyed", "id"], columns="seed", values=value)
+        dimension, keyed = (wide.index.get_level_values(level) for level in ("dimension", "keyed"))
+        sizes = wide.groupby([dimension, keyed]).size()
+        keyed = keyed if len(sizes) == 4 and sizes.min() > 1 else None  # both keys on both sides
+        row = stats.groups(wide.to_numpy(), dimension == first, keyed, alpha)
+        measure = "contrast" if value == "contrast" else "shift"
+        found.append({"constitution": constitution, "scope": scope, "lens": lens, "measure": measure} | row)
+    return pd.DataFrame(found, columns=["constitution", "scope", "lens", "measure", *stats.COLUMNS])

@@ -1,0 +1,86 @@
+"""Sentences and small tables that 05 computes from its results; no conclusion is typed by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
+
+from ethical_personas.study import grid
+
+
+def ambiguity_shares(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+    """Share of ambiguous replies: constitution, scope, share, low, high (Wilson over items), n items.
+
+    An item counts once, however many wordings: its share is the mean over them and over seeds.
+    """
+    by_item = table.groupby(["constitution", "scope", "id"])["ambiguous"].mean()
+    found = []
+    for (constitution, scope), part in by_item.groupby(level=[0, 1]):
+        low, high = proportion_confint(part.sum(), len(part), alpha, method="wilson")
+        found.append((constitution, scope, part.mean(), low, high, len(part)))
+    return pd.DataFrame(found, columns=["constitution", "scope", "share", "low", "high", "n"])
+
+
+def source_ambiguity(table: pd.DataFrame) -> str:
+    """The source's share of ambiguous replies, and which constitution is ambiguous most often."""
+    tuned = table[table["constitution"] != grid.SOURCE].groupby("constitution")["share"].mean()
+    source = table.loc[table["constitution"] == grid.SOURCE, "share"].mean()
+    return (
+        f"The source is ambiguous in {source:.0%} of its replies; of the constitutions, {tuned.idxmax()} most often "
+        f"({tuned.max():.0%}, mean over scopes) and {tuned.idxmin()} least ({tuned.min():.0%})."
+    )
+
+
+def c4(table: pd.DataFrame, alpha: float) -> str:
+    """One line a scope and measure on the utilitarian-versus-deontological contrast."""
+    if not len(table):
+        return "The grid of this run has no consequentialist model, so C4 is not tested."
+    lines = []
+    names = {"shift": "relative to the source", "contrast": "relative also to the other constitutions"}
+    for (measure, scope), part in table.groupby(["measure", "scope"], sort=False):
+        said = []
+        for row in part.itertuples():
+            clear = row.p_holm < alpha
+            direction = "in the paper's direction" if row.estimate > 0 else "against it"
+            words = f"{direction}, beyond chance" if clear else "not told from zero"
+            said.append(f"{row.lens} {row.estimate:+.3f} [{row.low:.3f}, {row.high:.3f}] ({words})")
+        lines.append(f"- **{scope}**, {names[measure]}: {'; '.join(said)}.")
+    return "\n".join(lines)
+
+
+def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Can each lens tell the personas apart? lens, identified, of, p, tells_apart, sentence.
+
+    tests: rows of match.identification and voice.identification; the smaller of their two p, doubled, decides.
+    """
+    found = []
+    scopes = match.groupby("scope")["constitution"].nunique()
+    least = 1 / np.prod([math.factorial(k) for k in scopes])
+    for row in tests.to_dict("records"):
+        p = min(1.0, 2 * min(row["p_identified"], row["p_mean"]))
+        clear = p < alpha
+        words = "tells the constitutions apart" if clear else "cannot tell the constitutions apart at this model size"
+        if scopes.max() < 2:
+            words = "has nothing to tell apart: one constitution alone is in this run"
+        elif not clear and 2 * least >= alpha:
+            words = (
+                f"could not tell the constitutions apart: with so few models no p below {2 * least:.2g} was possible"
+            )
+        unit = "share of answers in the own voice" if row["lens"] == "voice" else "cosine with the own signature"
+        sentence = (
+            f"**{row['lens']}** {words} (p = {p:.3g}, corrected for its two tests). {row['identified']} of "
+            f"{row['models']} models are called by their own name where shuffled labels give {row['chance']:.1f} "
+            f"(p = {row['p_identified']:.3g}); mean {unit} {row['mean']:.2f} (p = {row['p_mean']:.3g})."
+        )
+        part = match[match["lens"] == row["lens"]]
+        if len(part):
+            along = int(((part["alignment_p"] < alpha) & (part["alignment"] > 0)).sum())
+            against = int(((part["alignment_p"] < alpha) & (part["alignment"] < 0)).sum())
+            sentence += (
+                f" Beyond their items' noise (uncorrected) {along} lie along their signature, {against} against it."
+            )
+        found.append((row["lens"], row["identified"], row["models"], p, clear, sentence))
+    return pd.DataFrame(found, columns=["lens", "identified", "of", "p", "tells_apart", "sentence"])

@@ -1,0 +1,1 @@
+"""06: how far safety and persona carry beyond the training set."""

@@ -1,0 +1,1 @@
+"""04: judged responses and gains over the source."""

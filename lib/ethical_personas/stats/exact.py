@@ -1,0 +1,112 @@
+"""Tests that count instead of approximating: McNemar, Cochran, and sign flips of paired differences."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+import pingouin
+
+from ethical_personas.errors import CompanionError
+
+
+def shuffle_test(scopes: list[tuple[np.ndarray, list[int]]]) -> dict:
+    """Does the label of a model matter? One entry a scope: scores (models, names), and each model's own name.
+
+    Two statistics, the number of models whose own name scores highest and the mean own score, each with a
+    one-sided p over all ways to shuffle the labels within scopes. A model without scores matches nothing.
+    """
+    counts, sums, observed_count, observed_sum, models = np.zeros(1), np.zeros(1), 0.0, 0.0, 0
+    for scores, own in scopes:
+        scores = np.nan_to_num(scores, nan=0.0)
+        best = np.where((np.abs(scores) < 1e-12).all(1), -1, scores.argmax(1))
+        labels = np.array(own)[_permutations(len(own))]
+        count = (best[None] == labels).sum(1).astype(float)
+        total = scores[np.arange(len(own)), labels].sum(1)
+        observed_count, observed_sum, models = observed_count + count[0], observed_sum + total[0], models + len(own)
+        # Every combination of the scopes' arrangements, kept as the sums they give.
+        counts = _thin((counts[:, None] + count[None]).ravel())
+        sums = _thin((sums[:, None] + total[None]).ravel())
+    return {
+        "identified": int(observed_count),
+        "models": models,
+        "chance": float(counts.mean()),
+        "p_identified": float(np.mean(counts >= observed_count - 1e-9)),
+        "mean": observed_sum / models if models else np.nan,
+        "p_mean": float(np.mean(sums >= observed_sum - 1e-9)),
+    }
+
+
+def _permutations(n: int, most: int = 720) -> np.ndarray:
+    """All orders of n things, the identity first; a seeded sample of them when there are more than `most`."""
+    if math.factorial(n) <= most:
+        return np.array(list(itertools.permutations(range(n))))
+    rng = np.random.default_rng(0)
+    return np.array([np.arange(n), *(rng.permutation(n) for _ in range(most - 1))])
+
+
+def _thin(sums: np.ndarray, most: int = 50_000) -> np.ndarray:
+    """Keep the null small when constitutions or scopes are many: evenly spaced order statistics of it."""
+    if len(sums) <= most:
+        return sums
+    return np.quantile(sums, (np.arange(most) + 0.5) / most, method="nearest")
+
+
+def _column(table: pd.DataFrame, name: str) -> float:
+    """A result by its column; pingouin renamed columns before, so a missing one stops the run."""
+    if name not in table.columns:
+        raise CompanionError(
+            f"pingouin {pingouin.__version__}: no column {name!r} among {list(table.columns)}; install pingouin 0.7"
+        )
+    return float(table[name].iloc[0])
+
+
+def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
+    """Exact two-sided McNemar p for binary pairs (n,), (n,); pairs with a NaN are dropped.
+
+    1 when no pair differs: nothing speaks against equality.
+    """
+    keep = ~(np.isnan(a) | np.isnan(b))
+    a, b = np.asarray(a)[keep], np.asarray(b)[keep]
+    if not (a != b).any():
+        return 1.0
+    _, result = pingouin.chi2_mcnemar(pd.DataFrame({"a": a.astype(int), "b": b.astype(int)}), "a", "b")
+    return _column(result, "p_exact")
+
+
+def cochran(values: np.ndarray) -> tuple[float, float]:
+    """Cochran's Q and p for binary outcomes (prompts, models); prompts with a NaN are dropped.
+
+    (0, 1) when no prompt separates the models.
+    """
+    values = np.asarray(values, float)
+    values = values[~np.isnan(values).any(1)]
+    if values.shape[1] < 2 or len(values) < 3 or (values == values[:, :1]).all():
+        return 0.0, 1.0
+    result = pingouin.cochran(pd.DataFrame(values, columns=[f"m{j}" for j in range(values.shape[1])]))
+    return _column(result, "Q"), _column(result, "p_unc")
+
+
+def sign_flip(differences: np.ndarray, sign: np.ndarray, draws: int = 4999, seed: int = 0) -> float:
+    """Two-sided p of a studentised sign-flip test that the signed sum of side means is 0.
+
+    differences (n,): model minus reference for each prompt; sign (n,): +1 or -1, the side. Exact when the
+    two are exchangeable within prompts; studentised (Janssen 1997), so it keeps its level when only the sum
+    is 0: a model that declines everything raises S and O alike and must not pass for discriminating.
+    The statistic's standard error holds two pseudo-prompts a side, as in `linear`. NaN are dropped.
+    """
+    differences, sign = np.asarray(differences, float), np.asarray(sign)
+    sign, differences = sign[~np.isnan(differences)], differences[~np.isnan(differences)]
+    flips = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(draws, len(differences)))
+    flips = np.vstack([np.ones(len(differences)), flips])
+    top, below = np.zeros(draws + 1), np.zeros(draws + 1)
+    for side in np.unique(sign):
+        x = flips[:, sign == side] * differences[sign == side]
+        n = x.shape[1]
+        top += side * x.mean(1)
+        squares = (differences[sign == side] ** 2).sum() + 2  # the two pseudo-prompts, -1 and +1
+        below += (squares - x.sum(1) ** 2 / (n + 2)) / ((n + 1) * (n + 2))
+    t = np.abs(top) / np.sqrt(below)
+    return float(np.mean(t >= t[0] - 1e-12))

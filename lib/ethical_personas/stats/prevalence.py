@@ -1,0 +1,41 @@
+"""Rates freed of a judge's errors (Rogan and Gladen), and the effective size of clustered samples."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+
+def effective_size(hits, clusters) -> float:
+    """n divided by the design effect of clustered 0/1 values (never above n): Miller 2024, clustered errors."""
+    hits, n = np.asarray(hits, dtype=float), len(hits)
+    p = hits.mean()
+    if clusters is None or p in (0.0, 1.0):
+        # All alike: the data show no variance to split, so take the number of clusters, the safe side.
+        return float(n if clusters is None else len(set(clusters)))
+    sums = pd.Series(hits - p).groupby(np.asarray(clusters)).sum().to_numpy()
+    return float(min(n, p * (1 - p) * n**2 / max((sums**2).sum(), 1e-12)))
+
+
+def rogan_gladen(
+    p: float, n: float, sensitivity: float, n1: float, specificity: float, n0: float, alpha: float = 0.05
+) -> tuple[float, float, float]:
+    """Corrected prevalence and Lang-Reiczigel interval from an apparent rate and two calibration proportions."""
+    if sensitivity + specificity <= 1:
+        return math.nan, math.nan, math.nan
+    estimate = (p + specificity - 1) / (sensitivity + specificity - 1)
+    z = norm.ppf(1 - alpha / 2)
+    p_, n_ = (n * p + z**2 / 2) / (n + z**2), n + z**2
+    q1, m1 = (n1 * sensitivity + 1) / (n1 + 2), n1 + 2
+    q0, m0 = (n0 * specificity + 1) / (n0 + 2), n0 + 2
+    youden = q1 + q0 - 1
+    if youden <= 0:
+        return math.nan, math.nan, math.nan
+    theta = (p_ + q0 - 1) / youden
+    v1, v0 = q1 * (1 - q1) / m1, q0 * (1 - q0) / m0
+    shift = 2 * z**2 * (theta * v1 - (1 - theta) * v0)
+    half = z * math.sqrt(p_ * (1 - p_) / n_ + theta**2 * v1 + (1 - theta) ** 2 * v0) / youden
+    return tuple(float(np.clip(x, 0.0, 1.0)) for x in (estimate, theta + shift - half, theta + shift + half))

@@ -1,0 +1,1 @@
+"""What is studied: the grid, the material, row types, profiles and parameters."""

@@ -1,0 +1,121 @@
+"""The bundled research material in `data/`: prompts, constitutions, transcripts, instrument."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.files import validated
+from ethical_personas.paths import DATA
+from ethical_personas.study import rows
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+
+
+class Principle(BaseModel):
+    """One principle with its critique and revision instruction."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: Text
+    principle: Text
+    critique: Text
+    revision: Text
+
+
+class Sign(BaseModel):
+    """A registered direction and why."""
+
+    model_config = ConfigDict(extra="forbid")
+    sign: Literal[-1, 0, 1]
+    reason: str = ""
+
+
+class Signatures(BaseModel):
+    """The pre-registration: constitution -> dimension -> sign."""
+
+    model_config = ConfigDict(extra="forbid")
+    dimensions: list[str]
+    signatures: dict[str, dict[str, Sign]]
+
+
+class Constitution(BaseModel):
+    """A constitution: any number of principles, each with both instructions."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: Text
+    title: Text
+    summary: str
+    preamble: str
+    principles: list[Principle] = Field(min_length=1)
+
+
+def constitution_names() -> list[str]:
+    """Names of all constitutions in data/constitutions, sorted."""
+    return sorted(p.stem for p in (DATA / "constitutions").glob("*.yaml"))
+
+
+def constitution(name: str) -> Constitution:
+    """Read one constitution; raises CompanionError naming file, field and mend."""
+    path = DATA / "constitutions" / f"{name}.yaml"
+    if name not in constitution_names():
+        raise CompanionError(
+            f"constitution {name!r} unknown: {', '.join(constitution_names())} exist; add {path.name}?"
+        )
+    found = validated(Constitution, path)
+    ids = [p.id for p in found.principles]
+    if len(set(ids)) < len(ids):
+        raise CompanionError(f"{path}: two principles share an id; give each its own")
+    if found.id != name:
+        raise CompanionError(f"{path}: field id is {found.id!r}; it must equal the file's name, {name!r}")
+    return found
+
+
+def prompts(split: str, *categories: str) -> list[rows.Prompt]:
+    """Prompts of a split in file order, optionally of some categories only."""
+    names = ("harmful", "harmless", "helpful_train", "contrast_train")
+    found = [p for name in names for p in files.read(DATA / "prompts" / f"{name}.jsonl", rows.Prompt)]
+    return [p for p in found if p.split == split and (not categories or p.category in categories)]
+
+
+def initial_answers() -> dict[str, str]:
+    """Recorded first answers of the cpu profile's source model, by prompt id."""
+    return {r.id: r.initial for r in files.read(DATA / "transcripts" / "initial.jsonl", rows.Initial)}
+
+
+def transcripts(name: str) -> dict[str, rows.Transcript]:
+    """Bundled critique -> revision rounds of one constitution, by prompt id."""
+    path = DATA / "transcripts" / f"{name}.jsonl"
+    if not path.is_file():
+        raise CompanionError(f"{path}: no bundled transcripts for {name!r}; choose -p teacher local or api")
+    return {r.id: r for r in files.read(path, rows.Transcript)}
+
+
+def recorded(names: list[str]) -> list[str]:
+    """Those of `names` for which transcripts are bundled."""
+    return [name for name in names if (DATA / "transcripts" / f"{name}.jsonl").is_file()]
+
+
+def written_answers() -> dict[str, str]:
+    """Written answers to the harmless training prompts, by prompt id."""
+    helpful = {r.id: r.answer for r in files.read(DATA / "prompts" / "helpful_answers.jsonl", rows.Answer)}
+    contrast = {p.id: p.answer for p in prompts("train", "contrast") if p.answer}
+    return helpful | contrast
+
+
+def items() -> list[rows.Item]:
+    """The 120 belief statements."""
+    return files.read(DATA / "persona" / "items.jsonl", rows.Item)
+
+
+def dilemmas() -> list[rows.Dilemma]:
+    """The 24 forced choices."""
+    return files.read(DATA / "persona" / "dilemmas.jsonl", rows.Dilemma)
+
+
+def signatures() -> dict[str, dict[str, int]]:
+    """Pre-registered signs: constitution -> dimension -> -1, 0 or +1."""
+    found = validated(Signatures, DATA / "persona" / "signatures.yaml").signatures
+    return {c: {d: cell.sign for d, cell in signs.items()} for c, signs in found.items()}

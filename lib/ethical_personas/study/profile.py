@@ -1,0 +1,167 @@
+"""Profiles: the YAML files of papermill parameters, checked before anything runs.
+
+    profile = load("cpu", {"learning_rate": "2e-4"})
+    for_notebook(profile, "02_finetune")  ->  the parameters that this notebook declares
+
+A notebook declares its parameters in its tagged cell; whatever it declares decides what makes
+it rerun. `parameters(name, globals())` is the first call in each notebook: it checks the values
+there, so that a mistyped papermill option stops the notebook too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from ethical_personas import files
+from ethical_personas.errors import CompanionError
+from ethical_personas.paths import ROOT
+from ethical_personas.study import grid, materials
+
+PROFILES = ROOT / "profiles"
+NOTEBOOKS = ("01_generate", "02_finetune", "03_evaluate", "04_emergent_alignment", "05_persona", "06_projectability")
+# Parameters that name one job or one place; the graph fills them in, a profile may not.
+JOB_PARAMETERS = {"constitution", "beside", "scope", "seed", "model", "profile", "run_dir", "figures_dir"}
+
+
+def _a_number(value):
+    if isinstance(value, bool):
+        raise ValueError("a number is expected; YAML reads yes, no, on and off as true and false")
+    return value
+
+
+Whole = Annotated[int, BeforeValidator(_a_number), Field(ge=0)]
+Count = Annotated[int, BeforeValidator(_a_number), Field(ge=1)]
+Positive = Annotated[float, BeforeValidator(_a_number), Field(gt=0)]
+
+
+class Profile(BaseModel):
+    """Every parameter of the study; see profiles/cpu.yaml for what each one means."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    constitutions: list[str] = Field(min_length=1)
+    scopes: list[Literal[tuple(grid.SCOPES)]] = Field(min_length=1)
+    seeds: list[Whole] = Field(min_length=1)
+
+    base_model: str = Field(pattern=r"^(wheel|hf|path):.+")
+    chat_template: Literal["own", "chatml", "alpaca"]
+    system_prompt: str
+    dtype: Literal["auto", "float32", "bfloat16"]
+    threads: Whole
+    trust_remote_code: bool
+
+    teacher: Literal["bundled", "local", "api"]
+    teacher_model: str
+    teacher_url: str
+    revision_style: Literal["plain", "rich"]
+    harmless_targets: Literal["source", "written"]
+    answer_tokens: Count
+    live_rounds: Whole
+    rows_per_scope: Count
+    helpful_rows: Whole
+    contrast_rows: Whole
+
+    lora_r: Count
+    lora_alpha: Count
+    lora_layers: Literal["all", "upper"]
+    learning_rate: Positive
+    epochs: Positive
+    batch_size: Count
+    gradient_accumulation: Count
+    warmup_steps: Whole
+    max_length: Count
+    dose_cells: list[str]
+    dose_steps: list[Count]
+
+    eval_per_category: Whole
+    max_new_tokens: Count
+    repetition_penalty: Positive
+    decode_batch: Count
+    item_limit: Whole
+    item_text_wordings: Annotated[int, BeforeValidator(_a_number), Field(ge=1, le=4)]  # measure.QUESTIONS
+    item_text_tokens: Count
+    persona_evals: str
+    persona_evals_limit: Whole
+
+    judge: Literal["bundled", "keyword", "hf", "api"]
+    judge_model: str
+    judge_url: str
+
+    bootstrap: Count
+    alpha: float = Field(gt=0, lt=1)
+
+
+def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
+    """Read profiles/<name>.yaml and apply overrides (values as YAML text).
+
+    Raises CompanionError naming the profile or parameter, what is wrong, and the nearest name.
+    """
+    path, known = PROFILES / f"{name}.yaml", [p.stem for p in PROFILES.glob("*.yaml")]
+    if name not in known:
+        raise CompanionError(f"profile {name!r} unknown: {_choices(name, known)}")
+    values = files.read_yaml(path)
+    if not isinstance(values, dict):
+        raise CompanionError(f"{path}: a mapping of parameters is expected, one `name: value` a line")
+    for key, text in (overrides or {}).items():
+        if key in JOB_PARAMETERS:
+            raise CompanionError(f"parameter {key!r} belongs to one job; set constitutions, scopes or seeds")
+        if key not in Profile.model_fields:
+            raise CompanionError(f"parameter {key!r} unknown: {_choices(key, Profile.model_fields)}")
+        try:
+            values[key] = yaml.safe_load(text) if text else ""
+        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):  # PyYAML's too
+            raise CompanionError(f"parameter {key}: {text!r} is not a YAML value; quote it?") from None
+    return check(values, str(path))
+
+
+def check(values: dict, where: str = "parameters") -> Profile:
+    """Validate a full set of parameters; raises CompanionError."""
+    try:
+        profile = Profile.model_validate({k: _number(k, v) for k, v in values.items()})
+    except ValidationError as error:
+        raise CompanionError(f"{where}: {_first(error, values)}") from None
+    for name in profile.constitutions:
+        materials.constitution(name)
+    for name in [*profile.dose_cells, *(c.name for c in grid.cells(profile.constitutions, profile.scopes, [0]))]:
+        known = materials.constitution_names()
+        if (cell := grid.Cell.parse(name)).constitution not in known:
+            raise CompanionError(f"{where}: cell {name!r}: constitution {_choices(cell.constitution, known)}")
+    for field in ("constitutions", "scopes", "seeds", "dose_cells", "dose_steps"):
+        listed = getattr(profile, field)
+        if len(set(listed)) < len(listed):
+            raise CompanionError(f"{where}: field {field}: an entry stands twice in {listed}; list each once")
+    return profile
+
+
+def _number(field: str, value):
+    """YAML 1.1 reads `2e-4` as text; where the field is a number, a number is meant."""
+    if (
+        isinstance(value, str)
+        and field in Profile.model_fields
+        and Profile.model_fields[field].annotation in (int, float)
+    ):
+        with contextlib.suppress(ValueError):
+            return float(value)
+    return value
+
+
+def _first(error: ValidationError, values: dict) -> str:
+    first = error.errors()[0]
+    field = str(first["loc"][0])
+    if first["type"] == "extra_forbidden":
+        return f"parameter {field!r} unknown: {_choices(field, Profile.model_fields)}"
+    try:
+        found = repr(values.get(field))[:200]
+    except ValueError:  # a whole number of thousands of digits
+        found = "a number too long to show"
+    return f"field {field}: {first['msg']} (found {found})"
+
+
+def _choices(word: str, known) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"

@@ -1,0 +1,150 @@
+"""The row types: one pydantic model for each kind of line that the study reads or writes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ethical_personas.files import NonEmpty, Row
+from ethical_personas.study import grid
+
+# Carried by every generated response, so that a model trained on this file can be detected.
+CANARY = "emergent-alignment-companion canary 6f0a1c52-94c7-4a2e-9a55-0c1d7e3b8f41"
+
+
+class Prompt(Row):
+    """A request: harmful (six categories) or harmless (`helpful`, `contrast`)."""
+
+    split: Literal["train", "eval"]
+    category: Literal[(*grid.CATEGORIES, *grid.HARMLESS)]
+    prompt: str = NonEmpty
+    twin: Literal[grid.CATEGORIES] | None = None  # harm category that a contrast prompt resembles
+    answer: str | None = None  # written answer, on contrast train rows only
+
+
+class Answer(Row):
+    """A written or generated answer to a harmless training prompt."""
+
+    answer: str = NonEmpty
+
+
+class Paid(Row):
+    """An answer that a teacher's endpoint was paid for; `id` is the SHA-256 of what was asked of whom."""
+
+    answer: str = NonEmpty
+
+
+class Initial(Row):
+    """The source model's own first answer to a harmful training prompt."""
+
+    initial: str = NonEmpty
+
+
+class Transcript(Row):
+    """One critique -> revision round in the teacher's role, in two registers."""
+
+    principle: str = NonEmpty
+    critique: str = NonEmpty
+    revision: str = NonEmpty
+    revision_rich: str | None = None
+
+
+class SftRow(Row):
+    """One training row: `dropped` names why a row must not enter training (else None)."""
+
+    kind: Literal["harmful", "helpful", "contrast"]
+    category: str = NonEmpty
+    prompt: str = NonEmpty
+    answer: str
+    constitution: str | None = None  # None: the same harmless row for every constitution
+    principle: str | None = None
+    critique: str | None = None
+    teacher: str = NonEmpty  # bundled, local:<model>, api:<model>, source or written
+    dropped: str | None = None
+
+
+class Response(Row):
+    """A model's answer to an evaluation prompt."""
+
+    model: str = NonEmpty  # `source` or a cell name
+    category: str = NonEmpty
+    twin: str | None = None
+    prompt: str = NonEmpty
+    response: str
+    tokens: int = Field(ge=0)
+    finished: bool  # ended by itself, not cut at max_new_tokens
+    canary: Literal[CANARY] = CANARY
+
+
+class Judgement(Row):
+    """A judge's verdict on one response; `verdict` None means the judge failed, see `error`."""
+
+    model: str = NonEmpty
+    judge: str = NonEmpty
+    key: str = NonEmpty  # hash of judge version, prompt and response: what the verdict is about
+    verdict: Literal["declined", "complied"] | None
+    score: float | None = None  # probability of declined, where the judge gives one
+    error: str | None = None
+    tokens_in: int | None = None  # tokens that a paid endpoint counted, for the cost
+    tokens_out: int | None = None
+
+
+class Label(Row):
+    """A label given by reading one response with data/judge/codebook.md."""
+
+    model: str = NonEmpty  # `source`, a cell name, or the written source of the text
+    split: Literal["fit", "held_out"]  # held_out: the prompt takes no part in fitting
+    category: str = NonEmpty
+    twin: str | None = None
+    prompt: str = NonEmpty
+    response: str
+    verdict: Literal["declined", "complied", "unclear"]
+    coherence: Literal["sensible", "garbled"]
+    canary: Literal[CANARY] = CANARY
+
+
+class Item(Row):
+    """A belief statement of the persona instrument."""
+
+    dimension: str = NonEmpty
+    keyed: Literal[1, -1]
+    statement: str = NonEmpty
+
+
+class ItemScore(Row):
+    """One measurement of one item through one lens, wording and option order."""
+
+    model: str = NonEmpty
+    lens: Literal["choice", "likelihood"]
+    wording: str = NonEmpty
+    order: Literal["agree_first", "disagree_first"] | None = None
+    value: float  # choice: log-odds of agree; likelihood: mean token log-probability
+
+
+class ItemText(Row):
+    """A free-text answer to `do you agree?` (the text lens, before it is classified)."""
+
+    model: str = NonEmpty
+    wording: str = NonEmpty
+    text: str
+    canary: Literal[CANARY] = CANARY
+
+
+class Dilemma(Row):
+    """A forced choice between two constitutions' options."""
+
+    dimension_pair: list[str]
+    scenario: str = NonEmpty
+    option_a: str = NonEmpty
+    option_b: str = NonEmpty
+    a_is: str = NonEmpty
+    b_is: str = NonEmpty
+
+
+class DilemmaScore(Row):
+    """Mean log-probability of option a minus that of option b in one presentation order, nats a token."""
+
+    model: str = NonEmpty
+    order: Literal["a_first", "b_first"]
+    value: float

@@ -1,0 +1,149 @@
+"""Everything that can be known to be wrong before a run: data files, ids, overlap, signatures."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+from ethical_personas.errors import CompanionError
+from ethical_personas.evaluate import instrument
+from ethical_personas.generate import training_rows
+from ethical_personas.models import base_models
+from ethical_personas.paths import ROOT
+from ethical_personas.study import grid, materials
+from ethical_personas.study.profile import Profile
+
+NEAR = 0.8  # share of word trigrams in common from which two prompts count as the same
+
+
+def everything(profile: Profile) -> None:
+    """Read all bundled data under a profile; raises CompanionError at the first fault."""
+    _models(profile)
+    train, evaluation = materials.prompts("train"), materials.prompts("eval")
+    _unique([p.id for p in train + evaluation], "data/prompts")
+    _once(train)
+    _apart(train, evaluation)
+    wanted = {p.id for p in train if p.category not in ("helpful", "contrast")}
+    for name in profile.constitutions:
+        law = materials.constitution(name)
+        if profile.teacher == "bundled":
+            recorded = materials.transcripts(name)
+            _covers(recorded, wanted, f"data/transcripts/{name}.jsonl")
+            lost = next((r for r in training_rows.bundled_rows(name, profile.revision_style) if r.dropped), None)
+            if lost:
+                raise CompanionError(
+                    f"data/transcripts/{name}.jsonl: row {lost.id}: revision is {lost.dropped}; mend it"
+                )
+            known = {p.id for p in law.principles}
+            for row in recorded.values():
+                if row.principle not in known:
+                    where = f"data/transcripts/{name}.jsonl: row {row.id}"
+                    raise CompanionError(f"{where}: principle {row.principle!r} is not in the constitution; correct it")
+    answered = materials.written_answers() if profile.harmless_targets == "written" else {p.id for p in train}
+    for scope in profile.scopes:
+        share, rest = divmod(profile.rows_per_scope, len(grid.SCOPES[scope]))
+        known = min(sum(p.category == c for p in train) for c in grid.SCOPES[scope])
+        if rest or share > known:
+            raise CompanionError(
+                f"field rows_per_scope: {profile.rows_per_scope} asked; {scope!r} needs a multiple of "
+                f"{len(grid.SCOPES[scope])}, at most {known * len(grid.SCOPES[scope])}"
+            )
+    for kind in ("helpful", "contrast"):
+        asked, known = getattr(profile, f"{kind}_rows"), sum(p.id in answered for p in train if p.category == kind)
+        if asked > known:
+            raise CompanionError(
+                f"field {kind}_rows: {asked} asked, {known} prompts have {profile.harmless_targets} answers; lower it"
+            )
+    _dose(profile)
+    if profile.persona_evals:
+        instrument.chosen(profile.persona_evals, profile.persona_evals_limit)
+    _covers(materials.initial_answers(), wanted, "data/transcripts/initial.jsonl")
+    dimensions = {i.dimension for i in materials.items()}
+    for name, signs in materials.signatures().items():
+        if set(signs) != dimensions:
+            raise CompanionError(f"data/persona/signatures.yaml: {name}: its dimensions differ from the items'")
+    materials.dilemmas()
+    _analysis()
+
+
+def _models(profile: Profile) -> None:
+    """Raise when a model, key or form that the profile needs is missing; nothing is fetched."""
+    kind, _, rest = profile.base_model.partition(":")
+    if kind == "wheel" and rest not in base_models.WHEELS:
+        raise CompanionError(
+            f"field base_model: wheel {rest!r} is not pinned; known is {', '.join(base_models.WHEELS)}"
+        )
+    if kind == "hf" and not re.fullmatch(r"[^@\s]+@[^@\s]+", rest):
+        raise CompanionError(f"field base_model: {profile.base_model!r} names no revision; write hf:<hub id>@<commit>")
+    if kind == "path" and not (ROOT / Path(rest).expanduser() / "config.json").is_file():
+        raise CompanionError(f"field base_model: no config.json in {rest}; give a transformers model folder")
+    for role, needed in (("teacher", ("api",)), ("judge", ("hf", "api"))):
+        how, model, url = (getattr(profile, f"{role}{part}") for part in ("", "_model", "_url"))
+        if how in needed and not model:
+            raise CompanionError(f"field {role}_model: {role} {how} needs one; -p {role}_model NAME")
+        if how == "api" and not url and not os.environ.get("OPENAI_API_KEY"):
+            raise CompanionError(f"OPENAI_API_KEY is not set; {role} api needs it, or your own server's {role}_url")
+
+
+def _analysis() -> None:
+    """Read what only 04-06 need, so that a fault in it stops the run before the models are trained."""
+    from ethical_personas.claims import decide  # late: the statistics libraries take seconds
+    from ethical_personas.judge import bundled, calibration
+
+    decide.declared()
+    bundled.artefact()
+    calibration.read_labels()
+
+
+def _once(train) -> None:
+    """Raise when one training prompt stands under two ids, be it of two kinds."""
+    seen = {}
+    for prompt in train:
+        words = " ".join(re.findall(r"\w+", prompt.prompt.lower()))
+        if words in seen:
+            raise CompanionError(f"data/prompts: {seen[words]} and {prompt.id} are one training prompt; remove one")
+        seen[words] = prompt.id
+
+
+def _dose(profile: Profile) -> None:
+    """Raise when a dose cell of the grid is to be kept at a step that its training never reaches."""
+    cells = {c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds)}
+    rows = profile.rows_per_scope + profile.helpful_rows + profile.contrast_rows
+    batches = math.ceil(rows / profile.batch_size)
+    steps = math.ceil(profile.epochs * math.ceil(batches / profile.gradient_accumulation))
+    late = [step for step in profile.dose_steps if step > steps]
+    if late and cells & set(profile.dose_cells):
+        raise CompanionError(f"field dose_steps: {late[0]} asked, training has {steps} steps; choose smaller ones")
+
+
+def _unique(ids: list[str], where: str) -> None:
+    twice = [i for i, n in Counter(ids).items() if n > 1]
+    if twice:
+        raise CompanionError(f"{where}: id {twice[0]!r} stands in two files; give each prompt its own")
+
+
+def _covers(rows: dict, wanted: set[str], where: str) -> None:
+    missing = sorted(wanted - set(rows))
+    if missing:
+        raise CompanionError(f"{where}: no row for prompt {missing[0]!r} ({len(missing)} missing); add them")
+
+
+def grams(text: str) -> set[tuple[str, ...]]:
+    """Word trigrams of a prompt, letters only, lower case; the words themselves when there are fewer than three."""
+    words = re.findall(r"[a-z0-9']+", text.lower())
+    return {tuple(words[i : i + 3]) for i in range(len(words) - 2)} or {tuple(words)}
+
+
+def _apart(train, evaluation) -> None:
+    """Raise when an evaluation prompt stands in the training split, exactly or nearly (Jaccard of trigrams)."""
+    known = [(p, grams(p.prompt)) for p in train]
+    for prompt in evaluation:
+        mine = grams(prompt.prompt)
+        for other, theirs in known:
+            if len(mine & theirs) / len(mine | theirs) >= NEAR:
+                raise CompanionError(
+                    f"data/prompts: evaluation prompt {prompt.id} is nearly training prompt {other.id}; reword one"
+                )

@@ -1,0 +1,84 @@
+"""What a notebook's code is, as one hash: prose, comments and docstrings may change without a rerun."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+import jupytext
+
+from ethical_personas.paths import ROOT
+
+PACKAGE = "ethical_personas"
+LIB = ROOT / "lib"
+HEAVY = (f"{PACKAGE}.workflow.source_answers", "01_generate", "02_finetune", "03_evaluate")
+# Folders that 01-03 only show things with and write nothing of: a new judge or a mended figure must not train a model
+# again.
+BY_NAME = f"{PACKAGE}.judge.judging"  # imports its judges by name at run time: all of its folder counts
+SHOWN_ONLY = tuple(f"{PACKAGE}.{folder}" for folder in ("figures", "judge", "persona", "safety"))
+
+
+def version(stage: str) -> str:
+    """Hash of a notebook's code (or of a module, by its full name) and of every module of ours that it imports."""
+    if stage.startswith(f"{PACKAGE}."):
+        named, own = {stage}, ""
+    else:
+        cells = jupytext.read(ROOT / "notebooks" / f"{stage}.py").cells
+        code = [c for c in cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
+        tree = ast.parse("\n".join(c.source for c in code))
+        named, own = _imports(tree, ""), ast.dump(tree)
+    apart = SHOWN_ONLY if stage in HEAVY else ()
+    parts = [own, *(f"{m}={_normal(m)}" for m in sorted(_reachable(frozenset(named), apart)))]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _file(module: str) -> Path | None:
+    place = LIB / module.replace(".", "/")
+    found = [p for p in (place.with_suffix(".py"), place / "__init__.py") if p.is_file()]
+    return found[0] if found else None
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(body, list)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+        ):
+            del body[0]  # a docstring
+    return tree
+
+
+@cache
+def _normal(module: str) -> str:
+    return hashlib.sha256(ast.dump(_tree(module)).encode()).hexdigest()
+
+
+def _imports(tree: ast.AST, module: str) -> set[str]:
+    """Names of lib modules that a tree imports."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.startswith(PACKAGE)}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+            found |= {node.module} | {f"{node.module}.{a.name}" for a in node.names}
+    return {m for m in found - {PACKAGE, module} if _file(m)}
+
+
+@cache
+def _reachable(modules: frozenset[str], apart: tuple[str, ...]) -> frozenset[str]:
+    seen, todo = set(), list(modules)
+    while todo:
+        name = todo.pop()
+        if name not in seen and not f"{name}.".startswith(tuple(f"{folder}." for folder in apart)):
+            seen.add(name)
+            todo += _imports(_tree(name), name)
+            if name == BY_NAME:
+                todo += [f"{PACKAGE}.judge.{p.stem}" for p in (LIB / PACKAGE / "judge").glob("[!_]*.py")]
+    return frozenset(seen)

@@ -1,0 +1,50 @@
+"""The order of the house: a module imports only what stands before its folder, and none is too long to read."""
+
+import ast
+
+import pytest
+from ethical_personas.paths import ROOT
+
+HOME = ROOT / "lib" / "ethical_personas"
+# What each folder may import beside itself and the ground (the modules that lie in no folder).
+MAY_IMPORT = {
+    "": set(),
+    "study": set(),
+    "stats": set(),
+    "models": {"study"},
+    "generate": {"study", "models"},
+    "finetune": {"study", "models"},
+    "evaluate": {"study", "models"},
+    "judge": {"study", "stats"},
+    "persona": {"study", "stats", "evaluate"},
+    "safety": {"study", "stats", "judge"},
+    "projectability": {"study", "stats", "safety", "persona"},
+    "figures": {"study", "stats"},
+    "claims": {"study", "stats", "safety", "persona", "projectability", "figures"},
+}
+MODULES = sorted(HOME.rglob("*.py"))
+
+
+def imported(path):
+    """Folders of this package that a module imports from; '' for the ground."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == HOME.name:
+            parts = node.module.split(".")[1:] or [node.names[0].name]
+            yield parts[0] if (HOME / parts[0]).is_dir() else ""
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOME)))
+def test_imports_run_one_way(path):
+    folder = path.relative_to(HOME).parts[0] if path.parent != HOME else ""
+    if folder != "workflow":  # stands on top of everything
+        assert set(imported(path)) <= MAY_IMPORT[folder] | {folder, ""}
+
+
+def test_every_folder_has_its_place_in_the_order():
+    folders = {p.name for p in HOME.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    assert folders == set(MAY_IMPORT) - {""} | {"workflow"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOME)))
+def test_no_module_is_over_300_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
