@@ -1,4 +1,4 @@
-"""Shared fixtures: a tiny random Llama as a base-model folder, and the --slow switch."""
+"""Shared fixtures: a tiny random Llama as a base-model folder, and the switches --slow and --fast."""
 
 import persona_toys
 import pytest
@@ -13,13 +13,16 @@ settings.load_profile("companion")
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the long fault tests too")
+    parser.addoption("--fast", action="store_true", help="leave out what needs the model, a server or the graph")
 
 
 def pytest_collection_modifyitems(config, items):
-    if not config.getoption("--slow"):
+    left_out = set() if config.getoption("--slow") else {"slow"}
+    left_out |= {"model"} if config.getoption("--fast") else set()
+    for name in left_out:
         for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="long: ./run_all.sh test --slow"))
+            if name in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=f"{name}: left out, see ./run_all.sh help"))
 
 
 @pytest.fixture(scope="session")

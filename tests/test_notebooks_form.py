@@ -79,11 +79,3 @@ def test_no_file_names_a_place_of_one_machine():
         if b"\0" not in content:
             text = content.decode("utf-8")
             assert not [m for m in marks if m in text], name
-
-
-def test_every_pin_is_in_the_constraints_too():
-    pins, bounds = (
-        {line.split("#")[0].strip().lower() for line in (ROOT / f).read_text().splitlines() if "==" in line}
-        for f in ("requirements.txt", "constraints.txt")
-    )
-    assert pins and {p.replace("_", "-") for p in pins} <= {b.replace("_", "-") for b in bounds}

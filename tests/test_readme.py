@@ -1,4 +1,4 @@
-"""What the README says in numbers is what the committed tables say."""
+"""What README and docs say in numbers is what the committed tables say."""
 
 import json
 import re
@@ -7,12 +7,14 @@ import pytest
 from ethical_personas.figures import style
 from ethical_personas.paths import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {p: p.read_text(encoding="utf-8") for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+README = PAGES[ROOT / "README.md"]
+ALL = "\n".join(PAGES.values())
 
 
 def table(first: str) -> list[list[str]]:
-    """Cells of the README's table whose header row begins with `first`."""
-    lines = README.splitlines()
+    """Cells of the first table of README and docs whose header row begins with `first`."""
+    lines = ALL.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(f"| {first} |"))
     rows = []
     for line in lines[start + 2 :]:
@@ -55,6 +57,13 @@ def test_every_figure_and_table_is_there(cell):
         assert list((ROOT / "figures/cpu/tables").glob(f"{name.replace('<constitution>', '*')}.csv")), name
 
 
-def test_paths_named_in_the_readme_exist():
-    for path in re.findall(r"`((?:lib|data|notebooks|tests|benchmarks|profiles)/[\w./]+)`", README):
-        assert (ROOT / path).exists(), path
+def test_paths_named_on_the_pages_exist():
+    for page, text in PAGES.items():
+        for path in re.findall(r"`((?:lib|data|docs|notebooks|tests|benchmarks|profiles)/[\w./]+)`", text):
+            assert (ROOT / path).exists(), (page.name, path)
+        for path in re.findall(r"\]\(([\w./]+)\)", text):
+            assert (page.parent / path).exists(), (page.name, path)
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 180

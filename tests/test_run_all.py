@@ -1,17 +1,32 @@
 """run_all.sh where no environment can be made: one line and exit status 2, and the folder is as it was."""
 
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from ethical_personas.paths import ROOT
 
-FILES = ("run_all.sh", "environment.yml", "requirements.txt", "constraints.txt")
-TOOLS = ("awk", "cat", "cksum", "df", "dirname", "mkdir", "rm")  # all that the script calls before it looks for Python
+LOCKS = ("requirements.lock", "requirements-cuda.lock", "requirements-dev.lock")
+FILES = ("run_all.sh", "pyproject.toml", *LOCKS)
+TOOLS = (
+    "awk",
+    "cat",
+    "cksum",
+    "df",
+    "dirname",
+    "grep",
+    "head",
+    "ln",
+    "readlink",
+    "rm",
+)  # all that the script calls before it looks for Python
 REACHED = 7  # exit status of a stand-in that makes the environment: whatever was to stop the script before has not
 BASH = shutil.which("bash")
+MARK = ".venv.companion"
 
 
 class Clone:
@@ -47,10 +62,14 @@ class Clone:
             f"*) exit {REACHED} ;; esac",
         )
 
-    def run(self):
+    def run(self, script: Path | None = None, cwd: Path | None = None):
         """Exit status, and the lines on standard error."""
         done = subprocess.run(
-            [BASH, self.folder / "run_all.sh", "help"], env={"PATH": str(self.bin)}, capture_output=True, text=True
+            [BASH, script or self.folder / "run_all.sh", "help"],
+            env={"PATH": str(self.bin)},
+            capture_output=True,
+            text=True,
+            cwd=cwd,
         )
         return done.returncode, done.stderr.splitlines()
 
@@ -65,8 +84,8 @@ def untouched(clone):
     """Held after the test too: the folder's files are the copied ones, byte for byte, and no others."""
     yield
     found = {p.relative_to(clone.folder).as_posix(): p.read_bytes() for p in clone.folder.rglob("*") if p.is_file()}
+    found.pop(MARK, None)  # says that a folder named .venv is the script's own
     assert found == {name: (ROOT / name).read_bytes() for name in FILES}
-    assert len(list(clone.folder.iterdir())) == len(FILES)
 
 
 @pytest.mark.parametrize("version", [None, (3, 9, 18), (3, 10, 14)], ids=str)
@@ -75,7 +94,7 @@ def test_without_conda_and_without_python_3_11_it_says_what_is_needed(clone, ver
     if version:
         clone.python("python3", version)
     status, (line,) = clone.run()
-    assert status == 2 and line.startswith("error: Python 3.11 or newer is needed")
+    assert status == 2 and line.startswith("error: Python 3.11, 3.12 or 3.13 is needed")
 
 
 @pytest.mark.parametrize("name", ["python3", "python3.12"])
@@ -114,8 +133,7 @@ def test_the_room_that_is_asked_for_is_enough(clone):
 def test_a_set_up_that_was_killed_does_not_stop_the_next(clone):
     gone = subprocess.Popen([BASH, "-c", "exit"])
     gone.wait()
-    (clone.folder / ".venv.lock").mkdir()
-    (clone.folder / ".venv.lock/pid").write_text(str(gone.pid))
+    (clone.folder / ".venv.lock").write_text(str(gone.pid))
     clone.put("conda", f"exit {REACHED}")
     assert clone.run() == (REACHED, [])
 
@@ -123,9 +141,63 @@ def test_a_set_up_that_was_killed_does_not_stop_the_next(clone):
 def test_two_set_ups_do_not_run_at_once(clone):
     with subprocess.Popen([BASH, "-c", "read -r _"], stdin=subprocess.PIPE) as other:
         lock = clone.folder / ".venv.lock"
-        lock.mkdir()
-        (lock / "pid").write_text(str(other.pid))
+        lock.write_text(str(other.pid))
         clone.put("conda", f"exit {REACHED}")
         status, (line,) = clone.run()
         assert status == 2 and line.startswith("error: another ./run_all.sh is setting up this clone")
-        assert (lock / "pid").read_text() == str(other.pid)  # the other's lock is left to it
+        assert lock.read_text() == str(other.pid)  # the other's lock is left to it
+
+
+def test_an_environment_that_somebody_else_made_is_left_alone(clone):
+    mine = clone.folder / ".venv"
+    mine.mkdir()
+    (mine / "precious.txt").write_text("mine")
+    clone.put("conda", f"exit {REACHED}")
+    status, (line,) = clone.run()
+    assert status == 2 and line.startswith("error: .venv here was not made by ./run_all.sh")
+    assert [p.name for p in mine.iterdir()] == ["precious.txt"]
+
+
+def test_through_a_link_it_works_in_the_clone_and_not_where_it_was_called(clone, tmp_path):
+    elsewhere = tmp_path / "project"
+    (elsewhere / ".venv").mkdir(parents=True)
+    (elsewhere / ".venv/precious.txt").write_text("mine")
+    (elsewhere / "first").symlink_to("../clone/run_all.sh")
+    (elsewhere / "link").symlink_to("first")
+    clone.put("conda", f'echo "$PWD" >>"{tmp_path}/where"; exit {REACHED}')
+    assert clone.run(elsewhere / "link", cwd=elsewhere) == (REACHED, [])
+    assert (tmp_path / "where").read_text().strip() == str(clone.folder)
+    assert sorted(p.name for p in elsewhere.iterdir()) == [".venv", "first", "link"]
+    assert [p.name for p in (elsewhere / ".venv").iterdir()] == ["precious.txt"]
+
+
+def test_other_pins_are_installed_into_the_environment_and_remove_nothing_from_it(clone):
+    (clone.folder / MARK).write_text("")
+    python = clone.folder / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!{BASH}\necho "$@" >>"{clone.folder}/calls"\n')
+    python.chmod(0o755)
+    plugin = clone.folder / ".venv/plugin.txt"
+    plugin.write_text("added by hand")
+    clone.run()
+    calls = (clone.folder / "calls").read_text()
+    assert "--require-hashes -r requirements.lock" in calls and "torch==" in calls
+    assert plugin.read_text() == "added by hand"
+    assert (clone.folder / ".venv/.ready").is_file()
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_locked_package_has_a_version_and_a_hash(name):
+    blocks = re.split(r"\n(?=\w)", (ROOT / name).read_text().partition("\n")[2])
+    assert len(blocks) > 15
+    for block in blocks:
+        assert re.match(r"[\w.-]+==[\w.]+", block) and "--hash=sha256:" in block, block
+
+
+def test_the_lock_holds_what_pyproject_asks_for():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    locked = {part: (ROOT / part).read_text().lower() for part in LOCKS}
+    for wanted in project["dependencies"]:
+        assert wanted.startswith("torch==") or f"\n{wanted.lower()} " in locked["requirements.lock"], wanted
+    for wanted in project["optional-dependencies"]["dev"]:
+        assert f"\n{wanted.lower()} " in locked["requirements-dev.lock"], wanted
