@@ -114,17 +114,14 @@ held_out.round(3)
 #
 # The columns are evaluated, the rows trained on, constitutions averaged. Framed cells were trained; every other cell
 # is transfer. `of_broad` in the table sets the gain against that of models that *did* see the category: 1 is full
-# transfer (`safety_by_category` has the same for each constitution apart). The last table asks, scope by scope, whether
-# constitutions differ over all categories and whether some of them reach other categories than the rest
-# (interaction): a mixed design, constitutions within prompts and categories between them.
+# transfer (`safety_by_category` has the same for each constitution apart).
 
 # %%
 matrix = gains.transfer(panel, p.alpha)
 figure = draw.transfer(matrix)
 style.save(figure, matrix, p.figures_dir, "safety_transfer")
 style.save(None, gains.by_category(panel, p.alpha), p.figures_dir, "safety_by_category")
-design = style.save(None, gains.design(panel), p.figures_dir, "safety_design")
-display(figure, matrix.round(3), design.round(3))
+display(figure, matrix.round(3))
 
 # %% [markdown]
 # ## Dose: does safety come before over-refusal?

@@ -83,11 +83,10 @@ def test_damaged_middle_line_names_file_and_line(tmp_path):
         judging.judge([response(REFUSAL)], "keyword", cache=cache)
 
 
-def test_empty_response_has_no_verdict_and_is_counted(tmp_path):
+def test_empty_response_has_no_verdict(tmp_path):
     found = judging.judge([response("  \n"), response(ANSWER, id_="b")], "bundled", cache=tmp_path / "j.jsonl")
     assert found[0].verdict is None and "empty response" in found[0].error
-    table = judging.tally(found)
-    assert table.loc[0, ["calls", "complied", "no_verdict", "reasons"]].tolist() == [2, 1, 1, "empty response (1)"]
+    assert found[1].verdict == "complied"
 
 
 def test_unknown_judge_is_named():

@@ -96,13 +96,13 @@ def ask(server, n, cache):
     return judging.judge(responses(n), "api", model="judge-1", url=server.url, cache=cache)
 
 
-def test_verdicts_tokens_and_cost(server, tmp_path):
+def test_verdicts_and_tokens(server, tmp_path):
     server.script = ["declined", "complied"]
     found = ask(server, 2, tmp_path / "j.jsonl")
     assert [j.verdict for j in found] == ["declined", "complied"]
     assert "Q0" in server.calls[0]["messages"][1]["content"] and "A0" in server.calls[0]["messages"][1]["content"]
-    table = judging.tally(judging.read_cache(tmp_path / "j.jsonl"), price_in=1.0, price_out=10.0)
-    assert table.loc[0, "tokens_in"] == 400 and table.loc[0, "cost"] == pytest.approx((400 + 140) / 1e6)
+    kept = judging.read_cache(tmp_path / "j.jsonl")
+    assert sum(j.tokens_in for j in kept) == 400 and sum(j.tokens_out for j in kept) == 14
 
 
 @pytest.mark.parametrize("trouble", [[429, 429], [500, 503], ["drop"], [429, "drop", 500]])
@@ -152,7 +152,6 @@ def test_failed_call_is_no_verdict_and_rerun_pays_only_for_what_is_missing(serve
     found = ask(server, 5, cache)
     assert [j.verdict for j in found] == ["complied", None, "declined", None, None]
     assert [j.error.split(":")[0] for j in found if j.error] == ["HTTP 500", "no JSON verdict", "HTTP 400"]
-    assert judging.tally(found).loc[0, "no_verdict"] == 3
     before = len(server.calls)
     server.script = ["declined"] * 3
     again = ask(server, 5, cache)
@@ -210,8 +209,7 @@ def test_dead_endpoint_is_given_up_and_every_row_says_so(server, tmp_path, monke
     found = ask(server, 20, tmp_path / "j.jsonl")
     assert len(server.calls) == api.GIVE_UP and all(j.verdict is None for j in found)
     assert found[-1].error.startswith("not tried: 8 calls in a row failed")
-    table = judging.tally(found)
-    assert table.loc[0, "calls"] == 8 and table.loc[0, "no_verdict"] == 20
+    assert sum(j.error.startswith("not tried") for j in found) == 12
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

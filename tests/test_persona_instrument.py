@@ -49,13 +49,6 @@ def test_limit_keeps_both_keys_and_the_order(tmp_path):
     assert [i.keyed for i in instrument.persona_evals(path, limit=4)] == [1, 1, -1, -1]
 
 
-def test_uncertain_labels_can_be_left_out(tmp_path):
-    path = file(tmp_path, [line("a", True, 0.99), line("b", False, 0.6)])
-    assert [i.statement for i in instrument.persona_evals(path, least_confidence=0.8)] == ["a"]
-    with pytest.raises(CompanionError, match="least_confidence"):
-        instrument.persona_evals(path, least_confidence=1.0)
-
-
 @pytest.mark.parametrize(
     ("bad", "told"),
     [

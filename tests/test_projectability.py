@@ -209,14 +209,6 @@ def test_transfer_matrix_marks_what_was_trained(panel):
     assert no_broad["of_broad"].isna().all() and no_broad["reason"].eq("no broad model in this run").all()
 
 
-def test_design_tells_constitutions_apart(panel):
-    table = gains.design(panel).set_index(["scope", "source"])
-    assert len(table) == 9 and (table["p_holm"] >= table["p"]).all()
-    assert table.loc[("illegal", "constitution"), "p"] < 1e-6 and table.loc[("broad", "constitution"), "p"] > 0.001
-    lone = gains.design(gains.panel(simulate.frame(constitutions=("virtue",), per_category=2)))
-    assert lone.empty and "p_holm" in lone.columns
-
-
 def test_dose_follows_steps():
     frame = simulate.frame(gain=0.8, constitutions=("deontology",), scopes=("harassment",))
     source, last = (frame[frame["constitution"] == c] for c in ("source", "deontology"))

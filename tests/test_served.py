@@ -72,7 +72,6 @@ def test_the_api_judge_asks_a_real_server(served, tmp_path):
     for row in found:  # so small a model need not answer in JSON; whatever it says is a verdict or a told failure
         assert row.tokens_in > 100 and row.tokens_out > 0
         assert row.verdict in ("declined", "complied") or row.error.startswith(("no JSON verdict: ", "empty answer"))
-    assert judging.tally(found)["calls"].tolist() == [2]
 
 
 def test_the_api_teacher_asks_a_real_server(served, tmp_path):

@@ -93,7 +93,7 @@ def signature(measured: Measured, claim) -> pd.DataFrame:
             found.append(_missing(unit, "lead", "too few items to resample"))
             continue
         fit = {"estimate": row["margin"], "low": row["margin"] - z * sd, "high": row["margin"] + z * sd}
-        fit |= {"p": float(2 * sp.norm.sf(abs(row["margin"]) / sd)), "mde": float((z + sp.norm.ppf(stats.POWER)) * sd)}
+        fit |= {"p": float(2 * sp.norm.sf(abs(row["margin"]) / sd)), "mde": stats.normal_mde(sd, measured.alpha)}
         found.append(base | {"measure": "lead", "note": f"best: {row['best']}"} | fit)
     return _units(found)
 

@@ -37,11 +37,11 @@ def chosen(spec: str, limit: int) -> list[rows.Item]:
     return persona_evals(spec if spec.startswith("hf:") else ROOT / spec, limit) if spec else []
 
 
-def persona_evals(source: str | Path, limit: int = 0, least_confidence: float = 0.0) -> list[rows.Item]:
+def persona_evals(source: str | Path, limit: int = 0) -> list[rows.Item]:
     """Items of a local file, or of `hf:<owner>/<data set>@<revision>/<path in it>`.
 
-    limit: keep that many, both keys alternating, in file order (0: all). least_confidence: drop rows whose
-    label is less certain. Raises CompanionError naming file, line, field and mend.
+    limit: keep that many, both keys alternating, in file order (0: all).
+    Raises CompanionError naming file, line, field and mend.
     """
     path = _fetched(str(source)) if str(source).startswith("hf:") else Path(source)
     if not path.is_file():
@@ -59,14 +59,12 @@ def persona_evals(source: str | Path, limit: int = 0, least_confidence: float = 
                 f"{path}:{number}: field answer_matching_behavior: {row.answer_matching_behavior!r} against "
                 f"{row.answer_not_matching_behavior!r}; one must be Yes and the other No"
             )
-        if row.label_confidence < least_confidence:
-            continue
         keyed = KEYED[answers[0]]
         item = rows.Item(id=f"{dimension}-{number:04d}", dimension=dimension, keyed=keyed, statement=row.statement)
         found[keyed].append(item)
         order.append(item)
     if not order:
-        raise CompanionError(f"{path}: no item left; lower least_confidence ({least_confidence}) or check the file")
+        raise CompanionError(f"{path}: no item; one JSON object a line is expected")
     if not limit:
         return order
     chosen = {i.id for keyed, n in ((1, (limit + 1) // 2), (-1, limit // 2)) for i in found[keyed][:n]}

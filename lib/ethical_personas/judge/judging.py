@@ -19,8 +19,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
-
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.study import rows
@@ -119,31 +117,3 @@ def _mend(cache: Path) -> None:
         whole = cache.read_bytes().rfind(b"\n") + 1
         if whole < cache.stat().st_size:
             os.truncate(cache, whole)
-
-
-def tally(judgements: list[rows.Judgement], price_in: float = 0.0, price_out: float = 0.0) -> pd.DataFrame:
-    """Calls, verdicts, failures by reason and cost, one row a judge.
-
-    `read_cache(file)` gives every call ever made, superseded failures included. Prices are per million
-    tokens, in any currency; tokens are those that the endpoint counted.
-    """
-    table = pd.DataFrame([j.model_dump() for j in judgements], columns=list(rows.Judgement.model_fields))
-    counts = []
-    for name, part in table.groupby("judge", sort=False):
-        failed = part[part["verdict"].isna()]
-        reasons = failed["error"].str.split(":").str[0].value_counts()
-        tokens_in, tokens_out = int(part["tokens_in"].fillna(0).sum()), int(part["tokens_out"].fillna(0).sum())
-        counts.append(
-            {
-                "judge": name,
-                "calls": int((~part["error"].fillna("").str.startswith("not tried")).sum()),
-                "declined": int((part["verdict"] == "declined").sum()),
-                "complied": int((part["verdict"] == "complied").sum()),
-                "no_verdict": len(failed),
-                "reasons": "; ".join(f"{reason} ({n})" for reason, n in reasons.items()),
-                "tokens_in": tokens_in,
-                "tokens_out": tokens_out,
-                "cost": (tokens_in * price_in + tokens_out * price_out) / 1e6,
-            }
-        )
-    return pd.DataFrame(counts)

@@ -106,10 +106,10 @@ def _alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
     part = part.assign(toward=part["contrast"] * sign, agreeing=part["keyed"] * sign)[sign != 0]
     wide = part.pivot_table(index=["agreeing", "id"], columns="seed", values="toward")
     strata = _strata(wide.index.get_level_values("agreeing"))
-    fit = stats.linear.linear(wide.to_numpy(), np.ones(len(wide)), strata=strata)
+    fit = stats.linear(wide.to_numpy(), strata=strata)
     low, high = fit.interval(alpha)
     row = {"alignment": fit.estimate, "alignment_low": low, "alignment_high": high}
-    return row | {"alignment_p": fit.p, "alignment_mde": fit.mde(alpha, stats.POWER)}
+    return row | {"alignment_p": fit.p, "alignment_mde": fit.mde(alpha)}
 
 
 def _placed(profile: np.ndarray, signs: np.ndarray) -> float:

@@ -51,7 +51,7 @@ def _balanced(values: pd.Series, alpha: float) -> tuple[float, float, float]:
     """Mean of the two keys' means with its t interval over items; values indexed by keyed, id."""
     means = values.groupby("keyed").mean()
     rest = values - values.groupby("keyed").transform("mean")
-    fit = stats.linear.linear((rest + means.mean()).to_numpy(), np.ones(len(rest)))
+    fit = stats.linear(rest + means.mean())
     return (fit.estimate, *fit.interval(alpha))
 
 
@@ -98,8 +98,8 @@ def lens_agreement(contrasts: pd.DataFrame, draws: int = 1000, alpha: float = 0.
         there = ~(np.isnan(x) | np.isnan(y))
         x, y, w = x[there], y[there], weights[:, there]
         moved = (np.abs(x) > 1e-12) & (np.abs(y) > 1e-12)
-        low, high = stats.interval(bootstrap._correlation(x, y, w), alpha)
-        row = {"lens_a": a, "lens_b": b, "r": float(bootstrap._correlation(x, y, np.ones((1, len(x))))[0])}
+        low, high = stats.interval(bootstrap.correlation(x, y, w), alpha)
+        row = {"lens_a": a, "lens_b": b, "r": float(bootstrap.correlation(x, y, np.ones((1, len(x))))[0])}
         row |= {"low": low, "high": high}
         row["opposite"] = float(np.mean(x[moved] * y[moved] < 0)) if moved.any() else np.nan
         found.append(row | {"n": len(x), "n_items": len(names)})
@@ -118,9 +118,9 @@ def position_bias(run: Run, models: list[str], alpha: float = 0.05) -> pd.DataFr
         for wording, part in frame[frame["lens"] == "choice"].groupby("wording"):
             wide = part.pivot(index="id", columns="order", values="value")
             difference = (wide["agree_first"] - wide["disagree_first"]).to_numpy()
-            fit = stats.linear.linear(difference, np.ones(len(difference)))
+            fit = stats.linear(difference)
             low, high = fit.interval(alpha)
-            both = bootstrap._correlation(
+            both = bootstrap.correlation(
                 wide["agree_first"].to_numpy(), wide["disagree_first"].to_numpy(), np.ones((1, len(wide)))
             )
             row = {"model": model, **grid.about(model), "wording": wording, "bias": fit.estimate}
@@ -169,7 +169,7 @@ def dilemma_summary(preferences: pd.DataFrame, alpha: float = 0.05) -> pd.DataFr
     found = []
     for (constitution, option), part in kept.groupby(["constitution", "option"]):
         by_dilemma = part.groupby("id")[["shift", "contrast"]].mean()
-        fit = stats.linear.linear(by_dilemma["contrast"].to_numpy(), np.ones(len(by_dilemma)))
+        fit = stats.linear(by_dilemma["contrast"])
         low, high = fit.interval(alpha)
         row = {"constitution": constitution, "option": option, "shift": by_dilemma["shift"].mean()}
         row |= {"contrast": fit.estimate, "low": low, "high": high}
@@ -196,7 +196,7 @@ def extra_instrument(run: Run, models: list[str], items: list[rows.Item], alpha:
         strata = keyed if keyed.nunique() == 2 and keyed.value_counts().min() > 1 else None
         row = dict(zip(keys, key, strict=True))
         for name, column in (("shift", "signed"), ("contrast", "contrast")):
-            fit = stats.linear.linear(by_item[column].to_numpy(), np.ones(len(by_item)), strata=strata)
+            fit = stats.linear(by_item[column], strata=strata)
             low, high = fit.interval(alpha)
             row |= {name: fit.estimate, f"{name}_low": low, f"{name}_high": high, f"{name}_p": fit.p}
         found.append(row | {"items": len(by_item), "seeds": part["seed"].nunique()})

@@ -49,8 +49,8 @@ def spread(estimates: np.ndarray, drawn: np.ndarray, alpha: float) -> dict:
     top, bottom = int(np.argmax(estimates)), int(np.argmin(estimates))
     low, high = stats.interval(drawn[:, top] - drawn[:, bottom], alpha)
     noisiest = max(np.nanstd(drawn[:, a] - drawn[:, b]) for a, b in itertools.combinations(range(len(estimates)), 2))
-    z = sp.norm.isf(alpha / 2) + sp.norm.ppf(stats.POWER)
-    return {"estimate": estimates[top] - estimates[bottom], "low": low, "high": high, "mde": float(z * noisiest)}
+    mde = stats.normal_mde(noisiest, alpha)
+    return {"estimate": estimates[top] - estimates[bottom], "low": low, "high": high, "mde": mde}
 
 
 def lower_than(kept: dict, table: pd.DataFrame, constitution: str, alpha: float = 0.05) -> pd.DataFrame:
@@ -67,9 +67,8 @@ def lower_than(kept: dict, table: pd.DataFrame, constitution: str, alpha: float 
         drawn = kept[name, scope] - kept[constitution, scope]
         low, high = stats.interval(drawn, alpha)
         apart, sd = point[name, scope] - point[constitution, scope], np.nanstd(drawn)
-        z = sp.norm.isf(alpha / 2) + sp.norm.ppf(stats.POWER)
         row = {"scope": scope, "other": name, "estimate": apart, "low": low, "high": high}
-        found.append(row | {"p": float(2 * sp.norm.sf(abs(apart) / sd)), "mde": float(z * sd)})
+        found.append(row | {"p": float(2 * sp.norm.sf(abs(apart) / sd)), "mde": stats.normal_mde(sd, alpha)})
     return pd.DataFrame(found, columns=["scope", "other", "estimate", "low", "high", "p", "mde"])
 
 

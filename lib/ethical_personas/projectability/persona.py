@@ -169,9 +169,13 @@ def _against_shuffled(a: np.ndarray, b: np.ndarray, alpha: float, seed: int, shu
     length = np.sqrt((a**2).sum() * (b**2).sum())
     observed = float(a @ b / length)
     null = np.append(a[order] @ b / length, observed)
-    spread, z = null.std(), sp.norm.isf(alpha / 2) + sp.norm.ppf(stats.POWER)
+    spread = null.std()
     p = float(np.mean(np.abs(null) >= abs(observed) - 1e-12))
-    return {"p": p, "effect": observed / spread if spread > 0 else np.nan, "mde": float(min(1.0, z * spread))}
+    return {
+        "p": p,
+        "effect": observed / spread if spread > 0 else np.nan,
+        "mde": min(1.0, stats.normal_mde(spread, alpha)),
+    }
 
 
 def persona_draws(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy import stats as sp
 
 from ethical_personas import stats
 from ethical_personas.safety import gains
@@ -76,9 +75,8 @@ def safety_draws(
                 drawn = boot.gain(constitution, scope, measure, cell.ood)
                 drawn = drawn / boot.gain(constitution, "broad", measure, cell.ood)
                 low, high = stats.interval(drawn, alpha)
-                z = sp.norm.isf(alpha / 2) + sp.norm.ppf(stats.POWER)
                 row |= {"estimate": narrow["estimate"] / broad["estimate"], "low": low, "high": high}
-                row["mde"] = float(z * np.nanstd(drawn))
+                row["mde"] = stats.normal_mde(np.nanstd(drawn), alpha)
                 kept[constitution, scope] = drawn
         found.append(row)
     return (stats.family(pd.DataFrame(found)[TABLE]) if found else pd.DataFrame(columns=TABLE)), kept

@@ -185,25 +185,6 @@ def transfer(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     return matrix
 
 
-def design(panel: pd.DataFrame) -> pd.DataFrame:
-    """Mixed ANOVA of verdicts on harmful prompts, by scope: constitution within prompts, harm category between them.
-
-    Rows `constitution`, `category` and their interaction (do constitutions transfer to different categories?), seeds
-    averaged; Holm and BH over all rows. Empty where a scope has one constitution or a category one prompt.
-    """
-    harmful = panel[where(panel, "S")]
-    found = []
-    for scope in SCOPE_ORDER:
-        names = [c for c, s in models(panel) if s == scope]
-        if names:
-            wide = pd.DataFrame({c: harmful[(c, scope)].mean(axis=1) for c in names})
-            rows = stats.mixed(wide, harmful.index.get_level_values("category").to_numpy())
-            found.append(rows.assign(scope=scope))
-    table = pd.concat(found, ignore_index=True)
-    table["source"] = table["source"].replace({"within": "constitution", "between": "category"})
-    return stats.family(table[["scope", *[c for c in table.columns if c != "scope"]]])
-
-
 def dose(frame: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """Gain in S, O and J against training steps, from rows of checkpoints `<cell>@<step>` and of the source.
 

@@ -7,10 +7,10 @@ stats.family(table)                      Holm and Benjamini-Hochberg over the ro
 """
 
 from ethical_personas.stats.bootstrap import Resampler, interval, kendall, wald
-from ethical_personas.stats.contrast import COLUMNS, POWER, discrimination, groups, paired, rate
-from ethical_personas.stats.exact import cochran, mcnemar, sign_flip
+from ethical_personas.stats.contrast import COLUMNS, discrimination, groups, paired, rate, share
+from ethical_personas.stats.exact import cochran
 from ethical_personas.stats.families import family
-from ethical_personas.stats.mixed import mixed
+from ethical_personas.stats.linear import POWER, linear, normal_mde
 
 __all__ = [
     "COLUMNS",
@@ -22,10 +22,10 @@ __all__ = [
     "groups",
     "interval",
     "kendall",
-    "mcnemar",
-    "mixed",
+    "linear",
+    "normal_mde",
     "paired",
     "rate",
-    "sign_flip",
+    "share",
     "wald",
 ]

@@ -7,17 +7,21 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint, proportion_effectsize
 
 from ethical_personas.stats.exact import mcnemar, sign_flip
-from ethical_personas.stats.linear import linear
+from ethical_personas.stats.linear import as_columns, linear
 
 # The columns that every table of comparisons shares. `n`: values compared; `n_clusters`: prompts or items;
 # `dropped`: values without a verdict; `effect`: Cohen's h for rates, Hedges' g for scores.
 COLUMNS = ("estimate", "low", "high", "p", "effect", "mde", "n", "n_clusters", "seeds", "dropped", "method")
-POWER = 0.8
 
 
-def _two_dimensional(values) -> np.ndarray:
-    values = np.asarray(values, float)
-    return values[:, None] if values.ndim == 1 else values
+def share(hits: float, n: int, alpha: float = 0.05) -> tuple[float, float, float]:
+    """Share of `hits` among n with Wilson's interval: (share, low, high)."""
+    low, high = proportion_confint(hits, n, alpha, method="wilson")
+    return float(hits / n), float(low), float(high)
+
+
+def _binary(values: np.ndarray) -> bool:
+    return bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
 
 
 def rate(values, alpha: float = 0.05) -> dict:
@@ -26,102 +30,81 @@ def rate(values, alpha: float = 0.05) -> dict:
     Wilson's interval for one seed (right where rates sit at 0 or 1); for several seeds, or averages of several models,
     the interval of `linear`, cut to [0, 1].
     """
-    values = _two_dimensional(values)
-    fit = linear(values, np.ones(len(values)), pseudo=(0.0, 1.0))
+    values = as_columns(values)
+    fit = linear(values, pseudo=(0.0, 1.0))
+    wilson = fit.n and fit.seeds == 1 and _binary(values)
+    low, high = np.clip(share(np.nansum(values), fit.n, alpha)[1:] if wilson else fit.interval(alpha), 0.0, 1.0)
     row = {"estimate": fit.estimate, "n": fit.n, "n_clusters": fit.n_clusters, "seeds": fit.seeds}
-    row["dropped"] = int(np.isnan(values).sum())
-    if fit.n == 0:
-        return row | {"low": np.nan, "high": np.nan}
-    if fit.seeds == 1 and set(np.unique(values[~np.isnan(values)])) <= {0.0, 1.0}:
-        low, high = proportion_confint(np.nansum(values), fit.n, alpha, method="wilson")
-    else:
-        low, high = fit.interval(alpha)
-    return row | {"low": max(0.0, float(low)), "high": min(1.0, float(high))}
+    return row | {"dropped": int(np.isnan(values).sum()), "low": low, "high": high}
 
 
 def discrimination(values, harmless, alpha: float = 0.05) -> dict:
-    """J = S - O of one model: share declined of harmful prompts minus that of harmless ones, with interval."""
-    fit = linear(_two_dimensional(values), np.where(harmless, -1, 1), pseudo=(0.0, 1.0))
-    low, high = fit.interval(alpha)
-    return {
-        "estimate": fit.estimate,
-        "low": float(np.clip(low, -1, 1)),
-        "high": float(np.clip(high, -1, 1)),
-        "n": fit.n,
-        "n_clusters": fit.n_clusters,
-        "seeds": fit.seeds,
-        "dropped": int(np.isnan(np.asarray(values, float)).sum()),
-    }
+    """J = S - O of one model, share declined of harmful minus that of harmless prompts: estimate, low, high."""
+    fit = linear(values, np.where(harmless, -1, 1), pseudo=(0.0, 1.0))
+    low, high = np.clip(fit.interval(alpha), -1.0, 1.0)
+    return {"estimate": fit.estimate, "low": low, "high": high}
 
 
-def paired(model, reference, harmless=None, alpha: float = 0.05, power: float = POWER) -> dict:
+def paired(model, reference, harmless=None, alpha: float = 0.05) -> dict:
     """Rate of `model` minus rate of `reference` on the same prompts: a row with COLUMNS.
 
-    model (prompts,) or (prompts, seeds) of 0/1/NaN, or of rates for the average of several models; reference
-    likewise, one column serving all seeds.
-    harmless (prompts,) bool: subtract the difference on these prompts from that on the others (a gain in J).
     One seed: Newcombe's paired score interval (1998, method 10) and McNemar's exact test; for J the t interval
     and studentised sign flips. Several seeds, or averages: the interval and test of `linear`.
     Effect: Cohen's h, for J the h of the harmful minus the h of the harmless prompts.
+
+    Args:
+        model: (prompts,) or (prompts, seeds) of 0/1/NaN, or of rates for the average of several models.
+        reference: The same; one column serves all seeds.
+        harmless: (prompts,) bool: subtract the difference on these prompts from that on the others (a gain in J).
     """
-    model, reference = np.broadcast_arrays(_two_dimensional(model), _two_dimensional(reference))
+    model, reference = np.broadcast_arrays(as_columns(model), as_columns(reference))
     difference = model - reference
+    there = ~np.isnan(difference)
     sign = np.ones(len(model)) if harmless is None else np.where(harmless, -1, 1)
     sides = np.unique(sign)
     fit = linear(difference, sign, pseudo=(-1.0, 1.0))
-    row = {"estimate": fit.estimate, "low": np.nan, "high": np.nan, "p": np.nan, "effect": np.nan, "mde": np.nan}
-    row |= {"n": fit.n, "n_clusters": fit.n_clusters, "seeds": fit.seeds}
-    row |= {"dropped": int(np.isnan(difference).sum()), "method": "no verdicts"}
-    there = ~np.isnan(difference)
+    row = dict.fromkeys(COLUMNS, np.nan) | {"n": fit.n, "n_clusters": fit.n_clusters, "seeds": fit.seeds}
+    row |= {"dropped": int((~there).sum()), "method": "no verdicts"}
     if any(not there[sign == side].any() for side in sides):
-        return row | {"estimate": np.nan}
-    row["effect"] = float(
-        sum(s * cohens_h(model[sign == s][there[sign == s]], reference[sign == s][there[sign == s]]) for s in sides)
-    )
-    row["mde"] = fit.mde(alpha, power)
-    binary = set(np.unique(np.concatenate([model[there], reference[there]]))) <= {0.0, 1.0}
-    if fit.seeds == 1 and binary:
-        a, b = (np.where(there, x, np.nan) for x in (model, reference))
-        a, b, d = (x[np.arange(len(x)), there.argmax(1)] for x in (a, b, difference))
-        if len(sides) == 1:
-            low, high = newcombe(a, b, alpha)
-            p, method = mcnemar(a, b), "Newcombe; McNemar exact"
+        return row
+    h = {s: cohens_h(*(x[sign == s][there[sign == s]] for x in (model, reference))) for s in sides}
+    (low, high), p, method = fit.interval(alpha), fit.p, fit.method
+    if fit.seeds == 1 and _binary(model[there]) and _binary(reference[there]):
+        seen = np.arange(len(there)), there.argmax(1)  # each prompt's one value, whatever seed's column it is in
+        if harmless is None:
+            a, b = (np.where(there, x, np.nan)[seen] for x in (model, reference))
+            (low, high), p, method = newcombe(a, b, alpha), mcnemar(a, b), "Newcombe; McNemar exact"
         else:
-            (low, high), p, method = fit.interval(alpha), sign_flip(d, sign), "t; sign flips"
-    else:
-        (low, high), p, method = fit.interval(alpha), fit.p, "t" if fit.seeds == 1 else "two-way t"
-    reach = len(sides)
-    return row | {"low": max(-reach, float(low)), "high": min(reach, float(high)), "p": p, "method": method}
+            p, method = sign_flip(difference[seen], sign), "t; sign flips"
+    row |= {"estimate": fit.estimate, "effect": float(sum(s * h[s] for s in sides)), "mde": fit.mde(alpha)}
+    most = len(sides)  # a difference of rates is at most 1, of two such differences 2
+    return row | {"low": max(-most, float(low)), "high": min(most, float(high)), "p": p, "method": method}
 
 
-def groups(values, first, strata=None, alpha: float = 0.05, power: float = POWER) -> dict:
-    """Mean of a score over the items of group `first` (bool) minus that over the others: a row with COLUMNS.
+def groups(values, first, strata=None, alpha: float = 0.05) -> dict:
+    """Mean of a score over one group of items minus that over the others: a row with COLUMNS.
 
-    values (items,) or (items, seeds). Items are the clusters; a t interval for one seed, two-way t for several.
-    strata (items,): labels, such as an item's keying, whose common shift is neither effect nor noise.
-    Effect: Hedges' g over item means, the spread taken within group and stratum.
+    Items are the clusters; a t interval for one seed, two-way t for several. Effect: Hedges' g over item means, the
+    spread taken within group and stratum.
+
+    Args:
+        values: (items,) or (items, seeds).
+        first: Which items form the first group, (items,) bool.
+        strata: (items,) labels, such as an item's keying, whose common shift is neither effect nor noise.
     """
-    values, first = _two_dimensional(values), np.asarray(first, bool)
+    values, first = as_columns(values), np.asarray(first, bool)
     fit = linear(values, np.where(first, 1, -1), strata=strata)
     low, high = fit.interval(alpha)
     means = pd.Series(np.nanmean(values, axis=1) if values.size else [], dtype=float)
     cells = means.groupby([first, np.zeros(len(first)) if strata is None else np.asarray(strata)])
-    free = len(means) - cells.ngroups
-    pooled = np.sqrt(((means - cells.transform("mean")) ** 2).sum() / free) if free > 0 else np.nan
-    effect = fit.estimate / pooled * (1 - 3 / (4 * free - 1)) if free > 1 and pooled > 0 else np.nan
-    return {
-        "estimate": fit.estimate,
-        "low": low,
-        "high": high,
-        "p": fit.p,
-        "effect": float(effect),
-        "mde": fit.mde(alpha, power),
-        "n": fit.n,
-        "n_clusters": fit.n_clusters,
-        "seeds": fit.seeds,
-        "dropped": int(np.isnan(values).sum()),
-        "method": ("t" if fit.seeds == 1 else "two-way t") + ("" if strata is None else " within strata"),
-    }
+    freedom = len(means) - cells.ngroups
+    pooled = np.sqrt(((means - cells.transform("mean")) ** 2).sum() / freedom) if freedom > 0 else np.nan
+    # Hedges' small-sample correction of Cohen's d.
+    effect = fit.estimate / pooled * (1 - 3 / (4 * freedom - 1)) if freedom > 1 and pooled > 0 else np.nan
+    row = {"estimate": fit.estimate, "low": low, "high": high, "p": fit.p, "effect": float(effect)}
+    row |= {"mde": fit.mde(alpha), "n": fit.n, "n_clusters": fit.n_clusters, "seeds": fit.seeds}
+    method = fit.method + ("" if strata is None else " within strata")
+    return row | {"dropped": int(np.isnan(values).sum()), "method": method}
 
 
 def cohens_h(a: np.ndarray, b: np.ndarray) -> float:
@@ -136,15 +119,12 @@ def newcombe(a: np.ndarray, b: np.ndarray, alpha: float = 0.05) -> tuple[float, 
     """
     keep = ~(np.isnan(a) | np.isnan(b))
     a, b = a[keep], b[keep]
-    n, both, neither = len(a), np.sum(a * b), np.sum((1 - a) * (1 - b))
-    only_a, only_b = np.sum(a * (1 - b)), np.sum((1 - a) * b)
-    pa, pb = a.mean(), b.mean()
-    la, ua = proportion_confint(a.sum(), n, alpha, method="wilson")
-    lb, ub = proportion_confint(b.sum(), n, alpha, method="wilson")
-    cross = both * neither - only_a * only_b
-    cross = max(cross - n / 2, 0.0) if cross > 0 else cross
-    below = np.sqrt(a.sum() * (n - a.sum()) * b.sum() * (n - b.sum()))
-    phi = cross / below if below > 0 else 0.0
+    n = len(a)
+    (pa, la, ua), (pb, lb, ub) = share(a.sum(), n, alpha), share(b.sum(), n, alpha)
+    cross = np.sum(a * b) * np.sum((1 - a) * (1 - b)) - np.sum(a * (1 - b)) * np.sum((1 - a) * b)
+    cross = max(cross - n / 2, 0.0) if cross > 0 else cross  # his continuity correction of phi
+    margins = np.sqrt(a.sum() * (n - a.sum()) * b.sum() * (n - b.sum()))
+    phi = cross / margins if margins > 0 else 0.0
     down = (pa - la) ** 2 - 2 * phi * (pa - la) * (ub - pb) + (ub - pb) ** 2
     up = (ua - pa) ** 2 - 2 * phi * (ua - pa) * (pb - lb) + (pb - lb) ** 2
     return float(pa - pb - np.sqrt(down)), float(pa - pb + np.sqrt(up))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 
 import numpy as np
-import pandas as pd
-import pingouin
-
-from ethical_personas.errors import CompanionError
+from statsmodels.stats import contingency_tables
 
 
 def shuffle_test(scopes: list[tuple[np.ndarray, list[int]]]) -> dict:
@@ -54,26 +52,12 @@ def _thin(sums: np.ndarray, most: int = 50_000) -> np.ndarray:
     return np.quantile(sums, (np.arange(most) + 0.5) / most, method="nearest")
 
 
-def _column(table: pd.DataFrame, name: str) -> float:
-    """A result by its column; pingouin renamed columns before, so a missing one stops the run."""
-    if name not in table.columns:
-        raise CompanionError(
-            f"pingouin {pingouin.__version__}: no column {name!r} among {list(table.columns)}; install pingouin 0.7"
-        )
-    return float(table[name].iloc[0])
-
-
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
     """Exact two-sided McNemar p for binary pairs (n,), (n,); pairs with a NaN are dropped.
 
     1 when no pair differs: nothing speaks against equality.
     """
-    keep = ~(np.isnan(a) | np.isnan(b))
-    a, b = np.asarray(a)[keep], np.asarray(b)[keep]
-    if not (a != b).any():
-        return 1.0
-    _, result = pingouin.chi2_mcnemar(pd.DataFrame({"a": a.astype(int), "b": b.astype(int)}), "a", "b")
-    return _column(result, "p_exact")
+    return float(contingency_tables.mcnemar([[0, np.sum(a > b)], [np.sum(a < b), 0]], exact=True).pvalue)
 
 
 def cochran(values: np.ndarray) -> tuple[float, float]:
@@ -81,12 +65,18 @@ def cochran(values: np.ndarray) -> tuple[float, float]:
 
     (0, 1) when no prompt separates the models.
     """
-    values = np.asarray(values, float)
     values = values[~np.isnan(values).any(1)]
     if values.shape[1] < 2 or len(values) < 3 or (values == values[:, :1]).all():
         return 0.0, 1.0
-    result = pingouin.cochran(pd.DataFrame(values, columns=[f"m{j}" for j in range(values.shape[1])]))
-    return _column(result, "Q"), _column(result, "p_unc")
+    result = contingency_tables.cochrans_q(values)
+    return float(result.statistic), float(result.pvalue)
+
+
+@functools.lru_cache(maxsize=8)  # gains of all models on the same prompts share their flips
+def _flips(draws: int, n: int, seed: int) -> np.ndarray:
+    """Random signs (draws + 1, n), the first row without a flip."""
+    flips = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(draws, n))
+    return np.vstack([np.ones(n), flips])
 
 
 def sign_flip(differences: np.ndarray, sign: np.ndarray, draws: int = 4999, seed: int = 0) -> float:
@@ -99,14 +89,13 @@ def sign_flip(differences: np.ndarray, sign: np.ndarray, draws: int = 4999, seed
     """
     differences, sign = np.asarray(differences, float), np.asarray(sign)
     sign, differences = sign[~np.isnan(differences)], differences[~np.isnan(differences)]
-    flips = np.random.default_rng(seed).choice(np.array([-1.0, 1.0]), size=(draws, len(differences)))
-    flips = np.vstack([np.ones(len(differences)), flips])
-    top, below = np.zeros(draws + 1), np.zeros(draws + 1)
+    flips = _flips(draws, len(differences), seed)
+    estimate, variance = np.zeros(draws + 1), np.zeros(draws + 1)
     for side in np.unique(sign):
-        x = flips[:, sign == side] * differences[sign == side]
-        n = x.shape[1]
-        top += side * x.mean(1)
-        squares = (differences[sign == side] ** 2).sum() + 2  # the two pseudo-prompts, -1 and +1
-        below += (squares - x.sum(1) ** 2 / (n + 2)) / ((n + 1) * (n + 2))
-    t = np.abs(top) / np.sqrt(below)
+        own = differences[sign == side]
+        n, totals = len(own), flips[:, sign == side] @ own
+        estimate += side * totals / n
+        # Sum of squares about the mean and variance of the mean, with the pseudo-prompts -1 and +1 among n + 2 values.
+        variance += ((own**2).sum() + 2 - totals**2 / (n + 2)) / ((n + 1) * (n + 2))
+    t = np.abs(estimate) / np.sqrt(variance)
     return float(np.mean(t >= t[0] - 1e-12))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pingouin
+from statsmodels.stats.multitest import multipletests
 
 
 def family(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
@@ -14,14 +14,13 @@ def family(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
     expected share of false ones.
     """
     table = table.copy()
-    table["p_holm"] = np.nan
-    table["p_bh"] = np.nan
+    at = table.columns.get_loc("p") + 1
+    table.insert(at, "p_holm", np.nan)
+    table.insert(at + 1, "p_bh", np.nan)
     for _, rows in table.groupby(by) if by else [("", table)]:
         tested = rows.index[rows["p"].notna()]
         if len(tested):
             p = table.loc[tested, "p"].to_numpy(float)
-            table.loc[tested, "p_holm"] = pingouin.multicomp(p, method="holm")[1]
-            table.loc[tested, "p_bh"] = pingouin.multicomp(p, method="fdr_bh")[1]
-    columns = [c for c in table.columns if c not in ("p_holm", "p_bh")]
-    at = columns.index("p") + 1
-    return table[[*columns[:at], "p_holm", "p_bh", *columns[at:]]]
+            table.loc[tested, "p_holm"] = multipletests(p, method="holm")[1]
+            table.loc[tested, "p_bh"] = multipletests(p, method="fdr_bh")[1]
+    return table

@@ -1,15 +1,15 @@
-"""The uncertainty of a mean over prompts and seeds, when both were drawn and could have been others.
+"""The uncertainty of a mean over prompts and seeds, both of which are samples.
 
-A statistic is a signed sum of means: +1 x the mean over one side's prompts, -1 x the mean over the
-other's (a gain has one side, discrimination J = S - O has two). Prompts are the clusters. With several
-seeds the factors are crossed and the variance has a part for each: prompts, and seeds beyond what the
-prompts' own noise explains (the ANOVA estimate; Cameron, Gelbach and Miller 2011). The parts' own t
-half-widths add in squares (method of variance estimates recovery, Graybill and Wang 1980; Zou and Donner
-2008): three seeds have two degrees of freedom, and pooling them with 180 prompts would hide that. With
-one seed the result speaks of that seed alone.
+A statistic is a signed sum of means: +1 x the mean over one side's prompts, -1 x the mean over the other's (a gain has
+one side, discrimination J = S - O has two). Prompts are the clusters. With several seeds, prompts and seeds are crossed
+factors, and the variance has a part for each (Cameron, Gelbach and Miller 2011): the variance of the prompt means, and
+the variance of the seed means minus what the prompts' own noise contributes to it (the ANOVA estimate of a variance
+component). The interval combines the t half-widths of the parts as a root of squares (method of variance estimates
+recovery: Graybill and Wang 1980; Zou and Donner 2008). Adding the variances and pooling their degrees of freedom would
+hide that three seeds have only two. With one seed the result is about that seed alone.
 
-Strata (an item's keying) are fixed, not drawn: they weigh the same whatever their sizes, what they differ in is no
-noise, and a side's variance comes from the spread within them, with the degrees of freedom of Satterthwaite (1946).
+Strata (an item's keying) are fixed, not sampled: each has the same weight whatever its size, differences between strata
+are not noise, and a side's variance comes from the spread within them, with Satterthwaite's (1946) degrees of freedom.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ import numpy as np
 from scipy import stats as sp
 from scipy.optimize import brentq
 
-TINY = 1e-12  # smallest p told apart
+POWER = 0.8  # of every minimum detectable effect
+SMALLEST_P = 1e-12
+
+
+def normal_mde(standard_error: float, alpha: float) -> float:
+    """Smallest true value that a two-sided normal test at `alpha` finds with 80 % power."""
+    return float((sp.norm.isf(alpha / 2) + sp.norm.ppf(POWER)) * standard_error)
 
 
 @dataclass(frozen=True)
@@ -33,82 +39,106 @@ class Linear:
     n_clusters: int  # prompts or items
     seeds: int
 
-    def reach(self, tail: float) -> float:
-        """Half-width that leaves `tail` above it: root of the sum of squared t half-widths."""
+    def half_width(self, tail: float) -> float:
+        """Distance from the estimate that leaves `tail` above it: root of the sum of squared t half-widths."""
         if not self.parts:
             return np.nan
         return float(np.sqrt(sum(v * sp.t.isf(tail, df) ** 2 for v, df in self.parts)))
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """Two-sided interval."""
-        half = self.reach(alpha / 2)
+        half = self.half_width(alpha / 2)
         return self.estimate - half, self.estimate + half
 
     @property
+    def method(self) -> str:
+        """Name of the interval for a table."""
+        return "t" if self.seeds == 1 else "two-way t"
+
+    @property
     def p(self) -> float:
-        """Two-sided p: the alpha at which the interval just touches 0 (not below 1e-12)."""
-        width = abs(self.estimate)
-        if width == 0 and not np.isnan(self.reach(0.4)):
+        """Two-sided p: the alpha at which the interval just touches 0 (not below SMALLEST_P).
+
+        Several parts with their own degrees of freedom have no joint t distribution, so the root is found numerically.
+        """
+        distance = abs(self.estimate)
+        if np.isnan(self.half_width(0.4)):
+            return np.nan
+        if distance == 0 or distance < self.half_width(0.4999):
             return 1.0
-        if not width >= self.reach(0.4999):
-            return np.nan if np.isnan(self.reach(0.4)) else 1.0
-        if width >= self.reach(TINY / 2):
-            return TINY
-        return float(np.exp(brentq(lambda a: self.reach(np.exp(a) / 2) - width, np.log(TINY), np.log(0.9998))))
+        if distance >= self.half_width(SMALLEST_P / 2):
+            return SMALLEST_P
+        log_p = brentq(lambda a: self.half_width(np.exp(a) / 2) - distance, np.log(SMALLEST_P), np.log(0.9998))
+        return float(np.exp(log_p))
 
-    def mde(self, alpha: float, power: float) -> float:
-        """Smallest true value that a two-sided test at `alpha` finds with `power`, given this spread."""
-        return self.reach(alpha / 2) + self.reach(1 - power)
+    def mde(self, alpha: float) -> float:
+        """Smallest true value that a two-sided test at `alpha` finds with 80 % power, given this spread."""
+        return self.half_width(alpha / 2) + self.half_width(1 - POWER)
 
 
-def linear(
-    values: np.ndarray, sign: np.ndarray, pseudo: tuple[float, float] | None = None, strata: np.ndarray | None = None
-) -> Linear:
-    """Signed sum of side means of `values` (prompts x seeds, NaN = no verdict).
-
-    sign: +1 or -1 for each prompt. pseudo: two made-up prompts (for a difference of rates -1 and +1)
-    added to each side for the variance alone, so that thirty equal pairs do not pass for certainty
-    (the adjustment of Bonett and Price 2012). strata: a label for each prompt, see above; not with pseudo.
-    A prompt without any value is left out; where a side has none, all is NaN, and where a stratum has one prompt
-    and no pseudo-prompts, interval and p are.
-    """
+def as_columns(values) -> np.ndarray:
+    """(prompts,) or (prompts, seeds) as a float array (prompts, seeds)."""
     values = np.asarray(values, float)
-    values = values[:, None] if values.ndim == 1 else values
-    there = ~np.isnan(values)
+    return values[:, None] if values.ndim == 1 else values
+
+
+def linear(values, sign=None, pseudo: tuple[float, float] | None = None, strata=None) -> Linear:
+    """Signed sum of side means of `values`, with its variance.
+
+    Args:
+        values: (prompts,) or (prompts, seeds); NaN = no verdict. A prompt without any value is left out.
+        sign: +1 or -1 for each prompt, its side; one side by default.
+        pseudo: Two made-up prompts (for a difference of rates -1 and +1) added to each side for the variance alone, so
+            that thirty equal pairs do not count as certainty (the adjustment of Bonett and Price 2012).
+        strata: A label for each prompt, see the head of this module; not together with pseudo.
+
+    Returns:
+        The estimate is NaN where a side has no value; interval and p are NaN too where a stratum has one prompt.
+    """
+    values = as_columns(values)
+    sign = np.ones(len(values)) if sign is None else np.asarray(sign)
+    there, sides = ~np.isnan(values), np.unique(sign)
     kept = there.any(1)
-    sides = np.unique(sign)
-    values, sign = values[kept][:, there.any(0)], np.asarray(sign)[kept]
+    values, sign = values[kept][:, there.any(0)], sign[kept]
+    (clusters, k), n = values.shape, int(there.sum())
     if len(np.unique(sign)) < len(sides):
-        return Linear(np.nan, (), int(there.sum()), len(values), values.shape[1])
+        return Linear(np.nan, (), n, clusters, k)
     strata = np.zeros(len(sign)) if strata is None else np.asarray(strata)[kept]
-    k = values.shape[1]
-    estimate, residual, parts, per_seed = 0.0, 0.0, [], np.zeros(k)
+    estimate, noise_of_seed_means, parts, seed_means = 0.0, 0.0, [], np.zeros(k)
     for side in sides:
-        inside = sign == side
+        cells = [values[(sign == side) & (strata == name)] for name in np.unique(strata[sign == side])]
+        weight = 1 / len(cells)
         variances, freedoms = [], []
-        for stratum in np.unique(strata[inside]):
-            x = values[inside & (strata == stratum)]
-            n, means = len(x), np.nanmean(x, axis=1)
-            weight = 1 / len(np.unique(strata[inside]))
-            estimate += side * weight * means.mean()
-            padded = means if pseudo is None else np.append(means, pseudo)
+        for cell in cells:
+            prompt_means = np.nanmean(cell, axis=1)
+            estimate += side * weight * prompt_means.mean()
+            padded = prompt_means if pseudo is None else np.append(prompt_means, pseudo)
             variances.append(weight**2 * padded.var(ddof=1) / len(padded) if len(padded) > 1 else np.nan)
             freedoms.append(max(1, len(padded) - 1))
             if k > 1:
-                by_seed = np.nanmean(x, axis=0)
-                per_seed += side * weight * by_seed
-                rest = x - means[:, None] - by_seed + means.mean()
-                if n > 1:
-                    spread = np.nansum(rest**2) / ((n - 1) * (k - 1) * np.mean(~np.isnan(x)))
-                    residual += weight**2 * spread / (n * k)
+                seed_means += side * weight * np.nanmean(cell, axis=0)
+                noise_of_seed_means += weight**2 * _residual_variance(cell) / cell.size
         parts.append(_satterthwaite(np.array(variances), np.array(freedoms)))
     if k > 1:
-        parts.append((max(0.0, float(np.nanvar(per_seed, ddof=1)) / k - residual), k - 1))
-    return Linear(float(estimate) if parts else np.nan, tuple(parts), int((~np.isnan(values)).sum()), len(values), k)
+        parts.append((max(0.0, float(np.nanvar(seed_means, ddof=1)) / k - noise_of_seed_means), k - 1))
+    return Linear(float(estimate) if parts else np.nan, tuple(parts), n, clusters, k)
+
+
+def _residual_variance(cell: np.ndarray) -> float:
+    """Variance of what neither prompt nor seed explains, (prompts, seeds); 0 for one prompt.
+
+    Missing values lower the sum of squares in proportion, so it is divided by the share that is there.
+    """
+    n, k = cell.shape
+    if n < 2:
+        return 0.0
+    prompt_means, seed_means = np.nanmean(cell, axis=1), np.nanmean(cell, axis=0)
+    residuals = cell - prompt_means[:, None] - seed_means + prompt_means.mean()
+    return np.nansum(residuals**2) / ((n - 1) * (k - 1) * np.mean(~np.isnan(cell)))
 
 
 def _satterthwaite(variances: np.ndarray, freedoms: np.ndarray) -> tuple[float, float]:
-    """Sum of independent variances and the degrees of freedom that it has."""
+    """Sum of independent variances and its degrees of freedom (Satterthwaite 1946)."""
     total = float(variances.sum())
     if len(variances) == 1 or not total > 0:
         return total, int(freedoms.sum())
