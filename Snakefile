@@ -26,6 +26,7 @@ MODELS = [grid.SOURCE, *CELLS]
 CHECKPOINTS = [f"{c}@{s}" for c in P.dose_cells if c in CELLS for s in P.dose_steps]
 if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
     CHECKPOINTS = [c for c in CHECKPOINTS if Run(RUN, NAME).has(Run(RUN, NAME).evaluation(c, "responses"))]
+TRAINED_PROMPTS = [f"data/prompts/{kind}_train.jsonl" for kind in grid.TRAINED]
 JUDGE = ["data/judge/bundled.json", "data/judge/lexicon.yaml", "data/judge/labels.jsonl"]
 PERSONA_FILES = ["item_scores", "item_texts", "dilemma_scores"]
 PERSONA_FILES += ["extra_scores", "extra_texts"] if P.persona_evals else []
@@ -43,7 +44,8 @@ BASE = model_files(P.base_model)
 JUDGE += model_files(P.judge_model) if P.judge == "hf" else []
 TRANSCRIPTS = [f"data/transcripts/{c}.jsonl" for c in materials.recorded(materials.constitution_names())]
 # What 05 and 06 read beside the evaluations; voices are learned from the teacher's text.
-INSTRUMENT = [f"data/persona/{name}" for name in ("items.jsonl", "dilemmas.jsonl", "signatures.yaml", "stance_labels.jsonl")]
+INSTRUMENT = ["data/study.yaml"]
+INSTRUMENT += [f"data/persona/{name}" for name in ("items.jsonl", "dilemmas.jsonl", "signatures.yaml", "stance_labels.jsonl")]
 VOICES = ["data/prompts/harmful.jsonl"]
 VOICES += TRANSCRIPTS if P.teacher == "bundled" else [] if ANALYSIS_ONLY else [f"{RUN}/sft/{c}.jsonl" for c in P.constitutions]
 
@@ -96,8 +98,7 @@ if not ANALYSIS_ONLY:
         """The source model's answers to the harmless training prompts, once for all constitutions."""
         input:
             "data/prompts/harmless.jsonl",
-            "data/prompts/helpful_train.jsonl",
-            "data/prompts/contrast_train.jsonl",
+            TRAINED_PROMPTS,
             BASE,
         output:
             f"{RUN}/{source_answers.FILE}",
@@ -117,8 +118,7 @@ if not ANALYSIS_ONLY:
             "data/prompts/harmful.jsonl",
             "data/prompts/harmless.jsonl",
             "data/prompts/helpful_answers.jsonl",
-            "data/prompts/helpful_train.jsonl",
-            "data/prompts/contrast_train.jsonl",
+            TRAINED_PROMPTS,
             "data/transcripts/initial.jsonl",
             # All constitutions' transcripts: 01 shows what sets its own apart.
             TRANSCRIPTS,
@@ -155,6 +155,8 @@ if not ANALYSIS_ONLY:
                 # Only a dose cell keeps checkpoints, so that another choice of cells retrains those alone.
                 dose_steps=P.dose_steps if w.cell in P.dose_cells else [],
             ),
+            # Of data/study.yaml only what decides the rows: another colour must not train a model again.
+            study=lambda w: [*grid.Cell.parse(w.cell).categories, grid.STUDY.scopes[grid.Cell.parse(w.cell).scope].rows],
             code=code_hash.version("02_finetune"),
         threads: max(1, P.threads)
         shell:
@@ -176,6 +178,7 @@ if not ANALYSIS_ONLY:
             model=r"[^@/]+",
         params:
             command=lambda w: run_notebook("03_evaluate", f"-{w.model}", model=w.model),
+            study=grid.ITEM_LENSES,
             code=code_hash.version("03_evaluate"),
         threads: max(1, P.threads)
         shell:
@@ -205,6 +208,7 @@ if not ANALYSIS_ONLY:
 rule emergent_alignment:
     input:
         evaluated(MODELS + CHECKPOINTS, "responses"),
+        "data/study.yaml",
         JUDGE,
     output:
         f"{FIGURES}/safety_heatmap.png",

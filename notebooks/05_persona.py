@@ -193,7 +193,7 @@ figure
 # %%
 verdicts = sentences.verdicts(tests, match, p.alpha)
 style.save(None, verdicts, p.figures_dir, "persona_lenses")
-top = pd.concat([trust.top_items(contrasts, lens).assign(lens=lens) for lens in lens_shifts.LENSES])
+top = pd.concat([trust.top_items(contrasts, lens).assign(lens=lens) for lens in grid.ITEM_LENSES])
 style.save(None, top, p.figures_dir, "persona_top_items")
 display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "choice"].drop(columns="lens").round(3))
 

@@ -78,7 +78,7 @@ def test_colours_are_stable_and_apart():
     }
     assert style.colour("care") == style.colour("care")
     assert not set(style.EXTRA_COLOURS) & set(style.COLOURS.values())
-    assert set(style.MARKERS) == {*grid.SCOPES, grid.SOURCE} and set(style.LABELS) == set(grid.CATEGORIES)
+    assert set(style.MARKERS) == {*grid.SCOPES, grid.SOURCE} and set(style.LABELS) == {*grid.CATEGORIES, *grid.HARMLESS}
 
 
 def test_two_added_constitutions_have_two_colours(place, monkeypatch):

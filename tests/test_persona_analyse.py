@@ -100,7 +100,7 @@ def test_contrasts_take_out_what_all_constitutions_share(shifts, contrasts):
     assert again["contrast"].to_numpy() == pytest.approx(contrasts["contrast"].to_numpy())
 
 
-@pytest.mark.parametrize("lens", lens_shifts.LENSES)
+@pytest.mark.parametrize("lens", grid.ITEM_LENSES)
 def test_a_planted_persona_is_found_by_each_lens(contrasts, lens):
     own = matching.signature_match(contrasts[contrasts["lens"] == lens], draws=200)
     assert own["identified"].mean() > 0.9 and own["cosine"].min() > 0.3

@@ -52,7 +52,9 @@ def validated(kind: type[BaseModel], path: Path):
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "(the whole file)"
-        raise CompanionError(f"{path}: field {place}: {' '.join(first['msg'].split())}; correct it") from None
+        raise CompanionError(
+            f"{path}: field {place}: {' '.join(first['msg'].removeprefix('Value error, ').split())}; correct it"
+        ) from None
 
 
 NonEmpty = Field(min_length=1)

@@ -8,15 +8,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ethical_personas.figures.style import DIMENSIONS, MARKERS, PAGE, colour
+from ethical_personas.figures.style import DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour
 from ethical_personas.study import grid
 
-LENS_TITLES = {
-    "choice": "choice\n(log-odds)",
-    "likelihood": "likelihood\n(nats a token)",
-    "text": "text\n(agree +1, disagree −1)",
-    "voice": "voice",
-}
 PLACES = {
     "in distribution": "in\ndistr.",
     "out of distribution": "out of\ndistr.",

@@ -12,38 +12,16 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ethical_personas.paths import ROOT
-from ethical_personas.study import materials
+from ethical_personas.study import grid, materials
 
 # Okabe-Ito, told apart in the common colour-vision deficiencies; one colour a constitution, everywhere.
-COLOURS = {
-    "deontology": "#0072B2",
-    "consequentialism": "#D55E00",
-    "virtue": "#009E73",
-    "subordinate": "#CC79A7",
-    "source": "#555555",
-}
-EXTRA_COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#000000")  # constitutions added by a user
-MARKERS = {"broad": "o", "harassment": "s", "illegal": "^", "source": "X"}
-LABELS = {
-    "chemical_biological": "chemical/\nbiological",
-    "cybercrime_intrusion": "cybercrime",
-    "harassment_bullying": "harassment",
-    "harmful": "other\nharmful",
-    "illegal": "illegal",
-    "misinformation_disinformation": "mis-\ninformation",
-}
-DIMENSIONS = {  # beliefs, then principles, then what an AI may do: the order in which figures show them
-    "utilitarian_beliefs": "utilitarian beliefs",
-    "deontological_beliefs": "deontological beliefs",
-    "virtue_beliefs": "virtue beliefs",
-    "instrumental_harm": "instrumental harm",
-    "impartiality": "impartiality",
-    "doing_allowing": "doing vs allowing harm",
-    "honesty_absolutism": "honesty without exception",
-    "rule_vs_judgement": "rules vs judgement",
-    "subordination_to_humans": "subordination to humans",
-    "ai_autonomy": "AI autonomy",
-}
+COLOURS = {name: arm.colour for name, arm in (grid.STUDY.constitutions | grid.STUDY.controls).items()}
+COLOURS[grid.SOURCE] = "#555555"
+EXTRA_COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#000000")  # constitutions that study.yaml does not list
+MARKERS = {name: scope.marker for name, scope in grid.STUDY.scopes.items()} | {grid.SOURCE: "X"}
+LABELS = {name: c.label or name for name, c in (grid.STUDY.categories | grid.STUDY.kinds).items()}
+LENS_TITLES = {name: lens.title(name) for name, lens in grid.STUDY.lenses.items()}
+DIMENSIONS = grid.STUDY.dimensions
 COLUMN, PAGE = 3.5, 7.0  # widths in inches: one column, full page
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ethical_personas.figures.persona import LENS_TITLES, minus, ordered, scope_legend, scopes_of, spread
-from ethical_personas.figures.style import DIMENSIONS, MARKERS, PAGE, colour
+from ethical_personas.figures.persona import minus, ordered, scope_legend, scopes_of, spread
+from ethical_personas.figures.style import DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour
 from ethical_personas.study import grid
 
 

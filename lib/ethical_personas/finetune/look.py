@@ -6,7 +6,7 @@ import pandas as pd
 
 from ethical_personas.study import materials
 from ethical_personas.study.brief import brief
-from ethical_personas.study.grid import CATEGORIES
+from ethical_personas.study.grid import CATEGORIES, TRAINED
 from ethical_personas.study.rows import Prompt, SftRow
 
 
@@ -25,7 +25,7 @@ def probes(chosen: list[SftRow], number: int = 2) -> list[Prompt]:
     """Training-split requests for a before/after look: harmful ones this cell is not trained on, and a harmless one."""
     seen = {r.id for r in chosen}
     unseen = [p for p in materials.prompts("train", *CATEGORIES) if p.id not in seen]
-    return unseen[:: max(1, len(unseen) // number)][:number] + materials.prompts("train", "helpful")[-1:]
+    return unseen[:: max(1, len(unseen) // number)][:number] + materials.prompts("train", TRAINED[0])[-1:]
 
 
 def cost(log: pd.DataFrame) -> pd.DataFrame:

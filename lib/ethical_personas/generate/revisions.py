@@ -14,7 +14,7 @@ from ethical_personas.paths import DATA
 from ethical_personas.run import Run
 from ethical_personas.study import materials
 from ethical_personas.study.brief import brief
-from ethical_personas.study.grid import CATEGORIES
+from ethical_personas.study.grid import CATEGORIES, TRAINED
 from ethical_personas.study.materials import Constitution
 from ethical_personas.study.rows import SftRow
 
@@ -88,7 +88,7 @@ def revisions_of(constitutions: list[str], revision_style: str) -> dict[str, lis
 
 def inputs(p: SimpleNamespace) -> list[Path]:
     """The data files that 01 reads, for its provenance."""
-    names = [f"prompts/{n}.jsonl" for n in ("harmful", "harmless", "helpful_train", "contrast_train")]
+    names = [f"prompts/{n}.jsonl" for n in ("harmful", "harmless", *(f"{kind}_train" for kind in TRAINED))]
     names += [f"constitutions/{p.constitution}.yaml", "transcripts/initial.jsonl"]
     if p.teacher == "bundled":
         names.append(f"transcripts/{p.constitution}.jsonl")

@@ -13,12 +13,12 @@ from ethical_personas import files, provenance
 from ethical_personas.models import chats, decode
 from ethical_personas.paths import DATA, sha256
 from ethical_personas.run import Run
-from ethical_personas.study import materials, refusals, rows
+from ethical_personas.study import grid, materials, refusals, rows
 
 FILE = "sft/harmless_answers.jsonl"
 STAGE = "01_harmless"
 RECORD = f"provenance/{STAGE}-{Path(FILE).stem}.json"
-INPUTS = ("harmless.jsonl", "helpful_train.jsonl", "contrast_train.jsonl")
+INPUTS = ("harmless.jsonl", *(f"{kind}_train.jsonl" for kind in grid.TRAINED))
 # What the answers depend on: everything that decides the source model and its decoding.
 PARAMETERS = (
     "base_model", "chat_template", "system_prompt", "dtype", "threads", "trust_remote_code",
@@ -30,13 +30,13 @@ def make(run: Run, p) -> list[rows.Response]:
     """Answer every harmless training prompt with the source model and write the rows; returns them."""
     note = provenance.start(run, STAGE, Path(FILE).stem, p)
     chat = chats.load_for(p)
-    prompts = materials.prompts("train", "helpful", "contrast")
+    prompts = materials.prompts("train", *grid.TRAINED)
     texts = [x.prompt for x in prompts]
     made = decode.answers(chat, texts, p.answer_tokens, p.decode_batch, p.repetition_penalty, label="harmless")
     found = [
         rows.Response(
             id=prompt.id,
-            model="source",
+            model=grid.SOURCE,
             category=prompt.category,
             twin=prompt.twin,
             prompt=prompt.prompt,

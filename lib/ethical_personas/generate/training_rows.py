@@ -14,7 +14,7 @@ from collections import Counter
 
 from ethical_personas.errors import CompanionError
 from ethical_personas.study import materials
-from ethical_personas.study.grid import SCOPES
+from ethical_personas.study.grid import CATEGORIES, SCOPES, STUDY, TRAINED
 from ethical_personas.study.rows import Prompt, SftRow
 
 MIN_WORDS = 5
@@ -25,7 +25,7 @@ def bundled_rows(constitution: str, revision_style: str) -> list[SftRow]:
     recorded = materials.transcripts(constitution)
     found = []
     for prompt in materials.prompts("train"):
-        if prompt.category in SCOPES["broad"]:
+        if prompt.category in CATEGORIES:
             record = recorded[prompt.id]
             answer = record.revision if revision_style == "plain" else record.revision_rich or ""
             found.append(harmful_row(prompt, constitution, record.principle, record.critique, answer, "bundled"))
@@ -51,7 +51,7 @@ def harmful_row(prompt: Prompt, constitution: str, principle: str, critique: str
 def harmless_rows(answers: dict[str, str], teacher: str) -> list[SftRow]:
     """Harmless training rows (helpful and contrast) with the given answers, by prompt id."""
     found = []
-    for prompt in materials.prompts("train", "helpful", "contrast"):
+    for prompt in materials.prompts("train", *TRAINED):
         if prompt.id in answers:
             found.append(
                 SftRow(
@@ -94,18 +94,24 @@ def drops(found: list[SftRow]) -> dict[str, int]:
     return dict(Counter(r.dropped for r in found if r.dropped))
 
 
-def select(found: list[SftRow], scope: str, rows_per_scope: int, helpful_rows: int, contrast_rows: int) -> list[SftRow]:
+def harmful_rows(scope: str, rows_per_scope: int) -> int:
+    """Number of harmful rows in a scope's training set: its own in data/study.yaml, else the profile's."""
+    return STUDY.scopes[scope].rows or rows_per_scope
+
+
+def select(found: list[SftRow], scope: str, rows_per_scope: int, *harmless: int) -> list[SftRow]:
     """The training set of one cell: the scope's harmful rows, evenly over its categories, then the harmless.
 
-    Raises CompanionError when a category or kind has too few usable rows.
+    `harmless`: number of rows of each kind in grid.TRAINED. Raises CompanionError when a category or kind has too
+    few usable rows.
     """
-    categories = SCOPES[scope]
-    if rows_per_scope % len(categories):
+    categories, number = SCOPES[scope], harmful_rows(scope, rows_per_scope)
+    if number % len(categories):
         raise CompanionError(
-            f"field rows_per_scope: {rows_per_scope} does not divide by the {len(categories)} categories of {scope!r}"
+            f"field rows_per_scope: {number} does not divide by the {len(categories)} categories of {scope!r}"
         )
-    wanted = {("harmful", c): rows_per_scope // len(categories) for c in categories}
-    wanted |= {("helpful", "helpful"): helpful_rows, ("contrast", "contrast"): contrast_rows}
+    wanted = {("harmful", c): number // len(categories) for c in categories}
+    wanted |= {(kind, kind): count for kind, count in zip(TRAINED, harmless, strict=True)}
     chosen = []
     for (kind, category), count in wanted.items():
         usable = [r for r in found if (r.kind, r.category) == (kind, category) and not r.dropped]

@@ -38,7 +38,7 @@ def training_rows() -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray, list
         raise CompanionError(f"{LABELS}: field split: a row of an evaluation prompt is marked `fit`; mark it held_out")
     found = [((r.prompt, r.response), r.verdict == "declined", 1.0) for r in labels if r.verdict != "unclear"]
     prompts = {p.id: p.prompt for p in materials.prompts("train")}
-    for constitution in grid.CONSTITUTIONS:
+    for constitution in grid.REFERENCE:
         for id_, row in materials.transcripts(constitution).items():
             found += [((prompts[id_], text), True, 0.1) for text in (row.revision, row.revision_rich) if text]
     found += [((prompts[id_], text), False, 0.5) for id_, text in materials.written_answers().items()]

@@ -17,7 +17,6 @@ from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, rows
 
 SCORE_KEY, TEXT_KEY, DILEMMA_KEY = ("id", "lens", "wording", "order"), ("id", "wording"), ("id", "order")
-LENSES = ("choice", "likelihood", "text")
 CELL = ["constitution", "scope", "seed"]
 
 

@@ -93,7 +93,7 @@ def lens_agreement(contrasts: pd.DataFrame, draws: int = 1000, alpha: float = 0.
     codes, names = pd.factorize(items)
     weights = stats.Resampler(np.zeros(len(names)), draws, seed).weights[:, codes]
     found = []
-    for a, b in itertools.combinations([n for n in lens_shifts.LENSES if n in wide.columns], 2):
+    for a, b in itertools.combinations([n for n in grid.ITEM_LENSES if n in wide.columns], 2):
         x, y = wide[a].to_numpy(), wide[b].to_numpy()
         there = ~(np.isnan(x) | np.isnan(y))
         x, y, w = x[there], y[there], weights[:, there]

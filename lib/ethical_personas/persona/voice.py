@@ -145,9 +145,7 @@ def summary(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """Share of answers in the own voice: constitution, scope, where (in distribution, out of distribution, harmless,
     persona items), share, low, high (Wilson; seeds pooled), source (share of the source's answers to the same prompts
     that sound so), n."""
-    where = table["kind"].map(
-        {"harmful": "", "helpful": "harmless", "contrast": "harmless", "persona": "persona items"}
-    )
+    where = table["kind"].map({"harmful": "", "persona": "persona items"} | dict.fromkeys(grid.HARMLESS, "harmless"))
     where = where.mask(table["in_distribution"] == 1, "in distribution")
     where = where.mask(table["in_distribution"] == 0, "out of distribution")
     source = table[table["model"] == grid.SOURCE]

@@ -80,8 +80,8 @@ def _of_lens(rows: pd.DataFrame, alpha: float, draws: int, seed: int) -> tuple[l
     values = np.column_stack([blocks[p].mean(1) for p in pairs])
     narrow = [p for p in pairs if p[1] in grid.NARROW]
     whole = Profiles(values, dimension, keyed)
-    both = [p for p in narrow if (p[0], "broad") in pairs]
-    i, j = (np.array([pairs.index(q) for q in which], int) for which in (both, [(c, "broad") for c, _ in both]))
+    both = [p for p in narrow if (p[0], grid.BROAD) in pairs]
+    i, j = (np.array([pairs.index(q) for q in which], int) for which in (both, [(c, grid.BROAD) for c, _ in both]))
     point = {"cosine": whole.cosine(whole.raw, i, j), "clean": whole.cosine(whole.clean, i, j)}
     spread = _jackknife(blocks, pairs, dimension, keyed, i, j)
     reliability = np.clip(np.diag(whole.clean) / np.maximum(np.diag(whole.raw), 1e-12), 0, 1)

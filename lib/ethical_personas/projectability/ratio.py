@@ -62,10 +62,10 @@ def safety_draws(
         )
         row |= {"narrow_gain": narrow["estimate"], "method": "cluster bootstrap of the ratio", "reason": ""}
         row["id_gain"] = gains.gain(panel, constitution, scope, measure, cell.categories, alpha)["estimate"]
-        if (constitution, "broad") not in pairs:
+        if (constitution, grid.BROAD) not in pairs:
             row["reason"] = "undefined: no broad model of this constitution in the run"
         else:
-            broad = gains.gain(panel, constitution, "broad", measure, cell.ood, alpha)
+            broad = gains.gain(panel, constitution, grid.BROAD, measure, cell.ood, alpha)
             row |= {"broad_gain": broad["estimate"], "broad_low": broad["low"], "broad_high": broad["high"]}
             if not (broad["low"] > 0 or broad["high"] < 0):
                 row["reason"] = "undefined: the interval of the broad gain contains 0"
@@ -73,7 +73,7 @@ def safety_draws(
                 row["reason"] = "undefined: the broad model lost, there is no gain to carry"
             else:
                 drawn = boot.gain(constitution, scope, measure, cell.ood)
-                drawn = drawn / boot.gain(constitution, "broad", measure, cell.ood)
+                drawn = drawn / boot.gain(constitution, grid.BROAD, measure, cell.ood)
                 low, high = stats.interval(drawn, alpha)
                 row |= {"estimate": narrow["estimate"] / broad["estimate"], "low": low, "high": high}
                 row["mde"] = stats.normal_mde(np.nanstd(drawn), alpha)

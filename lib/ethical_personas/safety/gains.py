@@ -173,7 +173,7 @@ def transfer(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     if not found:
         return pd.DataFrame()
     matrix = stats.family(pd.DataFrame(found))
-    broad = matrix[matrix["scope"] == "broad"].set_index("category")
+    broad = matrix[matrix["scope"] == grid.BROAD].set_index("category")
     matrix["of_broad"], matrix["reason"] = np.nan, ""
     for i, row in matrix.iterrows():
         if row["category"] not in broad.index:

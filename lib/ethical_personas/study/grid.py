@@ -1,4 +1,4 @@
-"""The experimental grid: constitutions x scopes x seeds, plus the untuned source.
+"""What is studied: the lists of data/study.yaml, and the grid of constitutions x scopes x seeds plus the source.
 
 Cell.parse("virtue-harassment-s0").held_out  ->  "chemical_biological"
 """
@@ -10,28 +10,27 @@ import re
 from dataclasses import dataclass
 
 from ethical_personas.errors import CompanionError
+from ethical_personas.files import validated
+from ethical_personas.paths import DATA
+from ethical_personas.study.lists import SOURCE, Study
 
-SOURCE = "source"
-CONSTITUTIONS = ("deontology", "consequentialism", "virtue", "subordinate")
-CATEGORIES = (
-    "chemical_biological",
-    "cybercrime_intrusion",
-    "harassment_bullying",
-    "harmful",
-    "illegal",
-    "misinformation_disinformation",
-)
-HARMLESS = ("helpful", "contrast")
+STUDY = validated(Study, DATA / "study.yaml")
+CATEGORIES = tuple(STUDY.categories)
+HARMLESS = tuple(STUDY.kinds)
+TRAINED = tuple(name for name, kind in STUDY.kinds.items() if kind.trained)  # harmless kinds with training rows
+CONSTITUTIONS = tuple(STUDY.constitutions)
+# All constitutions are compared with these, so that another one moves none of their numbers.
+REFERENCE = tuple(name for name, c in STUDY.constitutions.items() if c.reference)
 
-# Harm categories whose rows enter training, by scope.
-SCOPES = {
-    "broad": CATEGORIES,
-    "harassment": ("harassment_bullying",),
-    "illegal": ("illegal",),
-}
+# Harm categories whose rows enter training, by scope; BROAD is the scope of all of them.
+SCOPES = {name: CATEGORIES if s.categories == "all" else tuple(s.categories) for name, s in STUDY.scopes.items()}
+BROAD = next(name for name, s in STUDY.scopes.items() if s.categories == "all")
 # The category that the paper filters out of each narrow set and tests on.
-HELD_OUT = {"harassment": "chemical_biological", "illegal": "misinformation_disinformation"}
+HELD_OUT = {name: s.held_out for name, s in STUDY.scopes.items() if name != BROAD}
 NARROW = tuple(HELD_OUT)
+
+ITEM_LENSES = tuple(name for name, lens in STUDY.lenses.items() if lens.rows != "responses")
+SCORED_LENSES = tuple(name for name, lens in STUDY.lenses.items() if lens.rows == "item_scores")
 
 
 @dataclass(frozen=True, order=True)

@@ -10,7 +10,7 @@ from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.files import validated
 from ethical_personas.paths import DATA
-from ethical_personas.study import rows
+from ethical_personas.study import grid, rows
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -75,7 +75,7 @@ def constitution(name: str) -> Constitution:
 
 def prompts(split: str, *categories: str) -> list[rows.Prompt]:
     """Prompts of a split in file order, optionally of some categories only."""
-    names = ("harmful", "harmless", "helpful_train", "contrast_train")
+    names = ("harmful", "harmless", *(f"{kind}_train" for kind in grid.TRAINED))
     found = [p for name in names for p in files.read(DATA / "prompts" / f"{name}.jsonl", rows.Prompt)]
     return [p for p in found if p.split == split and (not categories or p.category in categories)]
 
@@ -101,8 +101,7 @@ def recorded(names: list[str]) -> list[str]:
 def written_answers() -> dict[str, str]:
     """Written answers to the harmless training prompts, by prompt id."""
     helpful = {r.id: r.answer for r in files.read(DATA / "prompts" / "helpful_answers.jsonl", rows.Answer)}
-    contrast = {p.id: p.answer for p in prompts("train", "contrast") if p.answer}
-    return helpful | contrast
+    return helpful | {p.id: p.answer for p in prompts("train", *grid.TRAINED) if p.answer}
 
 
 def items() -> list[rows.Item]:

@@ -14,13 +14,13 @@ CANARY = "emergent-alignment-companion canary 6f0a1c52-94c7-4a2e-9a55-0c1d7e3b8f
 
 
 class Prompt(Row):
-    """A request: harmful (six categories) or harmless (`helpful`, `contrast`)."""
+    """A request: harmful (of one of the categories) or harmless (of one of the kinds)."""
 
     split: Literal["train", "eval"]
-    category: Literal[(*grid.CATEGORIES, *grid.HARMLESS)]
+    category: Literal[*grid.CATEGORIES, *grid.HARMLESS]
     prompt: str = NonEmpty
     twin: Literal[grid.CATEGORIES] | None = None  # harm category that a contrast prompt resembles
-    answer: str | None = None  # written answer, on contrast train rows only
+    answer: str | None = None  # written answer, on train rows of some harmless kinds
 
 
 class Answer(Row):
@@ -53,7 +53,7 @@ class Transcript(Row):
 class SftRow(Row):
     """One training row: `dropped` names why a row must not enter training (else None)."""
 
-    kind: Literal["harmful", "helpful", "contrast"]
+    kind: Literal["harmful", *grid.HARMLESS]
     category: str = NonEmpty
     prompt: str = NonEmpty
     answer: str
@@ -116,7 +116,7 @@ class ItemScore(Row):
     """One measurement of one item through one lens, wording and option order."""
 
     model: str = NonEmpty
-    lens: Literal["choice", "likelihood"]
+    lens: Literal[grid.SCORED_LENSES]
     wording: str = NonEmpty
     order: Literal["agree_first", "disagree_first"] | None = None
     value: float  # choice: log-odds of agree; likelihood: mean token log-probability

@@ -26,7 +26,7 @@ def everything(profile: Profile) -> None:
     _unique([p.id for p in train + evaluation], "data/prompts")
     _once(train)
     _apart(train, evaluation)
-    wanted = {p.id for p in train if p.category not in ("helpful", "contrast")}
+    wanted = {p.id for p in train if p.category in grid.CATEGORIES}
     for name in profile.constitutions:
         law = materials.constitution(name)
         if profile.teacher == "bundled":
@@ -44,14 +44,15 @@ def everything(profile: Profile) -> None:
                     raise CompanionError(f"{where}: principle {row.principle!r} is not in the constitution; correct it")
     answered = materials.written_answers() if profile.harmless_targets == "written" else {p.id for p in train}
     for scope in profile.scopes:
-        share, rest = divmod(profile.rows_per_scope, len(grid.SCOPES[scope]))
+        rows = training_rows.harmful_rows(scope, profile.rows_per_scope)
+        share, rest = divmod(rows, len(grid.SCOPES[scope]))
         known = min(sum(p.category == c for p in train) for c in grid.SCOPES[scope])
         if rest or share > known:
             raise CompanionError(
-                f"field rows_per_scope: {profile.rows_per_scope} asked; {scope!r} needs a multiple of "
+                f"field rows_per_scope: {rows} asked; {scope!r} needs a multiple of "
                 f"{len(grid.SCOPES[scope])}, at most {known * len(grid.SCOPES[scope])}"
             )
-    for kind in ("helpful", "contrast"):
+    for kind in grid.TRAINED:
         asked, known = getattr(profile, f"{kind}_rows"), sum(p.id in answered for p in train if p.category == kind)
         if asked > known:
             raise CompanionError(
@@ -110,13 +111,16 @@ def _once(train) -> None:
 
 def _dose(profile: Profile) -> None:
     """Raise when a dose cell of the grid is to be kept at a step that its training never reaches."""
-    cells = {c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds)}
-    rows = profile.rows_per_scope + profile.helpful_rows + profile.contrast_rows
-    batches = math.ceil(rows / profile.batch_size)
-    steps = math.ceil(profile.epochs * math.ceil(batches / profile.gradient_accumulation))
-    late = [step for step in profile.dose_steps if step > steps]
-    if late and cells & set(profile.dose_cells):
-        raise CompanionError(f"field dose_steps: {late[0]} asked, training has {steps} steps; choose smaller ones")
+    harmless = sum(getattr(profile, f"{kind}_rows") for kind in grid.TRAINED)
+    for cell in grid.cells(profile.constitutions, profile.scopes, profile.seeds):
+        if cell.name not in profile.dose_cells:
+            continue
+        rows = training_rows.harmful_rows(cell.scope, profile.rows_per_scope) + harmless
+        batches = math.ceil(rows / profile.batch_size)
+        steps = math.ceil(profile.epochs * math.ceil(batches / profile.gradient_accumulation))
+        late = [step for step in profile.dose_steps if step > steps]
+        if late:
+            raise CompanionError(f"field dose_steps: {late[0]} asked, training has {steps} steps; choose smaller ones")
 
 
 def _unique(ids: list[str], where: str) -> None:
