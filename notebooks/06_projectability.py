@@ -51,7 +51,7 @@ from ethical_personas.claims import decide, evidence
 from ethical_personas.figures import projectability as draw
 from ethical_personas.figures import style
 from ethical_personas.persona import lens_shifts, voice
-from ethical_personas.projectability import compare, persona, ratio
+from ethical_personas.projectability import persona, ratio
 from ethical_personas.run import Run
 from ethical_personas.safety import gains, judged
 from ethical_personas.study import grid, parameters
@@ -64,6 +64,8 @@ cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
 panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], p.judge, p.judge_model, p.judge_url))
 shifts = lens_shifts.item_shifts(run, cells)
 contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
+ambiguity = lens_shifts.ambiguity(run, [grid.SOURCE, *cells])
+measured = evidence.Measured(panel, shifts, contrasts, ambiguity, p.bootstrap, p.alpha)
 Markdown(
     f"{len(cells)} tuned models, {len(panel)} prompts, {shifts['id'].nunique()} items, {style.seeds_told(len(p.seeds))}: "
     + ("intervals speak of these models only." if len(p.seeds) == 1 else "intervals include the seeds.")
@@ -77,8 +79,8 @@ Markdown(
 # bought with over-refusal.
 
 # %%
-safety = [ratio.safety(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
-safety = style.save(None, pd.concat(safety, ignore_index=True), p.figures_dir, "projectability_safety")
+safety = pd.concat([measured.safety(m)[0] for m in ("S", "J")], ignore_index=True)
+style.save(None, safety, p.figures_dir, "projectability_safety")
 safety.round(3)
 
 # %% [markdown]
@@ -89,11 +91,11 @@ safety.round(3)
 # plain cosine lower for that alone. For the voice, gains are over the source's answers to the same prompts.
 
 # %%
-heard = ratio.voice(voice.shares(run, cells, p.revision_style, p.teacher), p.bootstrap, p.alpha)
-moved = persona.persona(contrasts, p.alpha)
-style.save(None, heard, p.figures_dir, "projectability_voice")
-style.save(None, moved, p.figures_dir, "projectability_persona")
-display(heard.round(3), moved.round(3))
+voices = ratio.voice(voice.shares(run, cells, p.revision_style, p.teacher), p.bootstrap, p.alpha)
+personas = measured.persona()[0]
+style.save(None, voices, p.figures_dir, "projectability_voice")
+style.save(None, personas, p.figures_dir, "projectability_persona")
+display(voices.round(3), personas.round(3))
 
 # %% [markdown]
 # ## All side by side
@@ -103,7 +105,7 @@ display(heard.round(3), moved.round(3))
 # topic.
 
 # %%
-summary = persona.summary(safety, heard, moved, "choice")
+summary = persona.summary(safety, voices, personas, "choice")
 figure = draw.projectability(summary, p.alpha) if len(summary) else None
 style.save(figure, summary, p.figures_dir, "projectability")
 figure
@@ -117,8 +119,7 @@ figure
 # turn round on both ends at once.
 
 # %%
-ranks = [compare.ranks(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
-ranks = pd.concat(ranks, ignore_index=True)
+ranks = pd.concat([measured.ranks(m) for m in ("S", "J")], ignore_index=True)
 figure = draw.slopes(ranks, p.alpha) if len(ranks) else None
 style.save(figure, ranks, p.figures_dir, "projectability_ranks")
 figure
@@ -130,11 +131,11 @@ figure
 # `cochran_p` asks the simpler question whether the models' verdicts differ at all. Then the pairs that changed places.
 
 # %%
-apart = [compare.differences(panel, m, p.bootstrap, p.alpha) for m in ("S", "J")]
-turned = [compare.reversals(panel, m, p.alpha).assign(measure=m) for m in ("S", "J")]
-apart = style.save(None, pd.concat(apart, ignore_index=True), p.figures_dir, "projectability_differences")
-turned = style.save(None, pd.concat(turned, ignore_index=True), p.figures_dir, "projectability_reversals")
-display(apart.round(3), turned[turned["reversed"]].round(3))
+differences = pd.concat([measured.differences(m) for m in ("S", "J")], ignore_index=True)
+reversals = pd.concat([measured.reversals(m).assign(measure=m) for m in ("S", "J")], ignore_index=True)
+style.save(None, differences, p.figures_dir, "projectability_differences")
+style.save(None, reversals, p.figures_dir, "projectability_reversals")
+display(differences.round(3), reversals[reversals["reversed"]].round(3))
 
 # %% [markdown]
 # ## The claims
@@ -145,8 +146,6 @@ display(apart.round(3), turned[turned["reversed"]].round(3))
 # large one meets: that is a result about small models.
 
 # %%
-ambiguity = lens_shifts.ambiguity(run, [grid.SOURCE, *cells])
-measured = evidence.Measured(panel, shifts, contrasts, ambiguity, p.bootstrap, p.alpha)
 verdicts, units = decide.evaluate(measured)
 decide.save(verdicts, units, p.figures_dir)
 display(Markdown(decide.sentences(verdicts)), verdicts.round(3))

@@ -12,10 +12,12 @@ import pytest
 from ethical_personas import stats
 from ethical_personas.stats.contrast import newcombe
 from ethical_personas.stats.exact import cochran, mcnemar, sign_flip
+from ethical_personas.stats.families import holm
 from ethical_personas.stats.linear import linear
 from scipy import stats as sp
 from statsmodels.stats.contingency_tables import cochrans_q
 from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 ALPHA, REPLICATES = 0.05, 2000
@@ -289,3 +291,8 @@ def test_kendall_and_wald():
 def test_discrimination_without_verdicts_on_one_side_is_nothing_and_not_the_other_side():
     row = stats.discrimination([1, 1, 0, 1, np.nan, np.nan], [False] * 4 + [True] * 2)
     assert np.isnan([row["estimate"], row["low"], row["high"]]).all()
+
+
+def test_holm_is_that_of_statsmodels():
+    p = np.random.default_rng(8).uniform(0, 0.2, 30).round(2)  # with ties
+    np.testing.assert_allclose(holm(p), multipletests(p, method="holm")[1])

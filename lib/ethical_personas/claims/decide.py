@@ -8,7 +8,6 @@ A verdict is `supported`, `not supported` or `inconclusive`; the rules stand at 
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Literal
@@ -77,15 +76,16 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
     """Verdicts (one row a claim, and one over the parts of a divided claim) and the units they rest on."""
     verdicts, all_units = [], []
     for claim in claims or declared():
-        units = evidence.TESTS[claim.test](measured, claim)
+        test = evidence.TESTS[claim.test]
+        units = test(measured, claim, measured.alpha)
         tested = units["measure"].isin(claim.measures)
         units["in_family"] = tested
         units = pd.concat([stats.family(units[tested]), units[~tested]])
         units["passed"] = (units["estimate"] > 0) & (units["p_holm"] < measured.alpha)
-        # Upper ends at alpha / units: one of sixteen intervals below the margin by chance must not sink a claim.
-        wider = dataclasses.replace(measured, alpha=measured.alpha / max(1, tested.sum()))
-        again = units if claim.rule == "any" else evidence.TESTS[claim.test](wider, claim)
-        units["high_family"] = again["high"]
+        # Upper ends at alpha / units: one of sixteen intervals below the margin by chance must not sink a claim. Only
+        # the intervals are formed anew; tables and draws behind them are those of the first time.
+        corrected = measured.alpha / max(1, tested.sum())
+        units["high_family"] = units["high"] if claim.rule == "any" else test(measured, claim, corrected)["high"]
         verdicts.append(_row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha))
         all_units.append(units.assign(claim=claim.id))
     units = pd.concat(all_units, ignore_index=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -61,6 +62,14 @@ def _registered(dimensions) -> tuple[list[str], np.ndarray]:
     return list(signatures), np.array([[signs.get(d, 0) for d in dimensions] for signs in signatures.values()])
 
 
+class MatchDraws(NamedTuple):
+    """What the uncertainty of one model's match rests on."""
+
+    own: np.ndarray  # (draws,) bootstrap draws of the cosine with the own signature
+    lead: np.ndarray  # (draws,) the same minus the best other cosine of the draw
+    null: np.ndarray  # (placings,) cosines of the signature with all its placings on the dimensions
+
+
 def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
     """One row per constitution, scope and lens, seeds averaged.
 
@@ -72,11 +81,18 @@ def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0
     seeds.
     NaN for a constitution without a signature and for a profile that does not move.
     """
-    found = []
+    return signature_draws(contrasts, draws, alpha, seed)[0]
+
+
+def signature_draws(
+    contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0
+) -> tuple[pd.DataFrame, dict[tuple[str, str, str], MatchDraws]]:
+    """The table of `signature_match`, and the draws behind it by (constitution, scope, lens)."""
+    records, drawn = [], {}
+    dimensions = sorted(contrasts["dimension"].unique())
+    names, signs = _registered(dimensions)
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
         items = part.groupby(["dimension", "id", "keyed"], as_index=False)["contrast"].mean()
-        dimensions = sorted(items["dimension"].unique())
-        names, signs = _registered(dimensions)
         profile = np.array([items.loc[items["dimension"] == d, "contrast"].mean() for d in dimensions])
         cosines = cosine(profile[None], signs)
         row = {"constitution": constitution, "scope": scope, "lens": lens, "n_items": len(items)}
@@ -88,13 +104,16 @@ def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0
             if constitution in names:
                 own = names.index(constitution)
                 row |= {"cosine": cosines[own], "p": _placed(profile, signs[own])}
-                drawn = cosine(profile_draws(part, draws, seed), signs[own])
-                row["low"], row["high"] = stats.interval(drawn, alpha)
+                resampled = cosine(profile_draws(part, draws, seed)[:, None], signs[None])
+                lead = resampled[:, own] - np.nanmax(np.delete(resampled, own, axis=1), axis=1)
+                null = cosine(arrangements(tuple(int(s) for s in signs[own])), signs[own])
+                drawn[constitution, scope, lens] = MatchDraws(resampled[:, own], lead, null)
+                row["low"], row["high"] = stats.interval(resampled[:, own], alpha)
                 row |= _alignment(part, dict(zip(dimensions, signs[own], strict=True)), alpha)
                 others = np.delete(cosines, own)
                 row |= {"identified": float(best == own), "margin": cosines[own] - np.nanmax(others)}
-        found.append(row)
-    return pd.DataFrame(found, columns=["constitution", "scope", "lens", *MATCH, "n_items", "seeds"])
+        records.append(row)
+    return pd.DataFrame(records, columns=["constitution", "scope", "lens", *MATCH, "n_items", "seeds"]), drawn
 
 
 def _alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:

@@ -9,36 +9,41 @@ import pandas as pd
 from scipy import stats as sp
 
 from ethical_personas import stats
-from ethical_personas.projectability import ratio
 from ethical_personas.projectability.ratio import GainDraws
 from ethical_personas.safety import gains
 from ethical_personas.study import grid
 
 
 def differences(
-    panel: pd.DataFrame, measure: str, draws: int = 2000, alpha: float = 0.05, seed: int = 0
+    panel: pd.DataFrame, measure: str, table: pd.DataFrame, draws: dict, alpha: float = 0.05
 ) -> pd.DataFrame:
     """Do constitutions differ in pS? Per narrow scope a Wald test over joint bootstrap draws.
 
-    Columns scope, measure, estimate (largest minus smallest pS), low, high, mde, chi2, df, p, constitutions, cochran_p
-    (Cochran's Q on out-of-distribution verdicts, one seed only: do the models differ in S at all), reason.
+    Args:
+        panel: Verdicts, of gains.panel.
+        measure: S or J, that of the table.
+        table, draws: Of ratio.safety_draws.
+
+    Returns:
+        Columns scope, measure, estimate (largest minus smallest pS), low, high, mde, chi2, df, p, cochran_p (Cochran's
+        Q on out-of-distribution verdicts, one seed only: do the models differ in S at all), constitutions, reason.
     """
-    table, kept = ratio.safety_draws(panel, measure, draws, alpha, seed)
-    found = []
+    records = []
     for scope in [s for s in grid.NARROW if s in set(table["scope"])]:
         part = table[(table["scope"] == scope) & table["estimate"].notna()]
-        drawn = np.array([kept[c, scope] for c in part["constitution"]]).T
+        drawn = np.array([draws[c, scope] for c in part["constitution"]]).T
         chi2, df, p = stats.wald(part["estimate"].to_numpy(), drawn)
         names = [c for c, s in gains.models(panel) if s == scope]
-        outcomes = [gains.values(panel, c, scope)[gains.where(panel, "S", grid.Cell("", scope).ood)] for c in names]
-        single = all(x.shape[1] == 1 for x in outcomes)
-        q = stats.cochran(np.hstack(outcomes))[1] if single and len(names) > 1 else np.nan
+        off_topic = gains.rows_of(panel, "S", grid.Cell("", scope).ood)
+        verdicts = [gains.values(panel, c, scope)[off_topic] for c in names]
+        one_seed = all(x.shape[1] == 1 for x in verdicts)
+        q = stats.cochran(np.hstack(verdicts))[1] if one_seed and len(names) > 1 else np.nan
         row = {"scope": scope, "measure": measure, **spread(part["estimate"].to_numpy(), drawn, alpha)}
         row |= {"chi2": chi2, "df": df, "p": p, "cochran_p": q}
         reason = "" if len(part) > 1 else "fewer than two constitutions with a defined pS"
-        found.append(row | {"constitutions": len(part), "reason": reason})
+        records.append(row | {"constitutions": len(part), "reason": reason})
     columns = ["scope", "measure", "estimate", "low", "high", "mde", "chi2", "df", "p", "cochran_p", "constitutions"]
-    return pd.DataFrame(found, columns=[*columns, "reason"])
+    return pd.DataFrame(records, columns=[*columns, "reason"])
 
 
 def spread(estimates: np.ndarray, drawn: np.ndarray, alpha: float) -> dict:
@@ -53,23 +58,32 @@ def spread(estimates: np.ndarray, drawn: np.ndarray, alpha: float) -> dict:
     return {"estimate": estimates[top] - estimates[bottom], "low": low, "high": high, "mde": mde}
 
 
-def lower_than(kept: dict, table: pd.DataFrame, constitution: str, alpha: float = 0.05) -> pd.DataFrame:
-    """Is `constitution` the least projectable? Each other constitution's pS minus its, by scope, from joint draws.
+def lower_than(table: pd.DataFrame, draws: dict, constitution: str, alpha: float = 0.05) -> pd.DataFrame:
+    """Is `constitution` the least projectable? Each other constitution's pS minus its own, by scope, from joint draws.
 
-    kept, table: of `safety_draws` or `persona_draws`. Columns scope, other, estimate, low, high, p (two-sided, normal,
-    with the draws' spread), mde.
+    Args:
+        table, draws: Of `safety_draws`, or of `persona_draws` for one lens.
+
+    Returns:
+        Columns scope, other, estimate, low, high, p (two-sided, normal, with the draws' spread), mde.
     """
-    found = []
+    records = []
     point = table.set_index(["constitution", "scope"])["estimate"]
-    for name, scope in kept:
-        if name == constitution or (constitution, scope) not in kept:
+    for name, scope in draws:
+        if name == constitution or (constitution, scope) not in draws:
             continue
-        drawn = kept[name, scope] - kept[constitution, scope]
+        drawn = draws[name, scope] - draws[constitution, scope]
         low, high = stats.interval(drawn, alpha)
-        apart, sd = point[name, scope] - point[constitution, scope], np.nanstd(drawn)
-        row = {"scope": scope, "other": name, "estimate": apart, "low": low, "high": high}
-        found.append(row | {"p": float(2 * sp.norm.sf(abs(apart) / sd)), "mde": stats.normal_mde(sd, alpha)})
-    return pd.DataFrame(found, columns=["scope", "other", "estimate", "low", "high", "p", "mde"])
+        difference, sd = point[name, scope] - point[constitution, scope], np.nanstd(drawn)
+        row = {"scope": scope, "other": name, "estimate": difference, "low": low, "high": high}
+        records.append(row | {"p": stats.normal_p(difference, sd), "mde": stats.normal_mde(sd, alpha)})
+    return pd.DataFrame(records, columns=["scope", "other", "estimate", "low", "high", "p", "mde"])
+
+
+def _places(scope: str) -> list[tuple[str, tuple[str, ...]]]:
+    """Harm categories in distribution and out of it, for a narrow scope."""
+    cell = grid.Cell("", scope)
+    return [("id", cell.categories), ("ood", cell.ood)]
 
 
 def ranks(
@@ -79,60 +93,60 @@ def ranks(
 
     One row per constitution and scope: gain, interval, rank (1 = largest gain) and the rank's bootstrap interval, for
     `id` and `ood`; and the scope's Kendall tau-b between the two orders with its interval, the same on each row.
-    `reason` says where tau cannot tell much: two constitutions, or ties throughout.
+    `reason` says where tau means little: two constitutions, or ties throughout.
     """
-    boot = GainDraws(panel, draws, seed)
-    found = []
+    bootstrap = GainDraws(panel, draws, seed)
+    records = []
     for scope in grid.NARROW:
         names = [c for c, s in gains.models(panel) if s == scope]
-        cell = grid.Cell("", scope)
         rows = [{"constitution": c, "scope": scope, "measure": measure} for c in names]
         point, drawn = {}, {}
-        for place, categories in (("id", cell.categories), ("ood", cell.ood)):
+        for place, categories in _places(scope) if names else ():
             fits = [gains.gain(panel, c, scope, measure, categories, alpha) for c in names]
             point[place] = np.array([f["estimate"] for f in fits])
-            drawn[place] = np.array([boot.gain(c, scope, measure, categories) for c in names]).T
-            for row, fit in zip(rows, fits, strict=True):
+            drawn[place] = np.array([bootstrap.gain(c, scope, measure, categories) for c in names]).T
+            rank = sp.rankdata(-point[place])
+            low, high = np.quantile(sp.rankdata(-drawn[place], axis=1), [alpha / 2, 1 - alpha / 2], axis=0)
+            for i, (row, fit) in enumerate(zip(rows, fits, strict=True)):
                 row |= {f"{place}_gain": fit["estimate"], f"{place}_low": fit["low"], f"{place}_high": fit["high"]}
-            if names:
-                rank = sp.rankdata(-point[place])
-                span = np.quantile(sp.rankdata(-drawn[place], axis=1), [alpha / 2, 1 - alpha / 2], axis=0)
-                for i, row in enumerate(rows):
-                    row |= {f"{place}_rank": rank[i], f"{place}_rank_low": span[0, i], f"{place}_rank_high": span[1, i]}
+                row |= {f"{place}_rank": rank[i], f"{place}_rank_low": low[i], f"{place}_rank_high": high[i]}
         if names:
-            tau = float(stats.kendall(point["id"], point["ood"])) if len(names) > 1 else np.nan
-            low, high = (
-                stats.interval(stats.kendall(drawn["id"], drawn["ood"]), alpha) if len(names) > 1 else (tau, tau)
-            )
-            low, high = (np.nan, np.nan) if np.isnan(tau) else (low, high)
-            reason = "undefined: every gain ties" if np.isnan(tau) else ""
-            reason = "undefined: one constitution has no order" if len(names) < 2 else reason
-            reason = "weak: two constitutions allow -1 and 1 alone" if len(names) == 2 and not reason else reason
-            extra = {"tau": tau, "tau_low": low, "tau_high": high, "constitutions": len(names), "reason": reason}
-            found += [row | extra for row in rows]
-    return pd.DataFrame(found)
+            tau = _tau(point, drawn, alpha)
+            records += [row | tau for row in rows]
+    return pd.DataFrame(records)
+
+
+def _tau(point: dict[str, np.ndarray], drawn: dict[str, np.ndarray], alpha: float) -> dict:
+    """Kendall's tau of the two orders of one scope, with its interval, and how far it can be trusted."""
+    n, tau, low, high, reason = len(point["id"]), np.nan, np.nan, np.nan, ""
+    if n > 1:
+        tau = float(stats.kendall(point["id"], point["ood"]))
+    if n < 2:
+        reason = "undefined: one constitution has no order"
+    elif np.isnan(tau):
+        reason = "undefined: every gain ties"
+    else:
+        low, high = stats.interval(stats.kendall(drawn["id"], drawn["ood"]), alpha)
+        reason = "weak: two constitutions allow -1 and 1 alone" if n == 2 else ""
+    return {"tau": tau, "tau_low": low, "tau_high": high, "constitutions": n, "reason": reason}
 
 
 def reversals(panel: pd.DataFrame, measure: str = "S", alpha: float = 0.05) -> pd.DataFrame:
-    """Pairs of constitutions whose order turns round: a ahead of b in distribution, b ahead of a out of it.
+    """Pairs of constitutions that change places: a ahead of b in distribution, b ahead of a out of it.
 
     Per scope and pair: the difference a - b in and out of distribution, and p = the larger of the two tests' p
     (both must hold), 1 where the signs agree. Columns scope, a, b, id, ood, p, mde (the larger), reversed.
     """
-    found = []
+    records = []
     for scope in grid.NARROW:
-        cell = grid.Cell("", scope)
         names = [c for c, s in gains.models(panel) if s == scope]
         for a, b in itertools.combinations(names, 2):
-            rows = {}
-            for place, categories in (("id", cell.categories), ("ood", cell.ood)):
-                keep = gains.where(panel, measure, categories)
-                harmless = (panel.index.get_level_values("kind") != "harmful")[keep] if measure == "J" else None
-                x, y = (gains.values(panel, c, scope)[keep] for c in (a, b))
-                rows[place] = stats.paired(x, y, harmless, alpha)
-            turned = rows["id"]["estimate"] * rows["ood"]["estimate"] < 0
-            p = max(rows["id"]["p"], rows["ood"]["p"]) if turned else 1.0
-            row = {"scope": scope, "a": a, "b": b, "id": rows["id"]["estimate"], "ood": rows["ood"]["estimate"]}
-            mde = max(rows["id"]["mde"], rows["ood"]["mde"])
-            found.append(row | {"p": p, "mde": mde, "reversed": bool(turned)})
-    return pd.DataFrame(found, columns=["scope", "a", "b", "id", "ood", "p", "mde", "reversed"])
+            inside, outside = (
+                gains.difference(panel, (a, scope), (b, scope), measure, categories, alpha)
+                for _, categories in _places(scope)
+            )
+            turned = bool(inside["estimate"] * outside["estimate"] < 0)
+            row = {"scope": scope, "a": a, "b": b, "id": inside["estimate"], "ood": outside["estimate"]}
+            row |= {"p": max(inside["p"], outside["p"]) if turned else 1.0, "mde": max(inside["mde"], outside["mde"])}
+            records.append(row | {"reversed": turned})
+    return pd.DataFrame(records, columns=["scope", "a", "b", "id", "ood", "p", "mde", "reversed"])

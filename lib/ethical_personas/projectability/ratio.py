@@ -34,8 +34,8 @@ class GainDraws:
             x = gains.values(self.panel, *model)
             if model not in self.seed_weights:
                 self.seed_weights[model] = self.resampler.seeds(x.shape[1])
-            where = gains.where(self.panel, measure, categories)
-            self.known[key] = self.resampler.mean(x, where, self.seed_weights[model], binary=True)
+            chosen = gains.rows_of(self.panel, measure, categories)
+            self.known[key] = self.resampler.mean(x, chosen, self.seed_weights[model], binary=True)
         return self.known[key]
 
     def gain(self, constitution: str, scope: str, measure: str, categories: tuple[str, ...]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Safety rates, over-refusal, and gains over the source, as tables.
 
-    panel = gains.panel(results.safety(...))
+    panel = gains.panel(judged.safety(...))
     gains.overall(panel)      S, O and J of every model
     gains.table(panel)        gain of every model in S, O and J
     gains.transfer(panel)     gain on each category by training scope
@@ -51,18 +51,25 @@ def source(panel: pd.DataFrame) -> np.ndarray:
     return values(panel, grid.SOURCE, grid.SOURCE)
 
 
-def where(panel: pd.DataFrame, measure: str, categories=grid.CATEGORIES) -> np.ndarray:
+def rows_of(panel: pd.DataFrame, measure: str, categories=grid.CATEGORIES) -> np.ndarray:
     """Which prompts a measure reads, (prompts,) bool: S the harm categories, O the harmless prompts, J both."""
     harmless = panel.index.get_level_values("kind") != "harmful"
     harmful = ~harmless & panel.index.get_level_values("category").isin(categories)
     return {"S": harmful, "O": harmless, "J": harmful | harmless}[measure]
 
 
-def gain(panel, constitution: str, scope: str, measure: str = "S", categories=grid.CATEGORIES, alpha=0.05) -> dict:
+def difference(panel: pd.DataFrame, model, reference, measure: str, categories, alpha: float = 0.05) -> dict:
+    """Rate of one model minus another's, each (constitution, scope), in a measure on harm categories: stats.paired."""
+    chosen = rows_of(panel, measure, categories)
+    harmless = (panel.index.get_level_values("kind") != "harmful")[chosen] if measure == "J" else None
+    return stats.paired(values(panel, *model)[chosen], values(panel, *reference)[chosen], harmless, alpha)
+
+
+def gain(
+    panel: pd.DataFrame, constitution: str, scope: str, measure: str, categories=grid.CATEGORIES, alpha: float = 0.05
+) -> dict:
     """Gain of one model over the source: a row of stats.paired, led by constitution, scope and measure."""
-    keep = where(panel, measure, categories)
-    harmless = (panel.index.get_level_values("kind") != "harmful")[keep] if measure == "J" else None
-    row = stats.paired(values(panel, constitution, scope)[keep], source(panel)[keep], harmless, alpha)
+    row = difference(panel, (constitution, scope), (grid.SOURCE, grid.SOURCE), measure, categories, alpha)
     return {"constitution": constitution, "scope": scope, "measure": measure} | row
 
 
@@ -72,18 +79,18 @@ def table(panel: pd.DataFrame, alpha: float = 0.05, on: str = "all") -> pd.DataF
     on: `all` harm categories, `ood` (those absent from the model's training rows) or `held_out` (the one that the
     paper filters out); the last two concern narrow models. Column `categories` says which.
     """
-    found = []
+    records = []
     for constitution, scope in models(panel, SCOPE_ORDER if on == "all" else grid.NARROW):
         cell = grid.Cell(constitution, scope)
         categories = {"all": grid.CATEGORIES, "ood": cell.ood, "held_out": (cell.held_out,)}[on]
         for measure in MEASURES:
             row = gain(panel, constitution, scope, measure, categories, alpha)
-            found.append(row | {"categories": on if on != "held_out" else cell.held_out})
-    if not found:
+            records.append(row | {"categories": on if on != "held_out" else cell.held_out})
+    if not records:
         return pd.DataFrame(
             columns=["constitution", "scope", "measure", *stats.COLUMNS, "p_holm", "p_bh", "categories"]
         )
-    return stats.family(pd.DataFrame(found), by="measure")
+    return stats.family(pd.DataFrame(records), by="measure")
 
 
 def by_category(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
@@ -91,35 +98,35 @@ def by_category(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
     Column `trained`: in (the category was in the model's training rows), out, or held-out (the paper's).
     """
-    found = []
+    records = []
     for constitution, scope in models(panel):
         cell = grid.Cell(constitution, scope)
         for category in grid.CATEGORIES:
             row = gain(panel, constitution, scope, "S", (category,), alpha)
             trained = "in" if category in cell.categories else "held-out" if category == cell.held_out else "out"
-            found.append(row | {"category": category, "trained": trained})
-    return stats.family(pd.DataFrame(found)) if found else pd.DataFrame()
+            records.append(row | {"category": category, "trained": trained})
+    return stats.family(pd.DataFrame(records)) if records else pd.DataFrame()
 
 
 def rates(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """Share declined by every model on every category, harmful and harmless, with intervals (stats.rate)."""
-    found = []
+    records = []
     category = panel.index.get_level_values("category")
     for constitution, scope in models(panel, source=True):
         x = values(panel, constitution, scope)
         for name in [*grid.CATEGORIES, *grid.HARMLESS]:
             row = {"constitution": constitution, "scope": scope, "category": name}
-            found.append(row | stats.rate(x[category == name], alpha))
-    return pd.DataFrame(found)
+            records.append(row | stats.rate(x[category == name], alpha))
+    return pd.DataFrame(records)
 
 
 def overall(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """S, O and J of every model side by side, each with its interval, and the prompts behind them."""
-    found = []
+    records = []
     for constitution, scope in models(panel, source=True):
         row = {"constitution": constitution, "scope": scope}
-        found.append(row | _side_by_side(panel, values(panel, constitution, scope), alpha))
-    return pd.DataFrame(found)
+        records.append(row | _side_by_side(panel, values(panel, constitution, scope), alpha))
+    return pd.DataFrame(records)
 
 
 def scopes(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
@@ -127,21 +134,21 @@ def scopes(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
     S_off is S on the harm categories that a narrow scope's rows leave out; NaN for the source and for broad models.
     """
-    found = []
+    records = []
     for scope in [grid.SOURCE, *SCOPE_ORDER]:
         names = [c for c, s in models(panel, source=True) if s == scope]
         if names:
             mean = np.mean([values(panel, c, scope) for c in names], axis=0)
             row = {"scope": scope, "models": len(names)} | _side_by_side(panel, mean, alpha)
             if scope in grid.NARROW:
-                off = stats.rate(mean[where(panel, "S", grid.Cell("", scope).ood)], alpha)
+                off = stats.rate(mean[rows_of(panel, "S", grid.Cell("", scope).ood)], alpha)
                 row |= {"S_off": off["estimate"], "S_off_low": off["low"], "S_off_high": off["high"]}
-            found.append(row)
-    return pd.DataFrame(found)
+            records.append(row)
+    return pd.DataFrame(records)
 
 
 def _side_by_side(panel: pd.DataFrame, x: np.ndarray, alpha: float) -> dict:
-    harmful, harmless = where(panel, "S"), where(panel, "O")
+    harmful, harmless = rows_of(panel, "S"), rows_of(panel, "O")
     parts = {
         "S": stats.rate(x[harmful], alpha),
         "O": stats.rate(x[harmless], alpha),
@@ -160,19 +167,19 @@ def transfer(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     `trained` tells whether the scope's rows hold the category; `of_broad` is the gain as a share of the broad
     models' gain on it (NaN, and `reason` says why, where that gain's interval contains 0). Holm and BH over all rows.
     """
-    found = []
+    records = []
     for scope in SCOPE_ORDER:
         names = [c for c, s in models(panel) if s == scope]
         for category in grid.CATEGORIES:
-            keep = where(panel, "S", (category,))
+            keep = rows_of(panel, "S", (category,))
             if not names or not keep.any():
                 continue
             tuned = np.mean([values(panel, c, scope)[keep] for c in names], axis=0)
             row = {"scope": scope, "category": category, "trained": category in grid.SCOPES[scope]}
-            found.append(row | stats.paired(tuned, source(panel)[keep], alpha=alpha) | {"constitutions": len(names)})
-    if not found:
+            records.append(row | stats.paired(tuned, source(panel)[keep], alpha=alpha) | {"constitutions": len(names)})
+    if not records:
         return pd.DataFrame()
-    matrix = stats.family(pd.DataFrame(found))
+    matrix = stats.family(pd.DataFrame(records))
     broad = matrix[matrix["scope"] == grid.BROAD].set_index("category")
     matrix["of_broad"], matrix["reason"] = np.nan, ""
     for i, row in matrix.iterrows():
@@ -190,7 +197,7 @@ def dose(frame: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
     Columns model (the cell), step, then those of a gain; Holm and BH within each measure. Empty without checkpoints.
     """
-    found = []
+    records = []
     base = frame[frame["model"] == grid.SOURCE]
     tuned = frame[frame["model"].str.contains("@")]
     for name, rows in tuned.groupby("model", sort=False):
@@ -198,15 +205,15 @@ def dose(frame: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         pair = panel(pd.concat([base, rows]))
         (model,) = models(pair)
         for measure in MEASURES:
-            found.append({"model": cell, "step": int(step)} | gain(pair, *model, measure, alpha=alpha))
-    if not found:
+            records.append({"model": cell, "step": int(step)} | gain(pair, *model, measure, alpha=alpha))
+    if not records:
         return pd.DataFrame(columns=["model", "step", "measure", *stats.COLUMNS])
-    return stats.family(pd.DataFrame(found), by="measure").sort_values(["model", "step"], ignore_index=True)
+    return stats.family(pd.DataFrame(records), by="measure").sort_values(["model", "step"], ignore_index=True)
 
 
 def missing(panel: pd.DataFrame) -> pd.DataFrame:
     """Prompts without a verdict, by model: how many, and out of how many."""
-    found = [
+    records = [
         {
             "constitution": c,
             "scope": s,
@@ -215,4 +222,4 @@ def missing(panel: pd.DataFrame) -> pd.DataFrame:
         }
         for c, s in models(panel, source=True)
     ]
-    return pd.DataFrame(found)
+    return pd.DataFrame(records)

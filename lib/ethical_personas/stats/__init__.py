@@ -10,7 +10,7 @@ from ethical_personas.stats.bootstrap import Resampler, interval, kendall, wald
 from ethical_personas.stats.contrast import COLUMNS, discrimination, groups, paired, rate, share
 from ethical_personas.stats.exact import cochran
 from ethical_personas.stats.families import family
-from ethical_personas.stats.linear import POWER, linear, normal_mde
+from ethical_personas.stats.linear import POWER, linear, normal_mde, normal_p
 
 __all__ = [
     "COLUMNS",
@@ -24,6 +24,7 @@ __all__ = [
     "kendall",
     "linear",
     "normal_mde",
+    "normal_p",
     "paired",
     "rate",
     "share",

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
+from scipy.stats import false_discovery_control
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm (1979), corrected p, (n,). The one of statsmodels collects garbage at each call: a tenth of a second."""
+    order = np.argsort(p)
+    stepwise = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    return np.minimum(1.0, stepwise)[np.argsort(order)]
 
 
 def family(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
@@ -21,6 +28,6 @@ def family(table: pd.DataFrame, by: str | None = None) -> pd.DataFrame:
         tested = rows.index[rows["p"].notna()]
         if len(tested):
             p = table.loc[tested, "p"].to_numpy(float)
-            table.loc[tested, "p_holm"] = multipletests(p, method="holm")[1]
-            table.loc[tested, "p_bh"] = multipletests(p, method="fdr_bh")[1]
+            table.loc[tested, "p_holm"] = holm(p)
+            table.loc[tested, "p_bh"] = false_discovery_control(p, method="bh")
     return table

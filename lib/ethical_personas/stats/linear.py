@@ -29,6 +29,11 @@ def normal_mde(standard_error: float, alpha: float) -> float:
     return float((sp.norm.isf(alpha / 2) + sp.norm.ppf(POWER)) * standard_error)
 
 
+def normal_p(estimate: float, standard_error: float) -> float:
+    """Two-sided p of an estimate that is normal about 0 under the null."""
+    return float(2 * sp.norm.sf(abs(estimate) / standard_error))
+
+
 @dataclass(frozen=True)
 class Linear:
     """A signed sum of means and the parts of its variance: (variance, degrees of freedom) each."""
