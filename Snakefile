@@ -10,6 +10,7 @@ import shlex
 from pathlib import Path
 
 from ethical_personas.generate import source_answers
+from ethical_personas.judge import hf
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, parameters, profile
@@ -27,7 +28,7 @@ CHECKPOINTS = [f"{c}@{s}" for c in P.dose_cells if c in CELLS for s in P.dose_st
 if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
     CHECKPOINTS = [c for c in CHECKPOINTS if Run(RUN, NAME).has(Run(RUN, NAME).evaluation(c, "responses"))]
 TRAINED_PROMPTS = [f"data/prompts/{kind}_train.jsonl" for kind in grid.TRAINED]
-JUDGE = ["data/judge/bundled.json", "data/judge/lexicon.yaml", "data/judge/labels.jsonl"]
+JUDGE = [f"data/judge/{name}" for name in ("bundled.json", "lexicon.yaml", "keyword.yaml", "hf_formats.yaml", "labels.jsonl")]
 PERSONA_FILES = ["item_scores", "item_texts", "dilemma_scores"]
 PERSONA_FILES += ["extra_scores", "extra_texts"] if P.persona_evals else []
 EXTRA_ITEMS = [P.persona_evals] if P.persona_evals and not P.persona_evals.startswith("hf:") else []
@@ -41,7 +42,7 @@ def model_files(spec):
 
 
 BASE = model_files(P.base_model)
-JUDGE += model_files(P.judge_model) if P.judge == "hf" else []
+JUDGE += model_files(hf.parse(P.judge_model)[1]) if P.judge == "hf" else []
 TRANSCRIPTS = [f"data/transcripts/{c}.jsonl" for c in materials.recorded(materials.constitution_names())]
 # What 05 and 06 read beside the evaluations; voices are learned from the teacher's text.
 INSTRUMENT = ["data/study.yaml"]
@@ -120,6 +121,7 @@ if not ANALYSIS_ONLY:
             "data/prompts/helpful_answers.jsonl",
             TRAINED_PROMPTS,
             "data/transcripts/initial.jsonl",
+            "data/judge/keyword.yaml",
             # All constitutions' transcripts: 01 shows what sets its own apart.
             TRANSCRIPTS,
             BASE,

@@ -50,6 +50,8 @@ p = parameters.check("04_emergent_alignment", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
 models = [grid.SOURCE, *(cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds))]
+steps = judged.checkpoints(run, [c for c in p.dose_cells if c in models], p.dose_steps)
+judged.judge_all(run, [*models, *steps], p.judge, p.judge_model, p.judge_url)
 frame = judged.safety(run, models, p.judge, p.judge_model, p.judge_url)
 panel = gains.panel(frame)
 missing = style.save(None, gains.missing(panel), p.figures_dir, "safety_missing")
@@ -130,7 +132,6 @@ display(figure, matrix.round(3))
 # flat, a shorter training would have been the better bargain.
 
 # %%
-steps = judged.checkpoints(run, [c for c in p.dose_cells if c in models], p.dose_steps)
 dose = gains.dose(judged.safety(run, [grid.SOURCE, *steps], p.judge, p.judge_model, p.judge_url), p.alpha)
 figure = draw.dose(dose, table) if steps else Markdown("No checkpoints in this run: dose was not measured.")
 style.save(figure if steps else None, dose, p.figures_dir, "safety_dose")

@@ -1,8 +1,9 @@
 """Shared fixtures: a tiny random Llama as a base-model folder, and the switches --slow and --fast."""
 
+import loopback
 import persona_toys
 import pytest
-from ethical_personas.models import chats
+from ethical_personas.models import chats, endpoint
 from ethical_personas.study import materials
 from hypothesis import settings
 
@@ -40,3 +41,16 @@ def tiny(tmp_path_factory):
 def load(tiny):
     """Load the tiny model in float32, with an adapter if one is given."""
     return lambda adapter=None, **options: chats.load(f"path:{tiny}", adapter, dtype="float32", **options)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """An OpenAI-compatible server on loopback (see loopback.py), a key for it, and short waits between tries."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
+    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.02)
+    endpoint._endpoint.cache_clear()
+    with loopback.running() as server:
+        yield server
+    endpoint._endpoint.cache_clear()

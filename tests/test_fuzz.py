@@ -4,15 +4,16 @@ import hashlib
 import io
 import json
 import shutil
+import string
 import zipfile
+from unittest import mock
 
 import pytest
 import yaml
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
-from ethical_personas.generate import teacher
-from ethical_personas.judge import api, judging
-from ethical_personas.models import base_models
+from ethical_personas.judge import api
+from ethical_personas.models import base_models, endpoint
 from ethical_personas.study import materials, rows
 from ethical_personas.study import profile as profiles
 from hypothesis import example, given, settings
@@ -254,9 +255,17 @@ def reply(**fields):
     return ChatCompletion.construct(**fields)
 
 
+class Heard(endpoint.Endpoint):
+    """An endpoint that has just replied."""
+
+    def _create(self, messages, options):
+        return self.client
+
+
 def verdict(answer):
     """The verdict of a reply as it is read, after its row has gone to disk and come back as the cache's rows do."""
-    found = api._read(answer)
+    with mock.patch.object(endpoint, "connect", lambda *_: Heard("judge", "m", "http://x", answer)):
+        (found,) = api.verdicts([RESPONSE], "m")
     row = rows.Judgement(id="p", model="source", judge="api", key="k", **found)
     line = json.dumps(row.model_dump(), ensure_ascii=False).encode()
     assert files.parse_line(line, rows.Judgement, "x:1") == row
@@ -267,15 +276,24 @@ def verdict(answer):
 
 def meant(text):
     """The verdict of a text by another reader: pairs and not a dict, since a field that stands twice is no answer."""
+
+    def pairs(found):
+        if len({name for name, _ in found}) < len(found):
+            raise ValueError("twice")
+        return tuple(found)
+
     # A fence around the object, or half of one, leaves no doubt about what is inside.
-    bare = text.strip().removeprefix("```json").removesuffix("```")
+    parts = text.strip().split("```")
+    bare = parts[1].lstrip(WORD) if len(parts) in (3, 4) else text.strip().removeprefix("```json").removesuffix("```")
     try:
-        found = json.loads(bare, object_pairs_hook=tuple)
+        found = json.loads(bare, object_pairs_hook=pairs)
     except (ValueError, RecursionError):
         return None
-    return next((v for v in ("declined", "complied") if found == (("verdict", v),)), None)
+    said = dict(found).get("verdict") if isinstance(found, tuple) else None
+    return said.strip().lower() if isinstance(said, str) and said.strip().lower() in ("declined", "complied") else None
 
 
+WORD = string.ascii_letters + string.digits + "_"
 ANSWERS = structures(
     keys=st.sampled_from(["verdict", "sure"]) | KEYS, scalars=st.sampled_from(["declined", "complied"]) | SCALARS
 )
@@ -305,7 +323,7 @@ SAID = st.one_of(
 @example('["declined"]')
 @example("[" * 100_000)
 @given(SAID)
-def test_only_one_object_of_one_field_is_a_verdict(text):
+def test_only_one_object_is_a_verdict(text):
     assert verdict(reply(choices=[{"message": {"content": text}}])) == meant(text)
 
 
@@ -375,48 +393,31 @@ JUDGEMENT = {"id": "p", "model": "source", "judge": "api", "key": "k", "verdict"
 PAID = {"id": "p", "answer": "No."}
 
 
-def test_any_lines_in_the_judges_cache_are_rows_or_refused_in_one_line(tmp_path):
-    path, first = tmp_path / "j.jsonl", json.dumps(JUDGEMENT).encode() + b"\n"
+@pytest.mark.parametrize("row", [JUDGEMENT, PAID], ids=["judge", "teacher"])
+def test_any_lines_of_an_appended_file_are_rows_or_refused_in_one_line(tmp_path, row):
+    path, first = tmp_path / "kept.jsonl", json.dumps(row).encode() + b"\n"
+    kind = rows.Judgement if row is JUDGEMENT else rows.Paid
 
     @settings(max_examples=300)
-    @lambda test: examples(test, odd_lines(JUDGEMENT))
-    @given(lines(JUDGEMENT))
+    @lambda test: examples(test, odd_lines(row))
+    @given(lines(row))
     def reads(more):
         path.write_bytes(first + more)
         try:
-            found = judging.read_cache(path)
+            found = files.read_appended(path, kind)
         except CompanionError as error:
             assert told(error).startswith(f"{path}:")
         else:
             *whole, _cut = more.split(b"\n")
-            assert found[0] == rows.Judgement(**JUDGEMENT)
+            assert found[0] == kind(**row)
             assert len(found) == 1 + sum(bool(line.strip()) for line in whole)
-
-    reads()
-
-
-def test_any_lines_in_the_teachers_cache_are_answers_or_refused_in_one_line(tmp_path):
-    path, first = tmp_path / "paid.jsonl", json.dumps(PAID).encode() + b"\n"
-
-    @settings(max_examples=300)
-    @lambda test: examples(test, odd_lines(PAID))
-    @given(lines(PAID))
-    def reads(more):
-        path.write_bytes(first + more)
-        try:
-            found = list(teacher._cached(path))
-        except CompanionError as error:
-            assert told(error).startswith(f"{path}:")
-        else:
-            assert found[0] == ("p", "No.") and all(key and answer for key, answer in found)
         # Only what follows the last whole line may go: the rest was paid for.
-        assert path.read_bytes() == (first + more)[: (first + more).rfind(b"\n") + 1]
+        files.append(path, kind(**row))
+        kept = (first + more)[: (first + more).rfind(b"\n") + 1]
+        assert path.read_bytes().startswith(kept) and path.read_bytes().count(b"\n") == kept.count(b"\n") + 1
 
     reads()
 
 
-@pytest.mark.parametrize(
-    "read", [judging.read_cache, lambda path: list(teacher._cached(path))], ids=["judge", "teacher"]
-)
-def test_a_cache_that_is_not_there_is_empty(read, tmp_path):
-    assert read(tmp_path / "none.jsonl") == [] and not list(tmp_path.iterdir())
+def test_a_cache_that_is_not_there_is_empty(tmp_path):
+    assert files.read_appended(tmp_path / "none.jsonl", rows.Paid) == [] and not list(tmp_path.iterdir())

@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "generate": {"study", "models"},
     "finetune": {"study", "models"},
     "evaluate": {"study", "models"},
-    "judge": {"study", "stats"},
+    "judge": {"study", "stats", "models"},
     "persona": {"study", "stats", "evaluate"},
     "safety": {"study", "stats", "judge"},
     "projectability": {"study", "stats", "safety", "persona"},

@@ -56,7 +56,6 @@ def test_change_of_text_prompt_or_judge_is_judged_anew(tmp_path, calls, monkeypa
     judging.judge([response(REFUSAL + " ")], "keyword", cache=cache)
     judging.judge([response(REFUSAL, prompt="Another?")], "keyword", cache=cache)
     assert len(calls) == 3
-    monkeypatch.setattr(keyword, "PHRASES", ("sure",))
     monkeypatch.setattr("ethical_personas.study.refusals.PHRASES", ("sure",))
     assert judging.judge([response(REFUSAL)], "keyword", cache=cache)[0].verdict == "complied"
     assert len(calls) == 4

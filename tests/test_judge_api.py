@@ -1,86 +1,35 @@
-"""The api judge against a small server on loopback that misbehaves in every way a provider can."""
+"""The api judge against a small server on loopback that behaves as servers do, well and badly."""
 
 import json
 import os
-import threading
+import socket
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from ethical_personas.errors import CompanionError
+import simulate
+from ethical_personas import files
+from ethical_personas.errors import CompanionError, redact
 from ethical_personas.judge import api, judging
+from ethical_personas.models import endpoint
+from ethical_personas.run import Run
+from ethical_personas.safety import judged
 from ethical_personas.study import rows
+from ethical_personas.workflow import execute
+from loopback import message, refusal
 
-VERDICT = {"declined": '{"verdict": "declined"}', "complied": '{"verdict": "complied"}'}
-
-
-class Server(ThreadingHTTPServer):
-    """Plays one scripted behaviour a call; `calls` holds the bodies received."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.calls, self.times, self.headers_seen = [], [], [], []
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-        self.release = threading.Event()
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.calls.append(body)
-        self.server.times.append(time.monotonic())
-        self.server.headers_seen.append({k.lower(): v for k, v in self.headers.items()})
-        act = self.server.script.pop(0) if self.server.script else "declined"
-        if act == "drop":
-            self.connection.close()
-        elif act == "hang":
-            self.server.release.wait(2)
-        elif act == "html":
-            self.reply(200, b"<html>gateway</html>", "text/html")
-        elif act == "cut":
-            self.reply(200, b'{"id": "x", "choices": [')
-        elif act == "deep":
-            self.reply(200, b"[" * 100_000)
-        elif isinstance(act, tuple):
-            self.reply(act[0], b'{"error": {"message": "scripted"}}', wait=act[1])
-        elif isinstance(act, int):
-            self.reply(act, b'{"error": {"message": "scripted"}}', wait="0.01" if act == 429 else None)
-        elif act == "no choices":
-            self.reply(200, json.dumps({"id": "x", "object": "chat.completion", "choices": []}).encode())
-        else:
-            text = VERDICT.get(act, act)
-            message = {"role": "assistant", "content": text}
-            usage = {"prompt_tokens": 200, "completion_tokens": 7, "total_tokens": 207}
-            whole = {"id": "x", "object": "chat.completion", "created": 1, "model": body["model"], "usage": usage}
-            whole["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
-            self.reply(200, json.dumps(whole).encode())
-
-    def reply(self, status, body, kind="application/json", wait=None):
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        if wait:
-            self.send_header("Retry-After", wait)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args):
-        pass
+DECLINED, COMPLIED = '{"verdict": "declined"}', '{"verdict": "complied"}'
+SECRET = "sk-proj-PRETENDSECRET0123456789"
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-of-the-test")
-    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.02)
-    with Server() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        thread.start()
-        yield running
-        running.release.set()
-        running.shutdown()
+def judge(server, tmp_path):
+    """Ask the api judge about n responses; it declines unless the server's script says otherwise."""
+    server.habit = lambda request: DECLINED
+
+    def ask(n, name="j.jsonl", url=""):
+        return judging.judge(responses(n), "api", model="judge-1", url=url or server.url, cache=tmp_path / name)
+
+    return ask
 
 
 def responses(n):
@@ -92,148 +41,367 @@ def responses(n):
     ]
 
 
-def ask(server, n, cache):
-    return judging.judge(responses(n), "api", model="judge-1", url=server.url, cache=cache)
-
-
-def test_verdicts_and_tokens(server, tmp_path):
-    server.script = ["declined", "complied"]
-    found = ask(server, 2, tmp_path / "j.jsonl")
+def test_verdicts_and_tokens(server, judge):
+    server.script = [DECLINED, COMPLIED]
+    found = judge(2)
     assert [j.verdict for j in found] == ["declined", "complied"]
-    assert "Q0" in server.calls[0]["messages"][1]["content"] and "A0" in server.calls[0]["messages"][1]["content"]
-    kept = judging.read_cache(tmp_path / "j.jsonl")
-    assert sum(j.tokens_in for j in kept) == 400 and sum(j.tokens_out for j in kept) == 14
+    assert "Q0" in server.asked[0] and "A0" in server.asked[0] and server.calls[0]["temperature"] == 0
+    assert {(j.tokens_in, j.tokens_out, j.without) for j in found} == {(200, 7, None)}
 
 
 @pytest.mark.parametrize("trouble", [[429, 429], [500, 503], ["drop"], [429, "drop", 500]])
-def test_passing_trouble_is_retried(server, tmp_path, trouble):
-    server.script = [*trouble, "complied"]
-    assert [j.verdict for j in ask(server, 1, tmp_path / "j.jsonl")] == ["complied"]
+def test_passing_trouble_is_retried(server, judge, trouble):
+    server.script = [*trouble, COMPLIED]
+    assert [j.verdict for j in judge(1)] == ["complied"]
     assert len(server.calls) == len(trouble) + 1
 
 
-def test_a_busy_endpoint_is_left_alone_for_as_long_as_it_asks(server, tmp_path):
-    # Fifty times the back-off that this file's fixture leaves: only the header can make the client wait so long.
-    server.script = [(429, "1"), "complied"]
-    assert [j.verdict for j in ask(server, 1, tmp_path / "j.jsonl")] == ["complied"]
+def test_a_busy_endpoint_is_left_alone_for_as_long_as_it_asks(server, judge):
+    # Fifty times the back-off that the fixture leaves: only the header can make the client wait so long.
+    server.script = [refusal(429, wait="1"), COMPLIED]
+    assert [j.verdict for j in judge(1)] == ["complied"]
     first, second = server.times
     assert second - first >= 1
 
 
-BAD = {
-    "html": "bad body",
-    "cut": "bad body",
-    "deep": "bad body",
-    "no choices": "empty answer",
-    "": "empty answer",
-    "declined": None,
-    "The model declined.": "no JSON verdict",
-    '{"verdict": "refused"}': "no JSON verdict",
-    '{"verdict": "declined", "sure": true}': "no JSON verdict",
-    '{"verdict": "declined"} {"verdict": "complied"}': "no JSON verdict",
-    '["declined"]': "no JSON verdict",
-    '```json\n{"verdict": "declined"}\n```': None,
+READ = {
+    "plain": DECLINED,
+    "fence": f"```json\n{DECLINED}\n```",
+    "bare fence": f"```\n{DECLINED}\n```",
+    "prose and a fence": f"Here it is:\n```json\n{DECLINED}\n```\nI hope that helps.",
+    "half a fence": f"```json\n{DECLINED}",
+    "thinking": f"<think>\nIs it {COMPLIED}? No.\n</think>\n\n{DECLINED}",
+    "thinking, opened by the template": f"It objects.\n</think>{DECLINED}",
+    "extra field": '{"verdict": "declined", "reason": "it objects"}',
+    "capital": '{"verdict": "Declined"}',
+    "parts": message([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": DECLINED}]),
+    "all in the reasoning": message(None, reasoning_content=f"It objects.\n{DECLINED}"),
+    "beside its reasoning": message(DECLINED, reasoning=f"Perhaps {COMPLIED}"),
+}
+NOT_READ = {
+    "html": (b"<html>gateway</html>", "bad body"),
+    "cut": (b'{"id": "x", "choices": [', "bad body"),
+    "deep": (b"[" * 100_000, "bad body"),
+    "error in a body": (b'{"error": {"message": "upstream is out"}}', "bad body: {'message': 'upstream is out'"),
+    "no choices": (b'{"id": "x", "object": "chat.completion", "choices": []}', "empty answer"),
+    "empty": ("", "empty answer"),
+    "prose": ("The model declined.", "no JSON verdict: The model declined."),
+    "another verdict": ('{"verdict": "refused"}', "no JSON verdict"),
+    "two": (f"{DECLINED} {COMPLIED}", "no JSON verdict"),
+    "two fences": (f"```\n{DECLINED}\n```\n```\n{COMPLIED}\n```", "no JSON verdict"),
+    "list": ('["declined"]', "no JSON verdict"),
+    "thinking only": (f"<think>{DECLINED}", "only thinking, no answer"),
+    "reasoning only": (message(None, reasoning_content="I think it declined."), "only thinking, no answer"),
+    "reasoning cut": (message(None, "length", reasoning_content=f"Say\n{DECLINED}"), "only thinking, no answer"),
 }
 
 
-@pytest.mark.parametrize("body, reason", BAD.items())
-def test_only_strict_json_is_a_verdict(server, tmp_path, body, reason):
-    server.script = [body]
-    (found,) = ask(server, 1, tmp_path / "j.jsonl")
-    if reason is None:
-        assert found.verdict == "declined" and found.error is None
-    else:
-        assert found.verdict is None and found.error.startswith(reason)
+@pytest.mark.parametrize("act", READ.values(), ids=READ)
+def test_habits_of_servers_are_read(server, judge, act):
+    server.script = [act]
+    (found,) = judge(1)
+    assert (found.verdict, found.error) == ("declined", None)
 
 
-def test_failed_call_is_no_verdict_and_rerun_pays_only_for_what_is_missing(server, tmp_path):
-    cache = tmp_path / "j.jsonl"
-    server.script = ["complied", *[500] * (api.RETRIES + 1), "declined", "not json", 400]
-    found = ask(server, 5, cache)
-    assert [j.verdict for j in found] == ["complied", None, "declined", None, None]
-    assert [j.error.split(":")[0] for j in found if j.error] == ["HTTP 500", "no JSON verdict", "HTTP 400"]
+@pytest.mark.parametrize(("act", "reason"), NOT_READ.values(), ids=NOT_READ)
+def test_what_is_no_clear_verdict_is_none(server, judge, act, reason):
+    server.script = [act]
+    (found,) = judge(1)
+    assert found.verdict is None and found.error.startswith(reason)
+
+
+@pytest.mark.parametrize(("act", "reason"), NOT_READ.values(), ids=NOT_READ)
+def test_a_judge_that_never_answers_stops_within_a_dozen_calls(server, judge, tmp_path, act, reason):
+    """It must not end as a finished study, nor leave failures that a repaired judge would not be asked about."""
+    server.habit = lambda request: act
+    with pytest.raises(CompanionError) as error:
+        judge(40)
+    assert f"12 calls in a row without a usable answer, the last from {server.url}" in str(error.value)
+    assert reason in str(error.value) and len(str(error.value).splitlines()) == 1
+    assert len(server.calls) == endpoint.GIVE_UP and not (tmp_path / "j.jsonl").exists()
+    server.habit = lambda request: DECLINED
+    assert {j.verdict for j in judge(40)} == {"declined"}, "the count begins anew"
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 422])
+def test_a_request_that_is_refused_as_such_stops_at_once(server, judge, status):
+    server.script = [DECLINED, refusal(status, "Insufficient credits", code=status)]
+    told = (
+        f"HTTP {status} for model 'judge-1' \\(Insufficient credits\\); check OPENAI_API_KEY, judge_model and judge_url"
+    )
+    with pytest.raises(CompanionError, match=told):
+        judge(30)
+    assert len(server.calls) == 2
+    assert {j.verdict for j in judge(30)} == {"declined"} and len(server.calls) == 2 + 29
+
+
+def test_an_empty_account_is_not_waited_for(server, judge):
+    server.habit = lambda request: refusal(429, "You exceeded your quota", code="insufficient_quota")
+    with pytest.raises(CompanionError, match=r"HTTP 429 .*\(You exceeded your quota\)"):
+        judge(30)
+    assert len(server.calls) == 1 + endpoint.RETRIES
+
+
+def test_a_text_that_a_filter_refuses_is_one_row_without_a_verdict(server, judge):
+    server.script = [DECLINED, refusal(400, "The response was filtered", code="content_filter"), COMPLIED]
+    found = judge(3)
+    assert [j.verdict for j in found] == ["declined", None, "complied"]
+    assert found[1].error == "text refused: The response was filtered"
+
+
+def picky(request):
+    """A reasoning model's endpoint: only the default temperature, and another name for the token limit."""
+    told = "Unsupported value: '{}' does not support this with this model. Only the default is supported."
+    if "temperature" in request:
+        return refusal(400, told.format("temperature"), param="temperature", code="unsupported_value")
+    if "max_tokens" in request:
+        return refusal(400, "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.")
+    return DECLINED
+
+
+def test_a_parameter_that_a_model_refuses_is_dropped_once_and_noted(server, judge, tmp_path):
+    server.habit = picky
+    assert {j.verdict for j in judge(5)} == {"declined"}
+    assert len(server.calls) == 6, "one refusal in all"
+    assert {tuple(row.without) for row in files.read_appended(tmp_path / "j.jsonl", rows.Judgement)} == {
+        ("temperature",)
+    }
+    reply = endpoint.connect("teacher", "m", server.url).ask(
+        [{"role": "user", "content": "x"}], lambda text, _: text, temperature=0, max_tokens=40
+    )
+    assert (reply.value, reply.without) == (DECLINED, ["temperature", "max_tokens"])
+    assert server.calls[-1]["max_completion_tokens"] == 40 and "max_tokens" not in server.calls[-1]
+
+
+def test_a_value_that_is_still_refused_is_fatal(server, judge):
+    server.habit = lambda request: refusal(400, "'temperature' is not for you", param="temperature")
+    with pytest.raises(CompanionError, match="'temperature' is not for you"):
+        judge(5)
+    assert len(server.calls) == 2
+
+
+def test_a_failed_call_is_asked_again_and_an_unclear_answer_is_not(server, judge):
+    failed = [500] * (endpoint.RETRIES + 1)
+    server.script = [COMPLIED, *failed, DECLINED, "not json", DECLINED]
+    found = judge(5)
+    assert [j.verdict for j in found] == ["complied", None, "declined", None, "declined"]
+    assert [j.error.split(":")[0] for j in found if j.error] == ["HTTP 500", "no JSON verdict"]
+    with pytest.raises(CompanionError, match=r"judge api: 1 of 5 responses without a verdict \(HTTP 500: scripted\)"):
+        judging.check_complete(found)
     before = len(server.calls)
-    server.script = ["declined"] * 3
-    again = ask(server, 5, cache)
-    assert len(server.calls) - before == 3
-    assert [j.verdict for j in again] == ["complied", "declined", "declined", "declined", "declined"]
-    ask(server, 5, cache)
-    assert len(server.calls) - before == 3
+    assert [j.verdict for j in judge(5)] == ["complied", "declined", "declined", None, "declined"]
+    assert len(server.calls) == before + 1
+    judge(5)
+    assert len(server.calls) == before + 1
 
 
-def test_timeout_is_a_failed_call(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(api, "TIMEOUT", 0.15)
-    monkeypatch.setattr(api, "RETRIES", 1)
-    server.script = ["hang", "hang", "complied"]
-    found = ask(server, 2, tmp_path / "j.jsonl")
+def test_timeout_is_a_failed_call(server, judge, monkeypatch):
+    monkeypatch.setattr(endpoint, "TIMEOUT", 0.15)
+    monkeypatch.setattr(endpoint, "RETRIES", 1)
+    server.script = ["hang", "hang", COMPLIED]
+    found = judge(2)
     assert found[0].verdict is None and found[0].error.startswith("timeout")
     assert found[1].verdict == "complied"
 
 
-def test_each_verdict_is_on_disk_before_the_next_call(server, tmp_path, monkeypatch):
-    cache = tmp_path / "j.jsonl"
+def test_a_server_that_hangs_is_given_up(server, judge, monkeypatch):
+    monkeypatch.setattr(endpoint, "TIMEOUT", 0.15)
+    monkeypatch.setattr(endpoint, "PATIENCE", 0.5)
+    server.habit = lambda request: "hang"
+    with pytest.raises(CompanionError, match=r"2 calls in a row .*: timeout: no answer in time; run again"):
+        judge(30)
+
+
+def test_a_port_where_nobody_listens_is_given_up_in_seconds(tmp_path, monkeypatch):
+    """With the client's real waits, for all models of a stage together."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    run = run_of(tmp_path)
+    with socket.socket() as closed:  # bound and not listening: connections are refused
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
+        began = time.monotonic()
+        with pytest.raises(CompanionError, match=rf"12 calls in a row .* from {url} .*: connection: .*refused"):
+            judged.safety(run, ["source", CELL], "api", "m", url)
+    assert time.monotonic() - began < 15
+    assert not list(tmp_path.glob("judgements/**/*.jsonl"))
+
+
+def test_each_verdict_is_on_disk_before_the_next_call(server, judge, tmp_path, monkeypatch):
     synced, seen = [], []
     real = os.fsync
     monkeypatch.setattr(os, "fsync", lambda f: (synced.append(len(server.calls)), real(f)))
-    plain = api._ask
 
-    def watched(endpoint, model, response):
-        seen.append(cache.read_bytes().count(b"\n"))
-        return plain(endpoint, model, response)
+    def watched(request):
+        seen.append((tmp_path / "j.jsonl").read_bytes().count(b"\n") if (tmp_path / "j.jsonl").exists() else 0)
+        return DECLINED
 
-    monkeypatch.setattr(api, "_ask", watched)
-    ask(server, 4, cache)
+    server.habit = watched
+    judge(4)
     assert seen == [0, 1, 2, 3] and synced == [1, 2, 3, 4]
 
 
-def test_killed_run_keeps_what_it_paid_for(server, tmp_path, monkeypatch):
-    cache = tmp_path / "j.jsonl"
-    plain = api._ask
+def test_killed_run_keeps_what_it_paid_for(server, judge, monkeypatch):
+    plain = endpoint.Endpoint.ask
 
-    def killed(endpoint, model, response):
-        if response.id == "p2":
+    def killed(self, messages, *args, **options):
+        if "Q2" in messages[1]["content"]:
             raise KeyboardInterrupt
-        return plain(endpoint, model, response)
+        return plain(self, messages, *args, **options)
 
-    monkeypatch.setattr(api, "_ask", killed)
+    monkeypatch.setattr(endpoint.Endpoint, "ask", killed)
     with pytest.raises(KeyboardInterrupt):
-        ask(server, 4, cache)
-    monkeypatch.setattr(api, "_ask", plain)
-    ask(server, 4, cache)
+        judge(4)
+    monkeypatch.setattr(endpoint.Endpoint, "ask", plain)
+    judge(4)
     assert len(server.calls) == 4
 
 
-def test_dead_endpoint_is_given_up_and_every_row_says_so(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(api, "RETRIES", 0)
-    server.script = [500] * 50
-    found = ask(server, 20, tmp_path / "j.jsonl")
-    assert len(server.calls) == api.GIVE_UP and all(j.verdict is None for j in found)
-    assert found[-1].error.startswith("not tried: 8 calls in a row failed")
-    assert sum(j.error.startswith("not tried") for j in found) == 12
+CELL = "virtue-harassment-s0"
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_wrong_key_or_model_stops_with_a_mend(server, tmp_path, status):
-    server.script = [status]
-    with pytest.raises(CompanionError, match=f"HTTP {status} for model 'judge-1'; check OPENAI_API_KEY"):
-        ask(server, 3, tmp_path / "j.jsonl")
+def run_of(folder):
+    """A run with responses of two models, 25 each."""
+    frame = simulate.frame(gain=0.8, constitutions=("virtue",), scopes=("harassment",), per_category=3, harmless=(3, 4))
+    simulate.write_run(folder, frame, items=1)
+    return Run(str(folder), "cpu")
 
 
-def test_key_is_sent_and_written_nowhere(server, tmp_path):
-    server.script = [400, "declined"]
-    ask(server, 2, tmp_path / "j.jsonl")
-    assert all(h["authorization"] == "Bearer sk-secret-of-the-test" for h in server.headers_seen)
-    assert all(b"sk-secret" not in p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
+def test_each_response_is_asked_once_whatever_needs_it(server, tmp_path):
+    run = run_of(tmp_path)
+    unclear = iter(range(10_000))
+    server.habit = lambda request: "not json" if next(unclear) % 4 == 0 else COMPLIED
+    asked = (run, ["source", CELL], "api", "m", server.url)
+    judged.judge_all(*asked)
+    texts = [tuple(turn["content"] for turn in call["messages"]) for call in server.calls]
+    assert len(texts) == len(set(texts)) > 50
+    frame = judged.safety(*asked)
+    assert 0 < frame["declined"].isna().sum() < 25
+    judged.swapped(*asked)
+    judged.corrected(run, frame, *asked[2:])
+    judged.safety(run, [CELL], *asked[2:])
+    assert len(server.calls) == len(texts)
 
 
 def test_hosted_endpoint_without_key_and_missing_model_are_named(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(CompanionError, match="OPENAI_API_KEY is not set"):
         judging.judge(responses(1), "api", model="m", cache=tmp_path / "j.jsonl")
     with pytest.raises(CompanionError, match="judge_model is empty"):
         judging.judge(responses(1), "api", url="http://127.0.0.1:9/v1", cache=tmp_path / "j.jsonl")
 
 
-def test_model_and_endpoint_are_part_of_the_version():
-    stamps = {judging.version("api", m, u) for m in ("a", "b") for u in ("http://x/v1", "http://y/v1")}
-    assert len(stamps) == 4
+def test_model_and_endpoint_are_part_of_the_version(monkeypatch):
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    stamps = {judging.version("api", m, u) for m in ("a", "b") for u in ("http://x/v1", "http://y/v1", "")}
+    assert len(stamps) == 6
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://x/v1/")
+    assert judging.version("api", "a") == judging.version("api", "a", "http://x/v1")
+
+
+def test_two_endpoints_named_by_the_environment_share_no_verdict(server, tmp_path, monkeypatch):
+    server.script = [DECLINED, COMPLIED]
+    found = []
+    for path in ("one/v1", "two/v1"):
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url.removesuffix('/v1')}/{path}")
+        found += judging.judge(responses(1), "api", model="m", cache=tmp_path / "j.jsonl")
+    assert [j.verdict for j in found] == ["declined", "complied"]
+
+
+@pytest.mark.parametrize(
+    "proxy", ["http://user:pw@127.0.0.1:9", "socks5://user:pw@127.0.0.1:9", "socks4://127.0.0.1:9"]
+)
+def test_proxies_are_not_for_this_machine(server, judge, monkeypatch, proxy):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert [j.verdict for j in judge(1, url=server.url)] == ["declined"]
+    assert [j.verdict for j in judge(1, "k.jsonl", url=server.url.replace("127.0.0.1", "localhost"))] == ["declined"]
+    if proxy.startswith("socks"):
+        with pytest.raises(CompanionError, match=r"the proxy in ALL_PROXY.*cannot be used") as error:
+            judge(1, "l.jsonl", url="http://judge.invalid/v1")
+        assert "pw@" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("127.0.0.1:8000/v1", "field judge_url: '127.0.0.1:8000/v1' is no web address"),
+        ("https://me:secretword@host/v1", "field judge_url holds a password or key; put it in OPENAI_API_KEY"),
+        ("https://host/v1?api_key=secretword", "field judge_url holds a password or key"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_line_without_its_secret(judge, url, told):
+    with pytest.raises(CompanionError, match=told.replace("?", r"\?")) as error:
+        judge(1, url=url)
+    assert "secretword" not in str(error.value)
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n", "  "])
+def test_blanks_around_a_key_are_not_sent(server, judge, monkeypatch, end):
+    monkeypatch.setenv("OPENAI_API_KEY", f" {SECRET}{end}")
+    assert [j.verdict for j in judge(3)] == ["declined"] * 3
+    assert {h["authorization"] for h in server.headers_seen} == {f"Bearer {SECRET}"}
+
+
+@pytest.mark.parametrize("sign", ["ü", "a b", "\u200b"])
+def test_a_key_that_cannot_be_one_is_said_without_it(judge, monkeypatch, sign):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET + sign + "x")
+    with pytest.raises(CompanionError, match="OPENAI_API_KEY holds a blank or a letter that no key has") as error:
+        judge(1)
+    assert SECRET not in str(error.value)
+
+
+def echo(status):
+    """A server that says the key it was given, as some do."""
+    return refusal(status, f"Incorrect API key provided: {SECRET}. Header: Bearer {SECRET}")
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("habit", ["401", "answer"])
+def test_no_file_of_a_failing_run_holds_the_key(server, tmp_path, monkeypatch, capfd, habit):
+    """The stage itself, as the graph runs it: executed notebook, caches, figures and what the terminal shows."""
+    monkeypatch.setenv("OPENAI_API_KEY", f"{SECRET}\r")
+    server.habit = lambda request: f"Your key is {SECRET}" if habit == "answer" else echo(int(habit))
+    run_of(tmp_path)
+    given = {"run_dir": str(tmp_path), "figures_dir": str(tmp_path / "figures"), "constitutions": ["virtue"]}
+    given |= {"scopes": ["harassment"], "dose_cells": [], "judge": "api", "judge_model": "m", "judge_url": server.url}
+    assert execute.execute("04_emergent_alignment", tmp_path / "notebooks/04.ipynb", given) == 1
+    shown = "".join(capfd.readouterr())
+    assert "CompanionError: judge api: " in shown and SECRET not in shown and "PRETENDSECRET" not in shown
+    files_left = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert any(p.suffix == ".ipynb" for p in files_left) and not any("figures" in p.parts for p in files_left)
+    assert [p for p in files_left if b"PRETENDSECRET" in p.read_bytes()] == []
+    assert server.headers_seen[0]["authorization"] == f"Bearer {SECRET}"
+
+
+def test_a_verdict_beside_an_error_that_shows_the_key_leaves_no_key_on_disk(server, judge, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    server.script = [*[echo(500)] * (endpoint.RETRIES + 1), f"Your key is {SECRET}", DECLINED]
+    assert [j.verdict for j in judge(3)] == [None, None, "declined"]
+    assert SECRET not in (tmp_path / "j.jsonl").read_text() and "[hidden]" in (tmp_path / "j.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at https://me:pw@host/v1 now", "at https://[hidden]@host/v1 now"),
+        ("GET /v1?api_key=abc123&x=1", "GET /v1?api_key=[hidden]&x=1"),
+        ("Authorization: Bearer abc.def-123", "Authorization: Bearer [hidden]"),
+        ("given sk-proj-abcdef123 here", "given [hidden] here"),
+        ("the token of the day", "the token of the day"),
+        ("folder //share/a@b", "folder //share/a@b"),
+    ],
+)
+def test_what_looks_like_a_credential_is_hidden(text, shown):
+    assert redact(text) == shown
+
+
+def test_secrets_of_the_environment_are_hidden(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefgh\n")
+    assert str(CompanionError("no access with hf_abcdefgh")) == "no access with [hidden]"
+
+
+def test_instructions_and_reply_form_are_the_judges_own():
+    assert all(json.dumps({"verdict": v}) in api.INSTRUCTIONS for v in ("declined", "complied"))

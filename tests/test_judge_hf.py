@@ -8,7 +8,7 @@ import torch
 from ethical_personas.errors import CompanionError
 from ethical_personas.judge import hf, judging
 from ethical_personas.study import rows
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
     BertConfig,
@@ -28,7 +28,12 @@ def response(text="I can't help with that.", category="illegal", id_="p1"):
 def save_tokenizer(folder):
     raw = Tokenizer(models.WordLevel(unk_token="<unk>"))
     raw.pre_tokenizer = pre_tokenizers.Whitespace()
-    texts = ["sorry I can't help with that", "sure here you are", hf.WILDGUARD, hf.HARMBENCH]
+    texts = [
+        "sorry I can't help with that",
+        "sure here you are",
+        hf.FORMATS["wildguard"].prompt,
+        hf.FORMATS["harmbench"].prompt,
+    ]
     raw.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=["<pad>", "<unk>", "<s>", "</s>"]))
     names = {"unk_token": "<unk>", "pad_token": "<pad>", "eos_token": "</s>", "bos_token": "<s>"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, **names)
@@ -173,10 +178,74 @@ def test_format_is_known_by_name_or_given(model, kind):
 @pytest.mark.parametrize(
     "label, is_refusal",
     [("REJECTION", True), ("refusal", True), ("declined", True), ("not_refusal", False), ("non-refusal", False),
-     ("no_refusal", False), ("NORMAL", False), ("unrefused", False)],
+     ("no_refusal", False), ("NORMAL", False), ("unrefused", False), ("unsafe", False), ("complied", False)],
 )  # fmt: skip
 def test_refusal_label(label, is_refusal):
-    assert bool(hf.DECLINED_LABEL.search(label)) == is_refusal
+    if is_refusal:
+        assert hf._declining(["other", label], "x") == (1, False)
+    else:
+        with pytest.raises(CompanionError, match=r"id2label.*must name one label for refusal"):
+            hf._declining(["other", label], "x")
+
+
+@pytest.mark.parametrize(
+    "label, declined_above_zero", [("refusal", True), ("REJECTED", True), ("not_refusal", False), ("complied", False)]
+)
+def test_one_logit_is_the_probability_of_its_label(classifier, tmp_path, label, declined_above_zero):
+    """A binary head saved with one output: softmax over one label would call every response declined."""
+    copy = shutil.copytree(classifier, tmp_path / "single")
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"id2label": {"0": label}, "label2id": {label: 0}, "problem_type": None}
+    weights = load_file(copy / "model.safetensors")
+    for name in ("classifier.weight", "classifier.bias"):  # the log-odds of REJECTION against NORMAL
+        weights[name] = weights[name][1:] - weights[name][:1]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    (copy / "config.json").write_text(json.dumps(config))
+    given = [response("sorry I can't help with that", id_="a"), response("sure here you are", id_="b")]
+    found = judging.judge(given, "hf", model=f"classifier={copy}", cache=tmp_path / "j.jsonl")
+    wanted = ["declined", "complied"] if declined_above_zero else ["complied", "declined"]
+    assert [j.verdict for j in found] == wanted
+    both = judging.judge(given, "hf", model=f"classifier={classifier}", cache=tmp_path / "two.jsonl")
+    if declined_above_zero:
+        assert [j.score for j in found] == pytest.approx([j.score for j in both], abs=1e-4)
+
+
+@pytest.mark.parametrize("label", ["LABEL_0", "unsafe", "toxicity"])
+def test_one_logit_of_another_question_is_refused(label):
+    with pytest.raises(CompanionError, match="must name one label for refusal"):
+        hf._declining([label], "x")
+
+
+@pytest.mark.parametrize(
+    "model, wanted",
+    [
+        ("/home/me@lab.example/models/my-refusal-classifier", ("classifier", None)),
+        ("/data/run=3/my-refusal-classifier", ("classifier", None)),
+        ("/scratch/harmbench-study/my-refusal-classifier", ("classifier", None)),
+        ("/scratch/study/my-copy-of-llama_guard", ("llama-guard", None)),
+        ("classifier=/home/me@lab.example/models/x", ("classifier", None)),
+        ("wildguard=/data/run=3/x", ("wildguard", None)),
+        ("wildguard=my/copy@v2", ("wildguard", "v2")),
+    ],
+)
+def test_a_path_is_read_as_typed(model, wanted):
+    kind, place, revision = hf.parse(model)
+    assert (kind, revision) == wanted
+    assert model.removeprefix(f"{kind}=").removesuffix("@v2") == place
+
+
+def test_a_folder_of_this_place_may_hold_any_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run=3@home").mkdir()
+    assert hf.parse("run=3@home") == ("classifier", "run=3@home", None)
+    assert hf.parse("wildguard=run=3@home") == ("wildguard", "run=3@home", None)
+
+
+def test_a_judge_of_another_format_stops_the_stage(llama, tmp_path):
+    given = [response(f"sure {n}", id_=f"p{n}") for n in range(40)]
+    with pytest.raises(CompanionError, match="12 answers in a row without a verdict, the last: unreadable answer"):
+        judging.judge(given, "hf", model=f"wildguard={llama}", cache=tmp_path / "j.jsonl")
+    assert not (tmp_path / "j.jsonl").exists()
 
 
 def test_errors_name_the_parameter(tmp_path):

@@ -1,14 +1,39 @@
-"""The one exception a user is meant to read."""
+"""The one exception a user is meant to read, and what must not be read in it."""
 
+from __future__ import annotations
+
+import os
+import re
 import sys
+
+SECRET = re.compile(r"(?i)(key|token|secret|password)$")  # names of environment variables
+SHAPES = {
+    r"(?<=//)[^/\s@]+@": "[hidden]@",  # user and password in a URL
+    r"(?i)\b(bearer|basic)\s+[\w.~+/*=-]{6,}": r"\1 [hidden]",
+    r"\bsk-[\w*-]{6,}": "[hidden]",
+    r"(?i)([?&](?:[\w-]*key|token|secret|password|sig(?:nature)?)=)[^&\s'\"]+": r"\1[hidden]",
+}
+
+
+def redact(text: str) -> str:
+    """A text without the secrets of the environment, and without what looks like a credential.
+
+    Every text of a library or server that this project shows or writes down goes through here.
+    """
+    for name, value in os.environ.items():
+        if SECRET.search(name) and len(value.strip()) >= 6:
+            text = text.replace(value.strip(), "[hidden]")
+    for shape, shown in SHAPES.items():
+        text = re.sub(shape, shown, text)
+    return text
 
 
 class CompanionError(Exception):
     """Bad input or a missing step, told in one line: where, what, and the mend."""
 
     def __str__(self) -> str:
-        """One line, whatever a name that the user wrote holds."""
-        return " ".join(super().__str__().splitlines())
+        """One line without secrets, whatever a name that the user wrote holds."""
+        return redact(" ".join(super().__str__().splitlines()))
 
     def _render_traceback_(self):
         """Jupyter's hook: show the line itself, not a traceback into the library."""

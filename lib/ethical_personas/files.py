@@ -91,6 +91,35 @@ def read(path: Path | str, kind: type[R], key: tuple[str, ...] = ("id",)) -> lis
     return rows
 
 
+def read_appended(path: Path, kind: type[R]) -> list[R]:
+    """All rows of a file that `append` writes, in order; a last line cut by a crash does not count.
+
+    Raises CompanionError naming file, line, field and mend.
+    """
+    if not path.is_file():
+        return []
+    *lines, _cut = path.read_bytes().split(b"\n")  # bytes: U+2028 inside a text ends no line
+    return [parse_line(line, kind, f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip()]
+
+
+def append(path: Path, row: Row, durable: bool = False) -> None:
+    """Append a row as one line; a last line cut by a crash is removed first.
+
+    durable: wait until the line is on disk, for what has been paid for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as out:
+        size = out.seek(0, os.SEEK_END)
+        out.seek(max(0, size - 1))
+        if out.read(1) not in (b"\n", b""):
+            out.seek(0)
+            out.truncate(out.read().rfind(b"\n") + 1)
+        out.write(json.dumps(row.model_dump(), ensure_ascii=False).encode() + b"\n")
+        if durable:
+            out.flush()
+            os.fsync(out.fileno())
+
+
 def parse_line(line: bytes, kind: type[R], where: str) -> R:
     """One checked row from its line; raises CompanionError naming `where`, field and mend."""
     try:

@@ -89,7 +89,7 @@ def revisions_of(constitutions: list[str], revision_style: str) -> dict[str, lis
 def inputs(p: SimpleNamespace) -> list[Path]:
     """The data files that 01 reads, for its provenance."""
     names = [f"prompts/{n}.jsonl" for n in ("harmful", "harmless", *(f"{kind}_train" for kind in TRAINED))]
-    names += [f"constitutions/{p.constitution}.yaml", "transcripts/initial.jsonl"]
+    names += [f"constitutions/{p.constitution}.yaml", "transcripts/initial.jsonl", "judge/keyword.yaml"]
     if p.teacher == "bundled":
         names.append(f"transcripts/{p.constitution}.jsonl")
     return [DATA / n for n in names]

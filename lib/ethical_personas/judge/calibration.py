@@ -70,6 +70,7 @@ def calibration_rows(
         found = judging.judge_fresh(as_responses(labels), judge_name)
     else:
         found = judging.judge(as_responses(labels), judge_name, model=model, url=url, cache=cache)
+        judging.check_complete(found)
     number = {"declined": 1.0, "complied": 0.0, "unclear": math.nan, None: math.nan}
     table = []
     for label, judgement in zip(labels, found, strict=True):

@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,9 +23,8 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.study import rows
 
 JUDGES = ("bundled", "keyword", "hf", "api")
-NOT_TRIED = "not tried"
-# Beginnings of errors that are an endpoint's fault and not the text's: the same call may succeed later.
-DOWN = ("timeout", "connection", "bad body", "HTTP 5", "HTTP 429")
+# Beginnings of errors after which the same call may succeed: asked again. Any other missing verdict is final.
+AGAIN = ("timeout", "connection", "bad body", "HTTP", "not tried")
 
 
 def _module(name: str):
@@ -50,21 +48,43 @@ def judge(
 ) -> list[rows.Judgement]:
     """One judgement a response, in the order of `responses`; only what `cache` lacks is judged.
 
-    `cache` is a JSON-lines file of Judgement rows, appended to row by row: a run that is cut off pays for
-    nothing twice. A row without a verdict (empty response, failed call) is tried again on the next run.
-    Raises CompanionError for an unknown judge, a missing model or key, or an unreadable cache line.
+    Args:
+        responses: of any number of models; equal texts to one prompt are judged once.
+        name: one of JUDGES, with its `model` and `url`.
+        cache: a JSON-lines file of Judgement rows, or a folder with one for each model. A run that is cut off pays
+            for nothing twice. A response that could not be judged (no JSON, a filter) is not asked about again; one
+            that never reached the judge is. Failures without a verdict after them are written at the end alone, so
+            that a judge that stops the stage leaves none.
+
+    Raises:
+        CompanionError: an unknown judge, a missing model or key, an endpoint that is down, an unreadable cache line.
     """
     module = _module(name)
     stamp = module.version(model, url)
+    places = [cache] if cache.suffix else sorted(cache.glob("*.jsonl"))
+    known = {row.key: row for place in places for row in files.read_appended(place, rows.Judgement) if _final(row)}
     keys = [key(stamp, r.prompt, r.response) for r in responses]
-    known = {row.key: row for row in read_cache(cache) if row.verdict is not None}
     missing = {k: r for k, r in zip(keys, responses, strict=True) if k not in known and r.response.strip()}
-    for row in _judged(module, missing, name, model, url, cache):
+    for row in _judged(module, missing, name, model, url, cache) if missing else ():
         known[row.key] = row
     return [
         known[k].model_copy(update={"id": r.id, "model": r.model}) if k in known else _empty(r, name, k)
         for k, r in zip(keys, responses, strict=True)
     ]
+
+
+def check_complete(judgements: list[rows.Judgement]) -> None:
+    """Raise CompanionError when an endpoint failed on some: tables with holes in them would look finished."""
+    failed = [j for j in judgements if not _final(j)]
+    if failed:
+        raise CompanionError(
+            f"judge {failed[0].judge}: {len(failed)} of {len(judgements)} responses without a verdict "
+            f"({failed[0].error}); run again, what was paid for is kept"
+        )
+
+
+def _final(row: rows.Judgement) -> bool:
+    return row.verdict is not None or not (row.error or "").startswith(AGAIN)
 
 
 def judge_fresh(responses: list[rows.Response], name: str) -> list[rows.Judgement]:
@@ -79,41 +99,23 @@ def judge_fresh(responses: list[rows.Response], name: str) -> list[rows.Judgemen
 
 
 def _judged(module, missing: dict, name: str, model: str, url: str, cache: Path) -> Iterator[rows.Judgement]:
-    if not missing:
-        return
-    _mend(cache)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with cache.open("a", encoding="utf-8", newline="\n") as out:
-        answers = module.verdicts(list(missing.values()), model, url)
-        for (k, response), found in zip(missing.items(), answers, strict=True):
-            row = rows.Judgement(id=response.id, model=response.model, judge=name, key=k, **found)
-            out.write(json.dumps(row.model_dump(), ensure_ascii=False) + "\n")
-            out.flush()
-            if name == "api":  # paid for: on disk before the next call
-                os.fsync(out.fileno())
-            yield row
+    pending = []
+    answers = module.verdicts(list(missing.values()), model, url)
+    for (k, response), found in zip(missing.items(), answers, strict=True):
+        row = rows.Judgement(id=response.id, model=response.model, judge=name, key=k, **found)
+        pending.append((cache if cache.suffix else cache / f"{row.model}.jsonl", row))
+        if row.verdict is not None:
+            _write(pending, durable=name == "api")
+            pending = []
+        yield row
+    _write(pending, durable=name == "api")
+
+
+def _write(pending: list[tuple[Path, rows.Judgement]], durable: bool) -> None:
+    for place, row in pending:
+        files.append(place, row, durable)
 
 
 def _empty(response: rows.Response, name: str, k: str) -> rows.Judgement:
     error = "empty response: nothing to judge"
     return rows.Judgement(id=response.id, model=response.model, judge=name, key=k, verdict=None, error=error)
-
-
-def read_cache(cache: Path) -> list[rows.Judgement]:
-    """All rows of a judgement file, failed and superseded ones too; a cut last line is dropped.
-
-    Raises CompanionError naming file and line when any other line is not a Judgement.
-    """
-    if not cache.is_file():
-        return []
-    *lines, _cut = cache.read_bytes().split(b"\n")
-    found = [(n, line) for n, line in enumerate(lines, start=1) if line.strip()]
-    return [files.parse_line(line, rows.Judgement, f"{cache}:{n}") for n, line in found]
-
-
-def _mend(cache: Path) -> None:
-    """Cut a half-written last line off, so that the next row begins on a line of its own."""
-    if cache.is_file():
-        whole = cache.read_bytes().rfind(b"\n") + 1
-        if whole < cache.stat().st_size:
-            os.truncate(cache, whole)

@@ -9,17 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-from ethical_personas.study import rows
-from ethical_personas.study.refusals import PHRASES, declines
+from ethical_personas.study import refusals, rows
 
 
 def version(model: str = "", url: str = "") -> str:
     """Hash of the phrase list."""
-    return f"keyword {hashlib.sha256('|'.join(PHRASES).encode()).hexdigest()[:12]}"
+    return f"keyword {hashlib.sha256('|'.join(refusals.PHRASES).encode()).hexdigest()[:12]}"
 
 
 def verdicts(responses: list[rows.Response], model: str = "", url: str = "") -> Iterator[dict]:
     """Verdict fields of each response, in order; `score` is 0 or 1."""
     for response in responses:
-        hit = declines(response.response)
+        hit = refusals.declines(response.response)
         yield {"verdict": "declined" if hit else "complied", "score": float(hit)}

@@ -6,6 +6,8 @@ frame = safety(run, ["source", *checkpoints(run, cells, steps)], "bundled")   th
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from ethical_personas import files
@@ -50,10 +52,10 @@ def judged(
 ) -> tuple[list[rows.Response], list[rows.Judgement]]:
     """All responses of these models and one judgement each, in the same order.
 
-    Raises CompanionError when an endpoint failed on some: every model has been asked by then, the verdicts paid for
-    are kept, and the next call asks for the missing ones only.
+    Raises CompanionError when an endpoint failed on some; the verdicts paid for are kept, and the next call asks for
+    the missing ones only.
     """
-    responses, judgements = [], []
+    responses = []
     for model in models:
         part = files.read(run.find(run.evaluation(model, "responses")), rows.Response)
         odd = next((r.model for r in part if r.model != model), None)
@@ -61,16 +63,23 @@ def judged(
             raise CompanionError(
                 f"{run.evaluation(model, 'responses')}: field model is {odd!r}; evaluate {model} again"
             )
-        cache = run.path(f"judgements/{judge_name}/{model}.jsonl")
         responses += part
-        judgements += judging.judge(part, judge_name, model=judge_model, url=judge_url, cache=cache)
-    failed = [j.error for j in judgements if j.error and j.error.startswith((*judging.DOWN, judging.NOT_TRIED))]
-    if failed:
-        raise CompanionError(
-            f"judge {judge_name}: {len(failed)} of {len(judgements)} responses without a verdict ({failed[0]}); "
-            "run again, what was paid for is kept"
-        )
+    cache = run.path(f"judgements/{judge_name}")
+    judgements = judging.judge(responses, judge_name, model=judge_model, url=judge_url, cache=cache)
+    judging.check_complete(judgements)
     return responses, judgements
+
+
+def judge_all(run: Run, models: list[str], judge_name: str, judge_model: str = "", judge_url: str = "") -> None:
+    """Have every verdict that 04 needs, so that a judge that fails does so before the first figure is replaced."""
+    judged(run, models, judge_name, judge_model, judge_url)
+    if cache := _calibration(run, judge_name):
+        calibration.calibration_rows(judge_name, model=judge_model, url=judge_url, cache=cache)
+
+
+def _calibration(run: Run, judge_name: str) -> Path | None:
+    """Where the verdicts on the labelled rows are kept, for the judges that cost something."""
+    return run.path(f"judgements/{judge_name}/calibration.jsonl") if judge_name in ("hf", "api") else None
 
 
 def swapped(run: Run, models: list[str], judge_name: str, judge_model: str = "", judge_url: str = "") -> swap.Swap:
@@ -90,7 +99,7 @@ def corrected(
     frame: of `safety`. Columns constitution, scope, measure, raw, corrected, low, high (Lang and Reiczigel: prompts and
     calibration), n; seeds pooled, prompts as clusters. NaN where the judge is no better than chance.
     """
-    cache = run.path(f"judgements/{judge_name}/calibration.jsonl") if judge_name in ("hf", "api") else None
+    cache = _calibration(run, judge_name)
     found = []
     kinds = frame["kind"].where(frame["kind"] == "harmful", "harmless")
     for (constitution, scope, kind), part in frame.groupby(["constitution", "scope", kinds], sort=False):

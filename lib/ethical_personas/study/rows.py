@@ -30,9 +30,10 @@ class Answer(Row):
 
 
 class Paid(Row):
-    """An answer that a teacher's endpoint was paid for; `id` is the SHA-256 of what was asked of whom."""
+    """An answer of a live teacher; `id` is the SHA-256 of what was asked of whom."""
 
     answer: str = NonEmpty
+    without: list[str] | None = None  # request fields that the endpoint's model refuses, left out
 
 
 class Initial(Row):
@@ -88,6 +89,7 @@ class Judgement(Row):
     error: str | None = None
     tokens_in: int | None = None  # tokens that a paid endpoint counted, for the cost
     tokens_out: int | None = None
+    without: list[str] | None = None  # request fields that the endpoint's model refuses, left out
 
 
 class Label(Row):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import Counter
 from pathlib import Path
@@ -85,8 +84,14 @@ def _models(profile: Profile) -> None:
         how, model, url = (getattr(profile, f"{role}{part}") for part in ("", "_model", "_url"))
         if how in needed and not model:
             raise CompanionError(f"field {role}_model: {role} {how} needs one; -p {role}_model NAME")
-        if how == "api" and not url and not os.environ.get("OPENAI_API_KEY"):
-            raise CompanionError(f"OPENAI_API_KEY is not set; {role} api needs it, or your own server's {role}_url")
+        if how == "api":
+            from ethical_personas.models import endpoint  # late: its client takes a second to load
+
+            endpoint.key(role, endpoint.address(role, url))
+        if how == "hf":
+            from ethical_personas.judge import hf
+
+            hf.parse(model)
 
 
 def _analysis() -> None:
