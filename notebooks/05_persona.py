@@ -47,7 +47,7 @@ from ethical_personas.evaluate import instrument
 from ethical_personas.figures import persona as draw
 from ethical_personas.figures import style
 from ethical_personas.figures import trust as draw_trust
-from ethical_personas.persona import lens_shifts, matching, sentences, stance, trust, voice
+from ethical_personas.persona import lens_shifts, matching, reliability, sentences, stance, tables, voice
 from ethical_personas.run import Run
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
@@ -56,7 +56,8 @@ p = parameters.check("05_persona", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
 models = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
-shifts = lens_shifts.item_shifts(run, models)
+scores = lens_shifts.scores(run, models)
+shifts = lens_shifts.item_shifts(scores)
 by_wording = lens_shifts.wording_contrasts(shifts)
 contrasts = lens_shifts.averaged(by_wording)
 Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shifts):,} item shifts from the source.")
@@ -87,9 +88,11 @@ figure
 
 # %%
 match = stats.family(matching.signature_match(contrasts, p.bootstrap, p.alpha), by="lens")
-voices = voice.shares(run, models, p.revision_style, p.teacher)
+texts = voice.texts_of(run, models, p.revision_style, p.teacher)
+classifiers = voice.classifiers(texts)
+voices = voice.classify_answers(run, models, classifiers)
 tests = pd.concat([matching.identification(contrasts), voice.identification(voices)], ignore_index=True)
-figure = draw.confusion(match, tests, voice.heard(voices))
+figure = draw.confusion(match, tests, voice.voice_shares(voices))
 style.save(figure, match, p.figures_dir, "persona_identification")
 style.save(None, tests, p.figures_dir, "persona_identification_tests")
 display(figure, tests.round(3), match.round(3))
@@ -117,10 +120,10 @@ display(figure, Markdown(sentences.c4(c4, p.alpha)))
 # counts.
 
 # %%
-ceiling = voice.ceiling(p.revision_style, voice.texts_of(run, models, p.revision_style, p.teacher), p.alpha)
-spoken = voice.summary(voices, p.alpha)
-figure = draw.voice(spoken, *ceiling[["accuracy", "chance"]].iloc[-1], p.alpha)
-style.save(figure, spoken, p.figures_dir, "persona_voice")
+ceiling = voice.ceiling(texts, classifiers, p.alpha)
+own_voice = voice.summary(voices, p.alpha)
+figure = draw.voice(own_voice, *ceiling[["accuracy", "chance"]].iloc[-1], p.alpha)
+style.save(figure, own_voice, p.figures_dir, "persona_voice")
 style.save(None, ceiling, p.figures_dir, "persona_voice_ceiling")
 figure
 
@@ -132,11 +135,11 @@ figure
 # classifier of replies is right about rows whose stance was labelled by reading.
 
 # %%
-ambiguous = sentences.ambiguity_shares(lens_shifts.ambiguity(run, [grid.SOURCE, *models]), p.alpha)
-yes_saying = trust.acquiescence(run, models, p.alpha)
-figure = draw_trust.trust(ambiguous, yes_saying, p.alpha)
+ambiguous = tables.ambiguity_shares(lens_shifts.ambiguity(scores), p.alpha)
+acquiescence = reliability.acquiescence(scores, p.alpha)
+figure = draw_trust.trust(ambiguous, acquiescence, p.alpha)
 style.save(figure, ambiguous, p.figures_dir, "persona_ambiguity")
-style.save(None, yes_saying, p.figures_dir, "persona_acquiescence")
+style.save(None, acquiescence, p.figures_dir, "persona_acquiescence")
 display(figure, Markdown(sentences.source_ambiguity(ambiguous)), stance.accuracy().round(3))
 
 # %% [markdown]
@@ -148,7 +151,7 @@ display(figure, Markdown(sentences.source_ambiguity(ambiguous)), stance.accuracy
 # do not move together, and its mean is the sum of twelve separate things; below zero they pull against each other.
 
 # %%
-alphas = trust.reliability(shifts, p.alpha)
+alphas = reliability.cronbach(shifts, p.alpha)
 figure = draw_trust.reliability(alphas)
 style.save(figure, alphas, p.figures_dir, "persona_reliability")
 figure
@@ -161,8 +164,8 @@ figure
 # models, and the correlation of the two orders over items.
 
 # %%
-agreement = trust.lens_agreement(contrasts, p.bootstrap, p.alpha)
-bias = trust.position_bias(run, models, p.alpha)
+agreement = reliability.lens_agreement(contrasts, p.bootstrap, p.alpha)
+bias = reliability.position_bias(scores, p.alpha)
 style.save(None, agreement, p.figures_dir, "persona_lens_agreement")
 style.save(None, bias, p.figures_dir, "persona_position_bias")
 display(
@@ -178,7 +181,7 @@ display(
 # persona would show as a positive diagonal (framed); bold cells have intervals without zero.
 
 # %%
-preferences = trust.dilemma_summary(lens_shifts.dilemma_preferences(run, models), p.alpha)
+preferences = tables.dilemma_summary(lens_shifts.dilemma_preferences(run, models), p.alpha)
 figure = draw_trust.dilemmas(preferences, p.alpha)
 style.save(figure, preferences, p.figures_dir, "persona_dilemmas")
 figure
@@ -193,7 +196,7 @@ figure
 # %%
 verdicts = sentences.verdicts(tests, match, p.alpha)
 style.save(None, verdicts, p.figures_dir, "persona_lenses")
-top = pd.concat([trust.top_items(contrasts, lens).assign(lens=lens) for lens in grid.ITEM_LENSES])
+top = pd.concat([tables.top_items(contrasts, lens).assign(lens=lens) for lens in grid.ITEM_LENSES])
 style.save(None, top, p.figures_dir, "persona_top_items")
 display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "choice"].drop(columns="lens").round(3))
 
@@ -204,7 +207,7 @@ display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "choice"
 # mean of the constitutions at the same scope. Empty by default.
 
 # %%
-extra = trust.extra_instrument(run, models, instrument.chosen(p.persona_evals, p.persona_evals_limit), p.alpha)
+extra = tables.extra_instrument(run, models, instrument.chosen(p.persona_evals, p.persona_evals_limit), p.alpha)
 if len(extra):
     style.save(None, extra, p.figures_dir, "persona_extra")
 display(extra.round(3) if len(extra) else Markdown("No other instrument was asked for."))

@@ -62,10 +62,10 @@ style.use()
 run = Run(p.run_dir, p.profile)
 cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
 panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], p.judge, p.judge_model, p.judge_url))
-shifts = lens_shifts.item_shifts(run, cells)
+scores = lens_shifts.scores(run, cells)
+shifts = lens_shifts.item_shifts(scores)
 contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
-ambiguity = lens_shifts.ambiguity(run, [grid.SOURCE, *cells])
-measured = evidence.Measured(panel, shifts, contrasts, ambiguity, p.bootstrap, p.alpha)
+measured = evidence.Measured(panel, shifts, contrasts, lens_shifts.ambiguity(scores), p.bootstrap, p.alpha)
 Markdown(
     f"{len(cells)} tuned models, {len(panel)} prompts, {shifts['id'].nunique()} items, {style.seeds_told(len(p.seeds))}: "
     + ("intervals speak of these models only." if len(p.seeds) == 1 else "intervals include the seeds.")
@@ -91,7 +91,8 @@ safety.round(3)
 # plain cosine lower for that alone. For the voice, gains are over the source's answers to the same prompts.
 
 # %%
-voices = ratio.voice(voice.shares(run, cells, p.revision_style, p.teacher), p.bootstrap, p.alpha)
+classifiers = voice.classifiers(voice.texts_of(run, cells, p.revision_style, p.teacher))
+voices = ratio.voice(voice.classify_answers(run, cells, classifiers), p.bootstrap, p.alpha)
 personas = measured.persona()[0]
 style.save(None, voices, p.figures_dir, "projectability_voice")
 style.save(None, personas, p.figures_dir, "projectability_persona")

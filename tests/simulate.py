@@ -60,7 +60,7 @@ def frame(
 
 
 def contrasts(scopes=tuple(grid.SCOPES), seeds=(0,), strength=1.0, narrow=None, noise=0.6, seed=0, lenses=("choice",)):
-    """Signed item contrasts in which each constitution's signature is planted; columns of analyse.item_contrasts.
+    """Signed item contrasts in which each constitution's signature is planted; columns of lens_shifts.averaged.
 
     narrow: {constitution: strength in the narrow scopes}, default `strength`.
     """
@@ -80,7 +80,7 @@ def contrasts(scopes=tuple(grid.SCOPES), seeds=(0,), strength=1.0, narrow=None, 
 
 
 def ambiguity(rates: dict[str, float], seeds=(0,), seed=0) -> pd.DataFrame:
-    """Ambiguous replies (0/1) at each constitution's rate; columns of analyse.ambiguity, the source at 0.2."""
+    """Ambiguous replies (0/1) at each constitution's rate; columns of lens_shifts.ambiguity, the source at 0.2."""
     rng, found = np.random.default_rng(seed), []
     cells = [("source", "source", 0)] + [
         (c.constitution, c.scope, c.seed) for c in grid.cells(rates, grid.SCOPES, seeds)
@@ -93,7 +93,7 @@ def ambiguity(rates: dict[str, float], seeds=(0,), seed=0) -> pd.DataFrame:
 
 
 def voices(own=0.9, ood=None, source=0.25, constitutions=grid.CONSTITUTIONS, seed=0) -> pd.DataFrame:
-    """Voice of every answer; columns of voice.shares. ood: {constitution: own-voice share out of distribution}."""
+    """Voice of every answer, as voice.classify_answers. ood: {constitution: own-voice share out of distribution}."""
     table = frame(constitutions=constitutions, seed=seed)
     rng = np.random.default_rng(seed)
     best = []

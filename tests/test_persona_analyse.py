@@ -6,7 +6,7 @@ import persona_simulation as simulation
 import pytest
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
-from ethical_personas.persona import lens_shifts, matching, sentences, trust
+from ethical_personas.persona import lens_shifts, matching, reliability, sentences, tables
 from ethical_personas.run import Run
 from ethical_personas.stats import exact
 from ethical_personas.study import grid, materials, rows
@@ -19,7 +19,7 @@ def planted(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shifts(planted):
-    return lens_shifts.item_shifts(*planted)
+    return lens_shifts.item_shifts(lens_shifts.scores(*planted))
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,17 @@ def write(folder, model, scores: dict, texts: dict | None = None):
     )
 
 
+def shifts_of(folder, items=None):
+    return lens_shifts.item_shifts(lens_shifts.scores(Run(str(folder), "cpu"), ["virtue-broad-s0"]), items)
+
+
 def test_reverse_keyed_items_count_against_the_dimension_and_orders_are_averaged(tmp_path):
     plus, minus = "utilitarian_beliefs_p1", "utilitarian_beliefs_n1"
     orders = ("agree_first", "disagree_first")
     write(tmp_path, "source", {(i, "agree", o): 1.0 for i in (plus, minus) for o in orders})
     moved = {(i, "agree", o): 1.0 + (0.5 if o == "agree_first" else 0.1) for i in (plus, minus) for o in orders}
     write(tmp_path, "virtue-broad-s0", moved)
-    table = lens_shifts.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
+    table = shifts_of(tmp_path)
     table = table[table["lens"] == "choice"].set_index("id")
     assert table["shift"].tolist() == pytest.approx([0.3, 0.3])
     assert table.loc[plus, "signed"] == pytest.approx(0.3) and table.loc[minus, "signed"] == pytest.approx(-0.3)
@@ -60,11 +64,11 @@ def test_text_lens_scores_stances(tmp_path):
     score = {(item, "agree", "agree_first"): 0.0, (item, "agree", "disagree_first"): 0.0}
     write(tmp_path, "source", score, {(item, "opinion"): "It depends."})
     write(tmp_path, "virtue-broad-s0", score, {(item, "opinion"): "I disagree."})
-    run = Run(str(tmp_path), "cpu")
-    table = lens_shifts.item_shifts(run, ["source", "virtue-broad-s0"])
+    scores = lens_shifts.scores(Run(str(tmp_path), "cpu"), ["source", "virtue-broad-s0"])
+    table = lens_shifts.item_shifts(scores)
     row = table[table["lens"] == "text"].iloc[0]
     assert (row["value"], row["shift"], row["signed"]) == (-1.0, -1.0, 1.0)
-    ambiguous = lens_shifts.ambiguity(run, ["source", "virtue-broad-s0"])
+    ambiguous = lens_shifts.ambiguity(scores)
     assert ambiguous.set_index("model")["ambiguous"].to_dict() == {"source": 1, "virtue-broad-s0": 0}
     assert set(ambiguous["constitution"]) == {"source", "virtue"}
 
@@ -73,13 +77,13 @@ def test_models_measured_on_other_items_are_told(tmp_path):
     write(tmp_path, "source", {("utilitarian_beliefs_p1", "agree", "agree_first"): 1.0})
     write(tmp_path, "virtue-broad-s0", {("utilitarian_beliefs_p2", "agree", "agree_first"): 1.0})
     with pytest.raises(CompanionError, match="item_limit"):
-        lens_shifts.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
+        shifts_of(tmp_path)
     write(tmp_path, "source", {("mine", "agree", "agree_first"): 1.0})
     write(tmp_path, "virtue-broad-s0", {("mine", "agree", "agree_first"): 1.0})
     with pytest.raises(CompanionError, match="not in the instrument"):
-        lens_shifts.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"])
+        shifts_of(tmp_path)
     own = [rows.Item(id=i, dimension="d", keyed=1, statement="s") for i in ("mine", "virtue_beliefs_p1")]
-    assert len(lens_shifts.item_shifts(Run(str(tmp_path), "cpu"), ["virtue-broad-s0"], own)) == 2
+    assert len(shifts_of(tmp_path, own)) == 2
 
 
 def test_contract_of_the_columns(shifts, contrasts):
@@ -203,7 +207,7 @@ def test_cosine_runs_over_non_zero_cells_only():
 
 
 def test_acquiescence_is_agreement_with_both_keys(planted):
-    table = trust.acquiescence(*planted)
+    table = reliability.acquiescence(lens_shifts.scores(*planted))
     tuned = table[(table["lens"] == "choice") & (table["constitution"] != "source")]
     assert tuned["shift"].mean() == pytest.approx(0.3, abs=0.12), "the simulator adds 0.3 to every item"
     assert (tuned["shift_low"] < tuned["shift"]).all() and (tuned["shift"] < tuned["shift_high"]).all()
@@ -211,7 +215,7 @@ def test_acquiescence_is_agreement_with_both_keys(planted):
 
 
 def test_position_bias_is_recovered(planted):
-    table = trust.position_bias(*planted)
+    table = reliability.position_bias(lens_shifts.scores(*planted))
     assert table["bias"].mean() == pytest.approx(0.8, abs=0.05), (
         "the simulator adds 0.4 to one order, takes it from the other"
     )
@@ -219,10 +223,10 @@ def test_position_bias_is_recovered(planted):
 
 
 def test_reliability_is_high_where_items_move_together(shifts):
-    table = trust.reliability(shifts).set_index(["lens", "dimension"])
+    table = reliability.cronbach(shifts).set_index(["lens", "dimension"])
     assert table.loc[("choice", "instrumental_harm"), "alpha"] > 0.7
     assert (table["items"] == 12).all() and table.loc[("choice", "impartiality"), "subjects"] == 48
-    flat = trust.reliability(shifts.assign(signed=0.0))
+    flat = reliability.cronbach(shifts.assign(signed=0.0))
     assert flat["alpha"].isna().all()
 
 
@@ -231,32 +235,32 @@ def test_reliability_does_not_see_how_much_a_subject_agrees_with_everything(shif
     yes = dict(zip(subjects.unique(), np.random.default_rng(0).normal(0, 3, subjects.nunique()), strict=True))
     more = subjects.map(yes)
     agreeing = shifts.assign(shift=shifts["shift"] + more, signed=shifts["signed"] + shifts["keyed"] * more)
-    before, after = (trust.reliability(table)["alpha"] for table in (shifts, agreeing))
+    before, after = (reliability.cronbach(table)["alpha"] for table in (shifts, agreeing))
     assert after.to_numpy() == pytest.approx(before.to_numpy())
 
 
 def test_lenses_that_measure_one_thing_agree(contrasts):
-    table = trust.lens_agreement(contrasts, draws=200).set_index(["lens_a", "lens_b"])
+    table = reliability.lens_agreement(contrasts, draws=200).set_index(["lens_a", "lens_b"])
     both = table.loc[("choice", "likelihood")]
     assert both["r"] > 0.8 and both["low"] < both["r"] < both["high"] and both["opposite"] < 0.25
     mixed = contrasts.copy()
     is_text = mixed["lens"] == "text"
     mixed.loc[is_text, "contrast"] = np.random.default_rng(0).normal(size=is_text.sum())
-    apart = trust.lens_agreement(mixed, draws=200).set_index(["lens_a", "lens_b"]).loc[("choice", "text")]
+    apart = reliability.lens_agreement(mixed, draws=200).set_index(["lens_a", "lens_b"]).loc[("choice", "text")]
     assert apart["low"] < 0 < apart["high"] and apart["opposite"] == pytest.approx(0.5, abs=0.05)
 
 
 def test_dilemmas_prefer_the_own_option(planted):
     preferences = lens_shifts.dilemma_preferences(*planted)
     assert preferences.groupby(["model", "id"])["preference"].sum().abs().max() < 1e-12
-    table = trust.dilemma_summary(preferences)
+    table = tables.dilemma_summary(preferences)
     own = table[table["own"]]
     assert (own["low"] > 0).all() and (own["n"] == 12).all()
     assert (table.loc[~table["own"], "contrast"] < own["contrast"].min()).all()
 
 
 def test_top_items_are_in_line_with_a_planted_signature(contrasts):
-    table = trust.top_items(contrasts, "choice", number=5)
+    table = tables.top_items(contrasts, "choice", number=5)
     assert (table["in_line"] != "no").mean() > 0.8 and table["statement"].str.len().min() > 10
     row = table.iloc[0]
     direction = materials.signatures()[row["constitution"]][row["dimension"]] * row["keyed"]
@@ -280,8 +284,8 @@ def test_profile_intervals_hold_the_planted_direction(shifts):
 )
 def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
     run, models = simulation.run(tmp_path, strength=0.2, **grid_of)
-    shifts = lens_shifts.item_shifts(run, models)
-    contrasts = lens_shifts.item_contrasts(run, models)
+    shifts = lens_shifts.item_shifts(lens_shifts.scores(run, models))
+    contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
     own = matching.signature_match(contrasts, draws=50)
     assert len(own) == len(grid_of["constitutions"]) * len(grid_of["scopes"]) * 3
     assert (own["seeds"] == len(grid_of.get("seeds", (0,)))).all()
@@ -290,14 +294,15 @@ def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
     assert said.str.contains("apart").all()
     assert not said.str.contains("tells the constitutions apart").any(), "so few models cannot show it"
     matching.contrast_c4(shifts)
-    trust.reliability(shifts)
-    trust.lens_agreement(contrasts, draws=50)
-    trust.dilemma_summary(lens_shifts.dilemma_preferences(run, models))
+    reliability.cronbach(shifts)
+    reliability.lens_agreement(contrasts, draws=50)
+    tables.dilemma_summary(lens_shifts.dilemma_preferences(run, models))
 
 
 def test_several_seeds_are_averaged(tmp_path):
     run, models = simulation.run(tmp_path, scopes=("harassment",), seeds=(0, 1, 2), strength=0.3)
-    contrasts = lens_shifts.item_contrasts(run, models)
+    shifts = lens_shifts.item_shifts(lens_shifts.scores(run, models))
+    contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
     own = matching.signature_match(contrasts, draws=50)
     assert len(own) == 12 and (own["seeds"] == 3).all()
     c4 = matching.contrast_c4(contrasts)

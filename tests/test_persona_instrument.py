@@ -7,7 +7,7 @@ import pytest
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import instrument
-from ethical_personas.persona import lens_shifts, trust
+from ethical_personas.persona import lens_shifts, tables
 from ethical_personas.run import Run
 from ethical_personas.study import rows
 
@@ -117,7 +117,7 @@ def test_models_are_compared_on_it_without_touching_the_bundled_one(tmp_path):
         texts = [rows.ItemText(id=i.id, model=model, wording="opinion", text="I agree.") for i in items]
         files.write(run.path(run.evaluation(model, "extra_scores")), scores, lens_shifts.SCORE_KEY)
         files.write(run.path(run.evaluation(model, "extra_texts")), texts, lens_shifts.TEXT_KEY)
-    table = trust.extra_instrument(run, list(pull)[1:], items)
+    table = tables.extra_instrument(run, list(pull)[1:], items)
     choice = table[table["lens"] == "choice"].set_index("constitution")
     assert set(table["dimension"]) == {"subscribes-to-deontology"} and set(table["items"]) == {24}
     for constitution, towards in (("deontology", 1.0), ("consequentialism", -1.0)):
@@ -125,4 +125,4 @@ def test_models_are_compared_on_it_without_touching_the_bundled_one(tmp_path):
         assert row["shift"] == pytest.approx(towards, abs=0.1) and row["contrast"] == pytest.approx(towards, abs=0.1)
         assert row["shift_high"] - row["shift_low"] < 0.3, "a yes to everything is no noise"
         assert row["contrast_p"] < 1e-6
-    assert trust.extra_instrument(run, list(pull)[1:], []).empty
+    assert tables.extra_instrument(run, list(pull)[1:], []).empty

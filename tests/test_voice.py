@@ -18,14 +18,19 @@ def planted(tmp_path_factory):
     return simulation.run(tmp_path_factory.mktemp("voice"), strength=0.3, per_category=8)
 
 
+def classify(run, models, **kwargs):
+    return voice.classify_answers(run, models, voice.classifiers(voice.texts_of(run, models, **kwargs)))
+
+
 @pytest.fixture(scope="module")
 def shares(planted):
-    return voice.shares(*planted)
+    return classify(*planted)
 
 
 @pytest.mark.parametrize("style", ["plain", "rich"])
 def test_ceiling_on_categories_left_out(style):
-    table = voice.ceiling(style)
+    texts = voice.teacher_texts(revision_style=style)
+    table = voice.ceiling(texts, voice.classifiers(texts))
     assert list(table["category"]) == [*sorted(grid.CATEGORIES), "all"]
     total = table.iloc[-1]
     assert total["accuracy"] > 0.9 and total["chance"] == 0.25 and total["n"] == 4 * 288
@@ -40,7 +45,7 @@ def test_a_planted_voice_is_found(shares):
 
 
 def test_voices_at_random_are_not_identified(tmp_path):
-    shares = voice.shares(*simulation.run(tmp_path, strength=0.0, per_category=8))
+    shares = classify(*simulation.run(tmp_path, strength=0.0, per_category=8))
     assert voice.identification(shares).iloc[0]["p_mean"] > 0.01
     tuned = shares[(shares["model"] != "source") & (shares["kind"] == "harmful")]
     assert tuned["own_voice"].mean() == pytest.approx(0.25, abs=0.08)
@@ -69,7 +74,7 @@ def test_the_evaluated_category_takes_no_part(planted, monkeypatch):
         return plain(texts)
 
     monkeypatch.setattr(voice, "fit", spy)
-    voice.shares(planted[0], planted[1][:1])
+    classify(planted[0], planted[1][:1])
     without = [set(grid.CATEGORIES) - s for s in seen]
     assert sorted(map(sorted, without)) == sorted([[], *([c] for c in grid.CATEGORIES)])
 
@@ -79,7 +84,7 @@ def test_an_empty_answer_has_no_voice(planted, tmp_path):
     path = tmp_path / "eval" / models[0] / "responses.jsonl"
     answers = files.read(path, rows.Response)
     files.write(path, [answers[0].model_copy(update={"response": " "}), *answers[1:]])
-    table = voice.shares(run, models)
+    table = classify(run, models)
     row = table[(table["model"] == models[0]) & (table["id"] == answers[0].id)].iloc[0]
     assert row["best"] is None and row["own_voice"] == 0.0 and np.isnan(row["p_virtue"])
 
@@ -95,7 +100,7 @@ def test_another_teacher_is_read_from_the_training_rows(tmp_path):
             for i, t in materials.transcripts(name).items()
         ]
         files.write(tmp_path / "sft" / f"{name}.jsonl", found)
-    table = voice.shares(run, models, teacher="local")
+    table = classify(run, models, teacher="local")
     assert {"p_deontology", "p_virtue"} == {c for c in table.columns if c.startswith("p_")}
     assert table.loc[(table["model"] != "source") & (table["kind"] == "harmful"), "own_voice"].mean() > 0.9
 
@@ -112,7 +117,7 @@ def test_summary_compares_with_the_source(shares):
     assert ((table["low"] <= table["share"]) & (table["share"] <= table["high"])).all()
     outside = table[table["where"] == "out of distribution"]
     assert (outside["share"] > outside["source"]).mean() > 0.7
-    assert isinstance(voice.heard(shares), pd.DataFrame)
+    assert isinstance(voice.voice_shares(shares), pd.DataFrame)
 
 
 def test_a_constitution_without_transcripts_beside_the_bundled_ones_changes_nothing(planted, tmp_path, monkeypatch):

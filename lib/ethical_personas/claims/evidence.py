@@ -30,7 +30,7 @@ class Measured:
 
     panel: pd.DataFrame  # gains.panel
     shifts: pd.DataFrame | None = None  # persona.lens_shifts.item_shifts
-    contrasts: pd.DataFrame | None = None  # persona.lens_shifts.item_contrasts
+    contrasts: pd.DataFrame | None = None  # persona.lens_shifts.averaged
     ambiguity: pd.DataFrame | None = None  # persona.lens_shifts.ambiguity
     draws: int = 2000
     alpha: float = 0.05

@@ -97,7 +97,7 @@ def profile(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
 def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) -> Figure:
     """One matrix a lens: rows the constitution trained on, columns the one identified.
 
-    match: signature_match's table; tests: rows of both identifications; voices: voice.heard's table.
+    match: signature_match's table; tests: rows of both identifications; voices: voice.voice_shares' table.
     """
     lenses = [n for n in LENS_TITLES if n in set(match["lens"])]
     trained = ordered(match["constitution"])

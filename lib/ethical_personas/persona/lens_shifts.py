@@ -1,9 +1,11 @@
 """From the rows of the diagnostic to shifts and contrasts, item by item; needs no model.
 
-    shifts = item_shifts(run, models)       each model minus the source, by item and wording
-    contrasts = item_contrasts(run, models) the same minus the mean of all constitutions of its scope and seed
+    scores = scores(run, models)            all rows of the source and the models, read once
+    shifts = item_shifts(scores)            each model minus the source, by item and wording
+    contrasts = wording_contrasts(shifts)   the same minus the mean of all constitutions of its scope and seed
+    averaged(contrasts)                     one value per item
 
-Units: choice, log-odds; likelihood, nats a token; text, +1 agree, -1 disagree, 0 ambiguous.
+Units: choice, log-odds; likelihood, nats per token; text, +1 agree, -1 disagree, 0 ambiguous.
 """
 
 from __future__ import annotations
@@ -18,26 +20,30 @@ from ethical_personas.study import grid, materials, rows
 
 SCORE_KEY, TEXT_KEY, DILEMMA_KEY = ("id", "lens", "wording", "order"), ("id", "wording"), ("id", "order")
 CELL = ["constitution", "scope", "seed"]
+STANCE_VALUES = {"agree": 1.0, "disagree": -1.0, "ambiguous": 0.0}
 
 
-def scores(run: Run, model: str, instrument: str = "item") -> pd.DataFrame:
-    """All item rows of one model: id, lens, wording, order, value; unsigned, the text lens classified.
+def scores(run: Run, models: list[str], instrument: str = "item") -> pd.DataFrame:
+    """All item rows of the source and of `models`, unsigned, the replies of the text lens classified.
 
-    instrument: `item`, the bundled one, or `extra`, that of the parameter persona_evals.
+    Args:
+        run: Where the rows are records.
+        models: Cell names; the source is read with them.
+        instrument: `item`, the bundled one, or `extra`, that of the parameter persona_evals.
+
+    Returns:
+        Columns model, constitution, scope, seed, id, lens, wording, order (None for the text lens), value.
     """
-    path = run.find(run.evaluation(model, f"{instrument}_scores"))
-    frame = pd.DataFrame([r.model_dump() for r in files.read(path, rows.ItemScore, SCORE_KEY)])
-    texts = replies(run, model, instrument)
-    value = texts["stance"].map({"agree": 1.0, "disagree": -1.0, "ambiguous": 0.0})
-    frame = pd.concat([frame, texts.assign(lens="text", order=None, value=value)], ignore_index=True)
-    return frame[["id", "lens", "wording", "order", "value"]]
-
-
-def replies(run: Run, model: str, instrument: str = "item") -> pd.DataFrame:
-    """Free-text replies of one model: id, wording, text, stance."""
-    path = run.find(run.evaluation(model, f"{instrument}_texts"))
-    frame = pd.DataFrame([r.model_dump() for r in files.read(path, rows.ItemText, TEXT_KEY)])
-    return frame[["id", "wording", "text"]].assign(stance=[stance.classify(t) for t in frame["text"]])
+    tables = []
+    for model in dict.fromkeys([grid.SOURCE, *models]):
+        scored = files.read(run.find(run.evaluation(model, f"{instrument}_scores")), rows.ItemScore, SCORE_KEY)
+        replies = files.read(run.find(run.evaluation(model, f"{instrument}_texts")), rows.ItemText, TEXT_KEY)
+        values = [(r.id, r.lens, r.wording, r.order, r.value) for r in scored]
+        values += [(r.id, "text", r.wording, None, STANCE_VALUES[stance.classify(r.text)]) for r in replies]
+        frame = pd.DataFrame(values, columns=["id", "lens", "wording", "order", "value"])
+        tables.append(frame.assign(model=model, **grid.about(model)))
+    frame = pd.concat(tables, ignore_index=True)
+    return frame[["model", *CELL, "id", "lens", "wording", "order", "value"]]
 
 
 def described(frame: pd.DataFrame, items: list[rows.Item] | None = None) -> pd.DataFrame:
@@ -49,70 +55,64 @@ def described(frame: pd.DataFrame, items: list[rows.Item] | None = None) -> pd.D
     return frame.merge(known, on="id", how="left")
 
 
-def item_shifts(
-    run: Run, models: list[str], items: list[rows.Item] | None = None, instrument: str = "item"
-) -> pd.DataFrame:
+def item_shifts(scores: pd.DataFrame, items: list[rows.Item] | None = None) -> pd.DataFrame:
     """Each model's score minus the source's on the same item and wording, option orders averaged.
 
-    Columns model, constitution, scope, seed, lens, id, dimension, keyed, wording, value, shift, signed.
-    value and shift are *not* signed by keying; signed = keyed x shift, positive where the model moved
-    towards the dimension. `models` are cell names; the source among them is left out.
+    Args:
+        scores: Of `scores`, the source among them.
+        items: The instrument, the bundled one by default.
+
+    Returns:
+        Columns model, constitution, scope, seed, lens, id, dimension, keyed, wording, value, shift, signed.
+        value and shift are *not* signed by keying; signed = keyed x shift, positive where the model moved towards the
+        dimension.
+
+    Raises:
+        CompanionError: A model and the source were not measured on the same items.
     """
     keys = ["id", "lens", "wording"]
-    base = scores(run, grid.SOURCE, instrument).groupby(keys, as_index=False)["value"].mean()
-    found = []
-    for model in models:
-        if model == grid.SOURCE:
-            continue
-        own = scores(run, model, instrument).groupby(keys, as_index=False)["value"].mean()
-        both = own.merge(base, on=keys, how="outer", suffixes=("", "_source"), indicator=True)
+    means = {name: part.groupby(keys, as_index=False)["value"].mean() for name, part in scores.groupby("model")}
+    source, tables = means.pop(grid.SOURCE), []
+    for model in [m for m in scores["model"].unique() if m != grid.SOURCE]:
+        both = means[model].merge(source, on=keys, how="outer", suffixes=("", "_source"), indicator=True)
         if (both["_merge"] != "both").any():
             odd = both[both["_merge"] != "both"].iloc[0]
             raise CompanionError(
                 f"{model}: item {odd['id']} ({odd['lens']}, {odd['wording']}) is not measured on it and the source; "
                 "measure both with the same item_limit and wordings"
             )
-        found.append(both.assign(shift=both["value"] - both["value_source"], model=model, **grid.about(model)))
+        tables.append(both.assign(shift=both["value"] - both["value_source"], model=model, **grid.about(model)))
     columns = ["model", *CELL, "lens", "id", "dimension", "keyed", "wording", "value", "shift", "signed"]
-    if not found:
+    if not tables:
         return pd.DataFrame(columns=columns)
-    frame = described(pd.concat(found, ignore_index=True), items)
+    frame = described(pd.concat(tables, ignore_index=True), items)
     return frame.assign(signed=frame["keyed"] * frame["shift"])[columns]
 
 
 def wording_contrasts(shifts: pd.DataFrame) -> pd.DataFrame:
     """Signed shift minus the mean signed shift of all constitutions at the same scope, seed, item and wording.
 
-    Columns as `item_contrasts`, and wording. With one constitution alone every contrast is 0.
+    Columns as `averaged`, and wording. With one constitution alone every contrast is 0.
     """
     common = shifts.groupby(["scope", "seed", "lens", "id", "wording"])["signed"].transform("mean")
     frame = shifts.assign(contrast=shifts["signed"] - common)
     return frame[[*CELL, "lens", "dimension", "id", "keyed", "wording", "contrast"]]
 
 
-def item_contrasts(run: Run, models: list[str], items: list[rows.Item] | None = None) -> pd.DataFrame:
-    """What sets a constitution apart from the others, item by item, wordings averaged.
+def averaged(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Wording contrasts averaged over wordings: what sets a constitution apart from the others, item by item.
 
     Columns constitution, scope, seed, lens, dimension, id, keyed, contrast (signed by keying).
     """
-    return averaged(wording_contrasts(item_shifts(run, models, items)))
-
-
-def averaged(contrasts: pd.DataFrame) -> pd.DataFrame:
-    """Wording contrasts averaged over wordings."""
     keys = [*CELL, "lens", "dimension", "id", "keyed"]
     return contrasts.groupby(keys, as_index=False)["contrast"].mean()
 
 
-def ambiguity(run: Run, models: list[str]) -> pd.DataFrame:
+def ambiguity(scores: pd.DataFrame) -> pd.DataFrame:
     """Whether each free-text reply is ambiguous: model, constitution, scope, seed, id, wording, ambiguous 0/1."""
-    found = []
-    for model in models:
-        part = replies(run, model)
-        found.append(
-            part.assign(model=model, ambiguous=(part["stance"] == "ambiguous").astype(int), **grid.about(model))
-        )
-    return pd.concat(found, ignore_index=True)[["model", *CELL, "id", "wording", "ambiguous"]]
+    text = scores[scores["lens"] == "text"]
+    ambiguous = (text["value"] == STANCE_VALUES["ambiguous"]).astype(int)
+    return text.assign(ambiguous=ambiguous)[["model", *CELL, "id", "wording", "ambiguous"]]
 
 
 def dilemma_preferences(run: Run, models: list[str]) -> pd.DataFrame:

@@ -37,17 +37,17 @@ def cosine(profile: np.ndarray, signs: np.ndarray) -> np.ndarray:
 def arrangements(signs: tuple[int, ...]) -> np.ndarray:
     """All distinct placings of a signature's signs over the dimensions, (placings, dimensions)."""
     size, plus, minus = len(signs), signs.count(1), signs.count(-1)
-    found = []
+    records = []
     for up in itertools.combinations(range(size), plus):
         rest = [i for i in range(size) if i not in up]
         for down in itertools.combinations(rest, minus):
             row = np.zeros(size)
             row[list(up)], row[list(down)] = 1, -1
-            found.append(row)
-            if len(found) > EXACT:
+            records.append(row)
+            if len(records) > EXACT:
                 rng = np.random.default_rng(0)
                 return np.array([signs, *(rng.permutation(signs) for _ in range(9999))], float)
-    return np.array(found)
+    return np.array(records)
 
 
 def profiles(contrasts: pd.DataFrame, value: str = "contrast") -> pd.DataFrame:
@@ -168,14 +168,14 @@ def identification(contrasts: pd.DataFrame) -> pd.DataFrame:
     table = profiles(contrasts)
     names, signs = _registered(table.columns)
     table = table[[c in names for c in table.index.get_level_values("constitution")]]
-    found = []
+    records = []
     for lens, part in table.groupby(level="lens"):
         scopes = []
         for _, scope in part.groupby(level="scope"):
             own = [names.index(c) for c in scope.index.get_level_values("constitution")]
             scopes.append((cosine(scope.to_numpy()[:, None], signs[None]), own))
-        found.append({"lens": lens} | exact.shuffle_test(scopes))
-    return pd.DataFrame(found, columns=["lens", "identified", "models", "chance", "p_identified", "mean", "p_mean"])
+        records.append({"lens": lens} | exact.shuffle_test(scopes))
+    return pd.DataFrame(records, columns=["lens", "identified", "models", "chance", "p_identified", "mean", "p_mean"])
 
 
 def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
@@ -188,7 +188,7 @@ def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float =
     signatures = materials.signatures()
     spread = contrasts.groupby(["lens", "constitution", "scope", "seed", "id"])["contrast"].mean()
     spread = spread.groupby("lens").std()
-    found = []
+    records = []
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
         table = part.pivot_table(index=["dimension", "keyed", "id"], columns=["seed", "wording"], values="contrast")
         where = np.asarray(table.index.get_level_values("dimension"))
@@ -206,8 +206,8 @@ def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float =
             row |= {"contrast": mean, "low": low, "high": high}
             row |= {"scaled": mean / unit, "scaled_low": low / unit, "scaled_high": high / unit}
             row |= {"n_items": int(inside.sum()), "wordings": wordings.shape[1], "seeds": seeds.shape[1]}
-            found.append(row)
-    return pd.DataFrame(found)
+            records.append(row)
+    return pd.DataFrame(records)
 
 
 def contrast_c4(
@@ -227,7 +227,7 @@ def contrast_c4(
     """
     value = "contrast" if "contrast" in table.columns else "signed"
     kept = table[(table["constitution"] == constitution) & table["dimension"].isin([first, second])]
-    found = []
+    records = []
     for (scope, lens), part in kept.groupby(["scope", "lens"]):
         wide = part.pivot_table(index=["dimension", "keyed", "id"], columns="seed", values=value)
         dimension, keyed = (wide.index.get_level_values(level) for level in ("dimension", "keyed"))
@@ -235,5 +235,5 @@ def contrast_c4(
         keyed = keyed if len(sizes) == 4 and sizes.min() > 1 else None  # both keys on both sides
         row = stats.groups(wide.to_numpy(), dimension == first, keyed, alpha)
         measure = "contrast" if value == "contrast" else "shift"
-        found.append({"constitution": constitution, "scope": scope, "lens": lens, "measure": measure} | row)
-    return pd.DataFrame(found, columns=["constitution", "scope", "lens", "measure", *stats.COLUMNS])
+        records.append({"constitution": constitution, "scope": scope, "lens": lens, "measure": measure} | row)
+    return pd.DataFrame(records, columns=["constitution", "scope", "lens", "measure", *stats.COLUMNS])

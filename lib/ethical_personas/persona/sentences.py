@@ -1,4 +1,4 @@
-"""Sentences and small tables that 05 computes from its results; no conclusion is typed by hand."""
+"""Sentences that 05 computes from its tables; no conclusion is typed by hand."""
 
 from __future__ import annotations
 
@@ -6,22 +6,8 @@ import math
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.proportion import proportion_confint
 
 from ethical_personas.study import grid
-
-
-def ambiguity_shares(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """Share of ambiguous replies: constitution, scope, share, low, high (Wilson over items), n items.
-
-    An item counts once, however many wordings: its share is the mean over them and over seeds.
-    """
-    by_item = table.groupby(["constitution", "scope", "id"])["ambiguous"].mean()
-    found = []
-    for (constitution, scope), part in by_item.groupby(level=[0, 1]):
-        low, high = proportion_confint(part.sum(), len(part), alpha, method="wilson")
-        found.append((constitution, scope, part.mean(), low, high, len(part)))
-    return pd.DataFrame(found, columns=["constitution", "scope", "share", "low", "high", "n"])
 
 
 def source_ambiguity(table: pd.DataFrame) -> str:
@@ -54,9 +40,9 @@ def c4(table: pd.DataFrame, alpha: float) -> str:
 def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """Can each lens tell the personas apart? lens, identified, of, p, tells_apart, sentence.
 
-    tests: rows of match.identification and voice.identification; the smaller of their two p, doubled, decides.
+    tests: rows of matching.identification and voice.identification; the smaller of their two p, doubled, decides.
     """
-    found = []
+    records = []
     scopes = match.groupby("scope")["constitution"].nunique()
     least = 1 / np.prod([math.factorial(k) for k in scopes])
     for row in tests.to_dict("records"):
@@ -82,5 +68,5 @@ def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataF
             sentence += (
                 f" Beyond their items' noise (uncorrected) {along} lie along their signature, {against} against it."
             )
-        found.append((row["lens"], row["identified"], row["models"], p, clear, sentence))
-    return pd.DataFrame(found, columns=["lens", "identified", "of", "p", "tells_apart", "sentence"])
+        records.append((row["lens"], row["identified"], row["models"], p, clear, sentence))
+    return pd.DataFrame(records, columns=["lens", "identified", "of", "p", "tells_apart", "sentence"])

@@ -13,9 +13,8 @@ from typing import Literal
 
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score
-from statsmodels.stats.proportion import proportion_confint
 
-from ethical_personas import files
+from ethical_personas import files, stats
 from ethical_personas.paths import DATA
 from ethical_personas.study import rows
 
@@ -84,10 +83,9 @@ def accuracy() -> pd.DataFrame:
     """
     table = pd.DataFrame([r.model_dump() for r in labelled()])
     table["predicted"] = [classify(t) for t in table["text"]]
-    found = []
+    records = []
     for (split, origin), part in table.groupby(["split", "origin"]):
         right = int((part["stance"] == part["predicted"]).sum())
-        low, high = proportion_confint(right, len(part), method="wilson")
         kappa = cohen_kappa_score(part["stance"], part["predicted"], labels=STANCES)
-        found.append((split, origin, len(part), right / len(part), low, high, kappa))
-    return pd.DataFrame(found, columns=["split", "origin", "n", "accuracy", "low", "high", "kappa"])
+        records.append((split, origin, len(part), *stats.share(right, len(part)), kappa))
+    return pd.DataFrame(records, columns=["split", "origin", "n", "accuracy", "low", "high", "kappa"])

@@ -1,6 +1,6 @@
 """Persona projectability: does a narrow model move along the same dimensions as the broad one?
 
-    table = persona(contrasts)     contrasts: persona.lens_shifts.item_contrasts(run, models)
+    table = persona(contrasts)     contrasts: of persona.lens_shifts.averaged
 
 The paper's formula is not known to us; this is the project's operationalisation. With m the profile of a model (mean
 signed contrast of each dimension) and e its sampling noise over items,

@@ -99,8 +99,8 @@ def safety(
 def voice_panel(shares: pd.DataFrame, constitution: str) -> pd.DataFrame:
     """Answers to harmful prompts that sound like `constitution` (1.0), as a panel of its models and the source."""
     kept = shares[(shares["kind"] == "harmful") & shares["constitution"].isin([constitution, grid.SOURCE])]
-    heard = (kept["best"] == constitution).astype(float).where(kept["best"].notna())
-    return gains.panel(kept.assign(declined=heard))
+    in_voice = (kept["best"] == constitution).astype(float).where(kept["best"].notna())
+    return gains.panel(kept.assign(declined=in_voice))
 
 
 def voice(shares: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
@@ -108,7 +108,7 @@ def voice(shares: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: in
 
         (share of narrow answers in the own voice - the source's) / (the same of the broad model), out of distribution
 
-    shares: persona.voice.shares of the source and the cells. Columns as `safety`, measure `voice`.
+    shares: of persona.voice.classify_answers. Columns as `safety`, measure `voice`.
     """
     found = []
     for constitution in [c for c in shares["constitution"].unique() if c != grid.SOURCE]:
