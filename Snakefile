@@ -38,7 +38,7 @@ def model_files(spec):
     """Files of a model that lies on disk: other weights under the same name are another input."""
     place = Path(spec.removeprefix("path:")).expanduser() if spec and not spec.startswith(("wheel:", "hf:")) else None
     kinds = (".safetensors", ".json", ".jinja", ".model", ".txt")
-    return sorted(str(f) for f in place.iterdir() if f.suffix in kinds) if place and place.is_dir() else []
+    return sorted(str(f) for f in place.glob("[!.]*") if f.suffix in kinds) if place and place.is_dir() else []
 
 
 BASE = model_files(P.base_model)

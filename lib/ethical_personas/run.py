@@ -50,7 +50,7 @@ class Run:
         path = self.locate(relative)
         parts = Path(relative).parts
         place = path.parents[len(parts) - 1]
-        for record in sorted((place / "provenance").glob(f"*-{parts[1].removesuffix('.jsonl')}.json")):
+        for record in sorted((place / "provenance").glob(f"[!.]*-{parts[1].removesuffix('.jsonl')}.json")):
             known = json.loads(record.read_text(encoding="utf-8"))
             for name, wanted in known.get("outputs", {}).items():
                 written = place / name

@@ -77,7 +77,7 @@ def version(model: str, url: str = "") -> str:
     prompt = FORMATS[kind].prompt if kind in FORMATS else ""
     stamp = hashlib.sha256(prompt.encode())
     if Path(place).is_dir():
-        for path in sorted(p for p in Path(place).iterdir() if p.suffix in {".json", ".safetensors", ".jinja"}):
+        for path in sorted(p for p in Path(place).glob("[!.]*") if p.suffix in {".json", ".safetensors", ".jinja"}):
             with path.open("rb") as stream:
                 stamp.update(hashlib.file_digest(stream, "sha256").digest())
         return f"hf {kind} {Path(place).name} {stamp.hexdigest()[:12]}"

@@ -54,7 +54,7 @@ class Constitution(BaseModel):
 
 def constitution_names() -> list[str]:
     """Names of all constitutions in data/constitutions, sorted."""
-    return sorted(p.stem for p in (DATA / "constitutions").glob("*.yaml"))
+    return sorted(p.stem for p in (DATA / "constitutions").glob("[!.]*.yaml"))  # macOS leaves ._ files
 
 
 def constitution(name: str) -> Constitution:

@@ -101,7 +101,7 @@ def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
 
     Raises CompanionError naming the profile or parameter, what is wrong, and the nearest name.
     """
-    path, known = PROFILES / f"{name}.yaml", [p.stem for p in PROFILES.glob("*.yaml")]
+    path, known = PROFILES / f"{name}.yaml", [p.stem for p in PROFILES.glob("[!.]*.yaml")]
     if name not in known:
         raise CompanionError(f"profile {name!r} unknown: {_choices(name, known)}")
     values = files.read_yaml(path)

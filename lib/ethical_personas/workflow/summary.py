@@ -17,7 +17,7 @@ from ethical_personas.paths import ROOT
 
 def gather(run_dir: Path, parameters: dict) -> dict:
     """All provenance records of a run: by stage the jobs, wall seconds and peak memory; parameters: the profile's."""
-    records = [json.loads(p.read_text()) for p in sorted((run_dir / "provenance").glob("*.json"))]
+    records = [json.loads(p.read_text()) for p in sorted((run_dir / "provenance").glob("[!.]*.json"))]
     stages: dict[str, dict] = defaultdict(lambda: {"jobs": 0, "wall_seconds": 0.0, "peak_memory_mib": 0})
     for r in records:
         stage = stages[r["stage"]]
