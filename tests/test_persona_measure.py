@@ -10,7 +10,7 @@ import torch
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import lenses, scoring
-from ethical_personas.models.chats import TEMPLATES
+from ethical_personas.models.templates import TEMPLATES
 from ethical_personas.paths import DATA
 from ethical_personas.persona.lens_shifts import SCORE_KEY, TEXT_KEY
 from ethical_personas.study import materials, rows

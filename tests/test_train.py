@@ -7,7 +7,7 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.finetune import look, lora
 from ethical_personas.generate import training_rows
 from ethical_personas.models import decode
-from ethical_personas.models.chats import TEMPLATES
+from ethical_personas.models.templates import TEMPLATES
 from ethical_personas.study import grid, materials
 from safetensors.torch import load_file
 from trl import SFTTrainer
@@ -62,7 +62,8 @@ def test_lora_reaches_the_chosen_layers_and_nothing_else_learns(load, small, tmp
     learning = [n for n, w in made.model.named_parameters() if w.requires_grad]
     assert all("lora_" in n for n in learning)
     assert {int(n.split("layers.")[1].split(".")[0]) for n in learning} == wanted
-    assert {n.split(".lora_")[0].rsplit(".", 1)[1] for n in learning} == set(lora.LINEAR)
+    attention, mlp = {f"{x}_proj" for x in "qkvo"}, {f"{x}_proj" for x in ("gate", "up", "down")}
+    assert {n.split(".lora_")[0].rsplit(".", 1)[1] for n in learning} == attention | mlp
 
 
 def test_the_log_tells_what_happened(load, small, tmp_path):

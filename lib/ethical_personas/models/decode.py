@@ -31,20 +31,20 @@ def answers(
 ) -> list[Generated]:
     """Answer each prompt greedily; results in the order of `prompts`.
 
-    The repetition penalty sees the answer only: neither the prompt's words nor the padding
-    (which would tie a row to its batch) are penalised.
+    An answer ends at the first of `chat.ends`. The repetition penalty sees the answer only: neither the prompt's
+    words nor the padding (which would tie a row to its batch) are penalised.
     """
     encoded = [chat.ids(p) for p in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
-    found: list[Generated | None] = [None] * len(prompts)
-    pad, end = chat.tokenizer.pad_token_id, chat.tokenizer.eos_token_id
+    made: list[Generated | None] = [None] * len(prompts)
+    pad, ends = chat.tokenizer.pad_token_id, chat.ends
     with tqdm(total=len(prompts), desc=f"{chat.name}: {label}", unit="row", leave=False) as bar:
         for start in range(0, len(order), batch):
             chosen = order[start : start + batch]
             inputs = chat.tokenizer.pad({"input_ids": [encoded[i] for i in chosen]}, return_tensors="pt")
             width = inputs["input_ids"].shape[1]
             rules = [RepetitionPenaltyLogitsProcessor(repetition_penalty, prompt_ignore_length=width)]
-            if pad != end:
+            if pad not in ends:
                 rules.append(SuppressTokensLogitsProcessor([pad], device=chat.model.device.type))
             with torch.inference_mode():
                 output = chat.model.generate(
@@ -53,15 +53,15 @@ def answers(
                     do_sample=False,
                     logits_processor=LogitsProcessorList(rules),
                     pad_token_id=pad,
-                    eos_token_id=end,
+                    eos_token_id=ends,
                 )
             for i, new in zip(chosen, output[:, width:].tolist(), strict=True):
-                finished = end in new
-                kept = new[: new.index(end)] if finished else new
+                cut = next((k for k, token in enumerate(new) if token in ends), None)
+                finished, kept = cut is not None, new[:cut]
                 text = chat.tokenizer.decode(kept, skip_special_tokens=True).strip()
-                found[i] = Generated(text, len(kept) + finished, finished)
+                made[i] = Generated(text, len(kept) + finished, finished)
             bar.update(len(chosen))
-    return found
+    return made
 
 
 def whole_sentences(text: str) -> str:

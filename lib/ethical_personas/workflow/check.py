@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from pathlib import Path
 
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import instrument
 from ethical_personas.generate import training_rows
 from ethical_personas.models import base_models
-from ethical_personas.paths import ROOT
 from ethical_personas.study import grid, materials
 from ethical_personas.study.profile import Profile
 
@@ -78,8 +76,11 @@ def _models(profile: Profile) -> None:
         )
     if kind == "hf" and not re.fullmatch(r"[^@\s]+@[^@\s]+", rest):
         raise CompanionError(f"field base_model: {profile.base_model!r} names no revision; write hf:<hub id>@<commit>")
-    if kind == "path" and not (ROOT / Path(rest).expanduser() / "config.json").is_file():
-        raise CompanionError(f"field base_model: no config.json in {rest}; give a transformers model folder")
+    chosen = profile.base_model, profile.chat_template, profile.system_prompt
+    if chosen != base_models.PROVEN or profile.teacher == "local":
+        from ethical_personas.finetune import targets  # late: torch takes seconds, and the default needs no check
+
+        targets.check(profile)
     for role, needed in (("teacher", ("api",)), ("judge", ("hf", "api"))):
         how, model, url = (getattr(profile, f"{role}{part}") for part in ("", "_model", "_url"))
         if how in needed and not model:
