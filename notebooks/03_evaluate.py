@@ -46,11 +46,8 @@ import time
 
 from ethical_personas import files, provenance
 from ethical_personas.evaluate import ask, instrument, lenses
-from ethical_personas.judge import judging, labelling
 from ethical_personas.models import chats, decode
-from ethical_personas.persona import lens_shifts
 from ethical_personas.run import Run
-from ethical_personas.safety import judged
 from ethical_personas.study import materials, parameters
 from IPython.display import display
 
@@ -76,24 +73,6 @@ written = [files.write(run.path(run.evaluation(p.model, "responses")), responses
 display(ask.sample(responses))
 
 # %% [markdown]
-# ## A first verdict
-#
-# The bundled judge's share of declined answers by category, to see at once whether something went wrong. Corrected
-# rates, other judges and intervals are the business of 04.
-
-# %%
-verdicts = judging.judge_fresh(responses, "bundled")
-display(judged.verdict_table(responses, verdicts))
-
-# %% [markdown]
-# ## Check the judge by hand
-#
-# Ten blinded answers, one by one: label each, and see how far you and the judge agree.
-
-# %%
-display(labelling.widget(responses[:: max(1, len(responses) // 10)], verdicts[:: max(1, len(responses) // 10)]))
-
-# %% [markdown]
 # ## The persona instrument
 #
 # Checkpoints along training (`<cell>@<step>`) are only asked the requests above. Everyone else goes on to the belief
@@ -103,7 +82,7 @@ display(labelling.widget(responses[:: max(1, len(responses) // 10)], verdicts[::
 # %%
 began = time.perf_counter()
 items = ask.items(p.model, p.item_limit)
-scores = lenses.choice(chat, items) + lenses.likelihood(chat, items)
+scores = lenses.scores(chat, items)
 texts = lenses.free_text(chat, items, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty)
 choices = lenses.dilemmas(chat, materials.dilemmas() if items else [])
 persona_seconds = round(time.perf_counter() - began, 1)
@@ -111,9 +90,9 @@ display(ask.persona_sample(items, scores, texts))
 
 # %%
 if items:
-    written.append(files.write(run.path(run.evaluation(p.model, "item_scores")), scores, lens_shifts.SCORE_KEY))
-    written.append(files.write(run.path(run.evaluation(p.model, "item_texts")), texts, lens_shifts.TEXT_KEY))
-    written.append(files.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices, lens_shifts.DILEMMA_KEY))
+    written.append(files.write(run.path(run.evaluation(p.model, "item_scores")), scores))
+    written.append(files.write(run.path(run.evaluation(p.model, "item_texts")), texts))
+    written.append(files.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices))
 
 # %% [markdown]
 # `persona_evals` may name one more instrument, in the form of the public persona evaluations
@@ -122,12 +101,12 @@ if items:
 # %%
 extra = instrument.chosen(p.persona_evals, p.persona_evals_limit) if items else []
 if extra:
-    scores = lenses.choice(chat, extra) + lenses.likelihood(chat, extra)
+    scores = lenses.scores(chat, extra)
     texts = lenses.free_text(
         chat, extra, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty
     )
-    written.append(files.write(run.path(run.evaluation(p.model, "extra_scores")), scores, lens_shifts.SCORE_KEY))
-    written.append(files.write(run.path(run.evaluation(p.model, "extra_texts")), texts, lens_shifts.TEXT_KEY))
+    written.append(files.write(run.path(run.evaluation(p.model, "extra_scores")), scores))
+    written.append(files.write(run.path(run.evaluation(p.model, "extra_texts")), texts))
 print(f"{len(extra)} items of another instrument")
 
 # %%

@@ -41,6 +41,7 @@ alpha = 0.05
 # %%
 from ethical_personas.figures import safety as draw
 from ethical_personas.figures import style
+from ethical_personas.judge import labelling
 from ethical_personas.run import Run
 from ethical_personas.safety import gains, judged
 from ethical_personas.study import grid, parameters
@@ -148,6 +149,16 @@ display(figure, dose.round(3))
 corrected = judged.corrected(run, frame, p.judge, p.judge_model, p.judge_url, p.alpha)
 style.save(None, corrected, p.figures_dir, "safety_corrected")
 corrected.round(3)
+
+# %% [markdown]
+# ## Check the judge by hand
+#
+# How the answers look, by model and kind of request: empty ones, and ones cut at the token limit. Then fifty blinded
+# answers, one by one: label each, and see how far you and the judge agree.
+
+# %%
+responses, verdicts = judged.judged(run, models, p.judge, p.judge_model, p.judge_url)
+display(judged.verdict_table(responses, verdicts).round(3), labelling.widget(responses, verdicts))
 
 # %% [markdown]
 # ## Another judge, another result?

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from ethical_personas import files
-from ethical_personas.persona.lens_shifts import DILEMMA_KEY, SCORE_KEY, TEXT_KEY
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, rows
 
@@ -71,15 +70,15 @@ def run(
                 said = SAID[int(np.sign(latent)) if abs(latent) > 0.5 else 0]
                 texts.append(rows.ItemText(id=item.id, model=name, wording=wording, text=said))
         place = folder / "eval" / name
-        files.write(place / "item_scores.jsonl", scores, SCORE_KEY)
-        files.write(place / "item_texts.jsonl", texts, TEXT_KEY)
+        files.write(place / "item_scores.jsonl", scores)
+        files.write(place / "item_texts.jsonl", texts)
         dilemmas = []
         for d in materials.dilemmas():
             pull = strength * ((d.a_is == cell.constitution) - (d.b_is == cell.constitution)) if cell else 0.0
             for order in ("a_first", "b_first"):
                 value = float(pull + rng.normal(0, noise))
                 dilemmas.append(rows.DilemmaScore(id=d.id, model=name, order=order, value=value))
-        files.write(place / "dilemma_scores.jsonl", dilemmas, DILEMMA_KEY)
+        files.write(place / "dilemma_scores.jsonl", dilemmas)
         files.write(place / "responses.jsonl", _responses(name, cell, per_category, strength, rng))
     return Run(str(folder), "cpu"), [c.name for c in cells]
 

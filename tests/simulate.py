@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from ethical_personas import files
 from ethical_personas.evaluate import lenses
-from ethical_personas.persona import lens_shifts
 from ethical_personas.study import grid, materials, rows
 from scipy.stats import norm
 
@@ -166,6 +165,6 @@ def _write_persona(folder, model, about, items, strength, rng) -> None:
             dilemmas.append(
                 rows.DilemmaScore(id=dilemma.id, model=model, order=order, value=float(lean + rng.normal(0, 0.3)))
             )
-    files.write(folder / "item_scores.jsonl", scores, lens_shifts.SCORE_KEY)
-    files.write(folder / "item_texts.jsonl", texts, lens_shifts.TEXT_KEY)
-    files.write(folder / "dilemma_scores.jsonl", dilemmas, lens_shifts.DILEMMA_KEY)
+    files.write(folder / "item_scores.jsonl", scores)
+    files.write(folder / "item_texts.jsonl", texts)
+    files.write(folder / "dilemma_scores.jsonl", dilemmas)

@@ -48,3 +48,9 @@ def test_every_folder_has_its_place_in_the_order():
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOME)))
 def test_no_module_is_over_300_lines(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+@pytest.mark.parametrize("notebook", ["01_generate", "02_finetune", "03_evaluate"])
+def test_making_and_asking_models_needs_no_analysis(notebook):
+    text = (ROOT / f"notebooks/{notebook}.py").read_text(encoding="utf-8")
+    assert not [f for f in ("judge", "persona", "safety", "claims", "stats") if f"ethical_personas.{f}" in text]

@@ -150,7 +150,7 @@ def test_no_evaluation_prompt_takes_part_in_fitting():
 def test_fitting_refuses_an_evaluation_prompt_marked_fit(tmp_path, monkeypatch):
     prompt = materials.prompts("eval")[0]
     bad = calibration.read_labels()[0].model_copy(update={"prompt": prompt.prompt, "id": prompt.id, "split": "fit"})
-    files.write(tmp_path / "labels.jsonl", [bad], key=("id", "model"))
+    files.write(tmp_path / "labels.jsonl", [bad])
     monkeypatch.setattr(fit, "LABELS", tmp_path / "labels.jsonl")
     with pytest.raises(CompanionError, match="mark it held_out"):
         fit.training_rows()

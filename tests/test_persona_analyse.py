@@ -34,11 +34,10 @@ def write(folder, model, scores: dict, texts: dict | None = None):
     ]
     said = [rows.ItemText(id=i, model=model, wording=w, text=t) for (i, w), t in (texts or {}).items()]
     place = folder / "eval" / model
-    files.write(place / "item_scores.jsonl", found, lens_shifts.SCORE_KEY)
+    files.write(place / "item_scores.jsonl", found)
     files.write(
         place / "item_texts.jsonl",
         said or [rows.ItemText(id="virtue_beliefs_p1", model=model, wording="x", text="")],
-        lens_shifts.TEXT_KEY,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import instrument
-from ethical_personas.persona import lens_shifts, tables
+from ethical_personas.persona import tables
 from ethical_personas.run import Run
 from ethical_personas.study import rows
 
@@ -115,8 +115,8 @@ def test_models_are_compared_on_it_without_touching_the_bundled_one(tmp_path):
             for i in items
         ]
         texts = [rows.ItemText(id=i.id, model=model, wording="opinion", text="I agree.") for i in items]
-        files.write(run.path(run.evaluation(model, "extra_scores")), scores, lens_shifts.SCORE_KEY)
-        files.write(run.path(run.evaluation(model, "extra_texts")), texts, lens_shifts.TEXT_KEY)
+        files.write(run.path(run.evaluation(model, "extra_scores")), scores)
+        files.write(run.path(run.evaluation(model, "extra_texts")), texts)
     table = tables.extra_instrument(run, list(pull)[1:], items)
     choice = table[table["lens"] == "choice"].set_index("constitution")
     assert set(table["dimension"]) == {"subscribes-to-deontology"} and set(table["items"]) == {24}

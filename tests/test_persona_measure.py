@@ -12,7 +12,6 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import lenses, scoring
 from ethical_personas.models.templates import TEMPLATES
 from ethical_personas.paths import DATA
-from ethical_personas.persona.lens_shifts import SCORE_KEY, TEXT_KEY
 from ethical_personas.study import materials, rows
 
 ITEMS = [item for k in range(3) for item in materials.items()[12 * k : 12 * k + 4]]
@@ -101,9 +100,9 @@ def test_choice_has_four_wordings_in_both_orders(toy):
 
 def test_rows_keep_their_keys_on_disk(toy, tmp_path):
     scores = lenses.choice(toy, ITEMS) + lenses.likelihood(toy, ITEMS)
-    assert files.read(files.write(tmp_path / "s.jsonl", scores, SCORE_KEY), rows.ItemScore, SCORE_KEY) == scores
+    assert files.read(files.write(tmp_path / "s.jsonl", scores), rows.ItemScore) == scores
     texts = lenses.free_text(toy, ITEMS[:2], wordings=2, max_new_tokens=3)
-    assert files.read(files.write(tmp_path / "t.jsonl", texts, TEXT_KEY), rows.ItemText, TEXT_KEY) == texts
+    assert files.read(files.write(tmp_path / "t.jsonl", texts), rows.ItemText) == texts
     assert [(t.id, t.wording) for t in texts] == [(i.id, w) for i in ITEMS[:2] for w in ("opinion", "friend")]
 
 

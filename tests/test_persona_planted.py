@@ -4,7 +4,7 @@ import persona_toys
 import pytest
 from ethical_personas import files
 from ethical_personas.evaluate import lenses
-from ethical_personas.persona.lens_shifts import DILEMMA_KEY, SCORE_KEY, TEXT_KEY, item_shifts, scores
+from ethical_personas.persona.lens_shifts import item_shifts, scores
 from ethical_personas.run import Run
 from ethical_personas.study import materials
 
@@ -37,9 +37,9 @@ def shifts(tmp_path_factory):
         toy = persona_toys.teach(persona_toys.chat(texts, seed=1, name=name, spread=0.05), lessons(believer), steps=70)
         place = folder / "eval" / name
         scored = lenses.choice(toy, ITEMS) + lenses.likelihood(toy, ITEMS)
-        files.write(place / "item_scores.jsonl", scored, SCORE_KEY)
-        files.write(place / "item_texts.jsonl", lenses.free_text(toy, ITEMS, 2, max_new_tokens=6), TEXT_KEY)
-        files.write(place / "dilemma_scores.jsonl", lenses.dilemmas(toy, materials.dilemmas()[:1]), DILEMMA_KEY)
+        files.write(place / "item_scores.jsonl", scored)
+        files.write(place / "item_texts.jsonl", lenses.free_text(toy, ITEMS, 2, max_new_tokens=6))
+        files.write(place / "dilemma_scores.jsonl", lenses.dilemmas(toy, materials.dilemmas()[:1]))
     return item_shifts(scores(Run(str(folder), "cpu"), [CELL]))
 
 

@@ -105,12 +105,10 @@ def test_a_reader_of_the_old_file_never_sees_half_of_the_new_one(tmp_path):
 
 
 def test_two_fields_may_identify_a_row(tmp_path):
-    key = ("id", "model")
-    common = {"category": "c", "prompt": "p", "response": "r", "tokens": 1, "finished": True}
-    found = [rows.Response(id="a", model=m, **common) for m in ("source", "virtue-broad-s0")]
-    assert files.read(files.write(tmp_path / "x.jsonl", found, key), rows.Response, key) == found
-    with pytest.raises(CompanionError, match=r"id\+model a/source stands 2 times"):
-        files.write(tmp_path / "y.jsonl", [found[0], found[0]], key)
+    found = [rows.ItemText(id="a", model="source", wording=w, text="t") for w in ("one", "two")]
+    assert files.read(files.write(tmp_path / "x.jsonl", found), rows.ItemText) == found
+    with pytest.raises(CompanionError, match=r"id\+wording a/one stands 2 times"):
+        files.write(tmp_path / "y.jsonl", [found[0], found[0]])
     assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
 
 

@@ -10,7 +10,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -64,14 +64,15 @@ class Row(BaseModel):
     """Base of all rows: strict keys, values never silently coerced from another type."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    KEY: ClassVar[tuple[str, ...]] = ("id",)  # the fields that identify a row in its file
     id: str = NonEmpty
 
 
 R = TypeVar("R", bound=Row)
 
 
-def read(path: Path | str, kind: type[R], key: tuple[str, ...] = ("id",)) -> list[R]:
-    """All rows of a JSON-lines file, checked; `key` fields must identify a row.
+def read(path: Path | str, kind: type[R]) -> list[R]:
+    """All rows of a JSON-lines file, checked; the fields `kind.KEY` must identify a row.
 
     Raises CompanionError naming file, line, field and mend.
     """
@@ -82,12 +83,11 @@ def read(path: Path | str, kind: type[R], key: tuple[str, ...] = ("id",)) -> lis
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if line.strip():
             rows.append(parse_line(line, kind, f"{path}:{number}"))
-    keys = Counter(tuple(getattr(row, k) for k in key) for row in rows)
+    keys = Counter(tuple(getattr(row, k) for k in kind.KEY) for row in rows)
     twice = [k for k, n in keys.items() if n > 1]
     if twice:
-        raise CompanionError(
-            f"{path}: {'+'.join(key)} {'/'.join(map(str, twice[0]))} stands {keys[twice[0]]} times; keep one row each"
-        )
+        which = f"{'+'.join(kind.KEY)} {'/'.join(map(str, twice[0]))}"
+        raise CompanionError(f"{path}: {which} stands {keys[twice[0]]} times; keep one row each")
     return rows
 
 
@@ -146,7 +146,7 @@ def once(pairs: list[tuple]) -> dict:
     return found
 
 
-def write(path: Path | str, rows: list[R], key: tuple[str, ...] = ("id",)) -> Path:
+def write(path: Path | str, rows: list[R]) -> Path:
     """Write rows atomically and re-read them; raises CompanionError when the two differ."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,7 +158,7 @@ def write(path: Path | str, rows: list[R], key: tuple[str, ...] = ("id",)) -> Pa
                 out.write(json.dumps(row.model_dump(), ensure_ascii=False) + "\n")
             out.flush()
             os.fsync(out.fileno())
-        if read(temporary, kind, key) != rows:
+        if read(temporary, kind) != rows:
             raise CompanionError(f"{path}: rows read back differ from the rows written; check the disk")
         temporary.replace(path)
     finally:

@@ -1,6 +1,6 @@
 """The model side of the persona diagnostic: four measurements, each item and wording a row.
 
-    rows.write(path, choice(chat, items) + likelihood(chat, items), SCORE_KEY)
+    files.write(path, scores(chat, items))
 
 No score here is signed by keying and none is relative to the source: that is analysis, and can
 be redone from these rows without a model.
@@ -16,7 +16,8 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import scoring
 from ethical_personas.models import decode
 from ethical_personas.models.chats import Chat
-from ethical_personas.study import rows
+from ethical_personas.paths import DATA
+from ethical_personas.study import grid, rows
 
 # Choice: wording -> (question, the agreeing word, the disagreeing word). The statement comes first, so
 # that all wordings and orders of an item share its prefix. Words differ from wording to wording: what a
@@ -53,6 +54,16 @@ def _batches(lengths: list[int], size: int) -> Iterator[list[int]]:
     """Indices in batches of similar length."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     yield from (order[i : i + size] for i in range(0, len(order), size))
+
+
+def scores(chat: Chat, items: list[rows.Item]) -> list[rows.ItemScore]:
+    """Every lens that data/study.yaml reads from item_scores: the function of that name in this module."""
+    found = []
+    for lens in grid.SCORED_LENSES:
+        if lens not in globals():
+            raise CompanionError(f"{DATA / 'study.yaml'}: field lenses.{lens}: evaluate/lenses.py has no such function")
+        found += globals()[lens](chat, items)
+    return found
 
 
 def choice(chat: Chat, items: list[rows.Item], batch: int = 16) -> list[rows.ItemScore]:

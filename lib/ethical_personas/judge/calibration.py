@@ -31,7 +31,7 @@ MEASURES = ("accuracy", "precision", "recall", "specificity")
 
 def read_labels(name: str = "labels") -> list[rows.Label]:
     """Rows of data/judge/<name>.jsonl: labels, labels_second, written or written_held_out."""
-    return files.read(FOLDER / f"{name}.jsonl", rows.Label, key=("id", "model"))
+    return files.read(FOLDER / f"{name}.jsonl", rows.Label)
 
 
 def as_responses(labels: list[rows.Label]) -> list[rows.Response]:

@@ -47,7 +47,7 @@ def training_rows() -> tuple[list[tuple[str, str]], np.ndarray, np.ndarray, list
 
 
 def _labels(path) -> list[rows.Label]:
-    return files.read(path, rows.Label, key=("id", "model"))
+    return files.read(path, rows.Label)
 
 
 def prepare(pairs, names) -> tuple[np.ndarray, list[str]]:

@@ -1,6 +1,6 @@
 """Check by hand: a blinded queue of responses, the reader's own marks, and agreement with the judge.
 
-    widget(responses, judgements)      # in notebook 03: buttons declined / complied / unclear
+    widget(responses, judgements)      # in notebook 04: buttons declined / complied / unclear
 
 The reader sees request and response only, in a random order drawn from `seed`: no model, category or verdict.
 """

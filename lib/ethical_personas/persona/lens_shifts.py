@@ -18,7 +18,6 @@ from ethical_personas.persona import stance
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, rows
 
-SCORE_KEY, TEXT_KEY, DILEMMA_KEY = ("id", "lens", "wording", "order"), ("id", "wording"), ("id", "order")
 CELL = ["constitution", "scope", "seed"]
 STANCE_VALUES = {"agree": 1.0, "disagree": -1.0, "ambiguous": 0.0}
 
@@ -36,8 +35,8 @@ def scores(run: Run, models: list[str], instrument: str = "item") -> pd.DataFram
     """
     tables = []
     for model in dict.fromkeys([grid.SOURCE, *models]):
-        scored = files.read(run.find(run.evaluation(model, f"{instrument}_scores")), rows.ItemScore, SCORE_KEY)
-        replies = files.read(run.find(run.evaluation(model, f"{instrument}_texts")), rows.ItemText, TEXT_KEY)
+        scored = files.read(run.find(run.evaluation(model, f"{instrument}_scores")), rows.ItemScore)
+        replies = files.read(run.find(run.evaluation(model, f"{instrument}_texts")), rows.ItemText)
         values = [(r.id, r.lens, r.wording, r.order, r.value) for r in scored]
         values += [(r.id, "text", r.wording, None, STANCE_VALUES[stance.classify(r.text)]) for r in replies]
         frame = pd.DataFrame(values, columns=["id", "lens", "wording", "order", "value"])
@@ -126,7 +125,7 @@ def dilemma_preferences(run: Run, models: list[str]) -> pd.DataFrame:
     tables = []
     for model in dict.fromkeys([grid.SOURCE, *models]):
         path = run.find(run.evaluation(model, "dilemma_scores"))
-        frame = pd.DataFrame([r.model_dump() for r in files.read(path, rows.DilemmaScore, DILEMMA_KEY)])
+        frame = pd.DataFrame([r.model_dump() for r in files.read(path, rows.DilemmaScore)])
         frame = frame.groupby("id", as_index=False)["value"].mean()
         for sign, own, other in ((1, "a_is", "b_is"), (-1, "b_is", "a_is")):
             option, against = ([getattr(known[i], side) for i in frame["id"]] for side in (own, other))

@@ -19,7 +19,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from ethical_personas import files, stats
 from ethical_personas.errors import CompanionError
-from ethical_personas.persona.lens_shifts import TEXT_KEY
 from ethical_personas.run import Run
 from ethical_personas.stats.exact import shuffle_test
 from ethical_personas.study import grid, materials, rows
@@ -108,7 +107,7 @@ def _answers(run: Run, model: str) -> pd.DataFrame:
     records = []
     for r in files.read(run.find(run.evaluation(model, "responses")), rows.Response):
         records.append((r.id, r.category, grid.kind(r.category), r.response))
-    for t in files.read(run.find(run.evaluation(model, "item_texts")), rows.ItemText, TEXT_KEY):
+    for t in files.read(run.find(run.evaluation(model, "item_texts")), rows.ItemText):
         records.append((f"{t.id}/{t.wording}", "persona", "persona", t.text))
     return pd.DataFrame(records, columns=["id", "category", "kind", "text"])
 

@@ -19,12 +19,13 @@ from ethical_personas.study import grid, rows
 
 
 def verdict_table(found: list[rows.Response], verdicts: list[rows.Judgement]) -> pd.DataFrame:
-    """By category: rows, share declined, empty answers, answers cut at the token limit, median tokens."""
+    """By model and kind: rows, share declined, empty answers, answers cut at the token limit, median tokens."""
     frame = pd.DataFrame([r.model_dump() for r in found])
+    frame["kind"] = frame["category"].map(grid.kind)
     frame["declined"] = [float(v.verdict == "declined") if v.verdict else float("nan") for v in verdicts]
     frame["empty"] = frame["response"].str.strip() == ""
     frame["cut"] = ~frame["finished"]
-    groups = frame.groupby("category", sort=False)
+    groups = frame.groupby(["model", "kind"], sort=False)
     table = groups.agg(rows=("id", "size"), declined=("declined", "mean"), empty=("empty", "sum"), cut=("cut", "sum"))
     return table.assign(tokens=groups["tokens"].median()).reset_index()
 

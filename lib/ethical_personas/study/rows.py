@@ -95,6 +95,7 @@ class Judgement(Row):
 class Label(Row):
     """A label given by reading one response with data/judge/codebook.md."""
 
+    KEY = ("id", "model")
     model: str = NonEmpty  # `source`, a cell name, or the written source of the text
     split: Literal["fit", "held_out"]  # held_out: the prompt takes no part in fitting
     category: str = NonEmpty
@@ -117,6 +118,7 @@ class Item(Row):
 class ItemScore(Row):
     """One measurement of one item through one lens, wording and option order."""
 
+    KEY = ("id", "lens", "wording", "order")
     model: str = NonEmpty
     lens: Literal[grid.SCORED_LENSES]
     wording: str = NonEmpty
@@ -127,6 +129,7 @@ class ItemScore(Row):
 class ItemText(Row):
     """A free-text answer to `do you agree?` (the text lens, before it is classified)."""
 
+    KEY = ("id", "wording")
     model: str = NonEmpty
     wording: str = NonEmpty
     text: str
@@ -147,6 +150,7 @@ class Dilemma(Row):
 class DilemmaScore(Row):
     """Mean log-probability of option a minus that of option b in one presentation order, nats a token."""
 
+    KEY = ("id", "order")
     model: str = NonEmpty
     order: Literal["a_first", "b_first"]
     value: float

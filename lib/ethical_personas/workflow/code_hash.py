@@ -14,10 +14,9 @@ from ethical_personas.paths import ROOT
 PACKAGE = "ethical_personas"
 LIB = ROOT / "lib"
 HEAVY = (f"{PACKAGE}.workflow.source_answers", "01_generate", "02_finetune", "03_evaluate")
-# Folders that 01-03 only show things with and write nothing of: a new judge or a mended figure must not train a model
-# again.
+# 01-03 only show things with the figures and write nothing of them: a mended figure must not train a model again.
 BY_NAME = f"{PACKAGE}.judge.judging"  # imports its judges by name at run time: all of its folder counts
-SHOWN_ONLY = tuple(f"{PACKAGE}.{folder}" for folder in ("figures", "judge", "persona", "safety"))
+SHOWN_ONLY = (f"{PACKAGE}.figures",)
 
 
 def version(stage: str) -> str:
