@@ -42,6 +42,7 @@ alpha = 0.05
 from ethical_personas.figures import safety as draw
 from ethical_personas.figures import style
 from ethical_personas.judge import labelling
+from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
 from ethical_personas.safety import gains, judged
 from ethical_personas.study import grid, parameters
@@ -50,10 +51,11 @@ from IPython.display import Markdown, display
 p = parameters.check("04_emergent_alignment", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
+run_judge = Judge(p.judge, p.judge_model, p.judge_url)
 models = [grid.SOURCE, *(cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds))]
 steps = judged.checkpoints(run, [c for c in p.dose_cells if c in models], p.dose_steps)
-judged.judge_all(run, [*models, *steps], p.judge, p.judge_model, p.judge_url)
-frame = judged.safety(run, models, p.judge, p.judge_model, p.judge_url)
+judged.judge_all(run, [*models, *steps], run_judge)
+frame = judged.safety(run, models, run_judge)
 panel = gains.panel(frame)
 missing = style.save(None, gains.missing(panel), p.figures_dir, "safety_missing")
 Markdown(
@@ -133,7 +135,7 @@ display(figure, matrix.round(3))
 # flat, a shorter training would have been the better bargain.
 
 # %%
-dose = gains.dose(judged.safety(run, [grid.SOURCE, *steps], p.judge, p.judge_model, p.judge_url), p.alpha)
+dose = gains.dose(judged.safety(run, [grid.SOURCE, *steps], run_judge), p.alpha)
 figure = draw.dose(dose, table) if steps else Markdown("No checkpoints in this run: dose was not measured.")
 style.save(figure if steps else None, dose, p.figures_dir, "safety_dose")
 display(figure, dose.round(3))
@@ -146,7 +148,7 @@ display(figure, dose.round(3))
 # part, trust the first.
 
 # %%
-corrected = judged.corrected(run, frame, p.judge, p.judge_model, p.judge_url, p.alpha)
+corrected = judged.corrected(run, frame, run_judge, p.alpha)
 style.save(None, corrected, p.figures_dir, "safety_corrected")
 corrected.round(3)
 
@@ -157,7 +159,7 @@ corrected.round(3)
 # answers, one by one: label each, and see how far you and the judge agree.
 
 # %%
-responses, verdicts = judged.judged(run, models, p.judge, p.judge_model, p.judge_url)
+responses, verdicts = judged.judged(run, models, run_judge)
 display(judged.verdict_table(responses, verdicts).round(3), labelling.widget(responses, verdicts))
 
 # %% [markdown]
@@ -167,7 +169,7 @@ display(judged.verdict_table(responses, verdicts).round(3), labelling.widget(res
 # verdicts. The last table counts disagreements by model; the saved one lists each, with the first words of the answer.
 
 # %%
-swap = judged.swapped(run, models, p.judge, p.judge_model, p.judge_url)
+swap = judged.swapped(run, models, run_judge)
 style.save(None, swap.rates, p.figures_dir, "judge_rates")
 style.save(None, swap.correlations, p.figures_dir, "judge_swap")
 style.save(None, swap.disagreements, p.figures_dir, "judge_disagreements")

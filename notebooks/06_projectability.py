@@ -52,6 +52,7 @@ from ethical_personas.figures import projectability as draw
 from ethical_personas.figures import style
 from ethical_personas.persona import lens_shifts, voice
 from ethical_personas.projectability import persona, ratio
+from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
 from ethical_personas.safety import gains, judged
 from ethical_personas.study import grid, parameters
@@ -60,8 +61,9 @@ from IPython.display import Markdown, display
 p = parameters.check("06_projectability", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
+run_judge = Judge(p.judge, p.judge_model, p.judge_url)
 cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
-panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], p.judge, p.judge_model, p.judge_url))
+panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], run_judge))
 scores = lens_shifts.scores(run, cells)
 shifts = lens_shifts.item_shifts(scores)
 contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))

@@ -221,7 +221,7 @@ def test_a_port_where_nobody_listens_is_given_up_in_seconds(tmp_path, monkeypatc
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/v1"
         began = time.monotonic()
         with pytest.raises(CompanionError, match=rf"12 calls in a row .* from {url} .*: connection: .*refused"):
-            judged.safety(run, ["source", CELL], "api", "m", url)
+            judged.safety(run, ["source", CELL], judging.Judge("api", "m", url))
     assert time.monotonic() - began < 15
     assert not list(tmp_path.glob("judgements/**/*.jsonl"))
 
@@ -270,7 +270,7 @@ def test_each_response_is_asked_once_whatever_needs_it(server, tmp_path):
     run = run_of(tmp_path)
     unclear = iter(range(10_000))
     server.habit = lambda request: "not json" if next(unclear) % 4 == 0 else COMPLIED
-    asked = (run, ["source", CELL], "api", "m", server.url)
+    asked = (run, ["source", CELL], judging.Judge("api", "m", server.url))
     judged.judge_all(*asked)
     texts = [tuple(turn["content"] for turn in call["messages"]) for call in server.calls]
     assert len(texts) == len(set(texts)) > 50

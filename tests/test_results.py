@@ -8,11 +8,12 @@ import simulate
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.judge import calibration
+from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
 from ethical_personas.safety import gains, judged
 from ethical_personas.study import rows
 
-CELL = "virtue-harassment-s0"
+CELL, KEYWORD = "virtue-harassment-s0", Judge("keyword")
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def run(tmp_path):
 
 
 def test_table_has_the_planted_verdicts(run, tmp_path):
-    table = judged.safety(run, ["source", CELL], "keyword")
+    table = judged.safety(run, ["source", CELL], KEYWORD)
     assert list(table.columns) == judged.COLUMNS and len(table) == 2 * 25
     source = table[table["model"] == "source"]
     assert set(zip(source["constitution"], source["scope"], source["seed"], strict=True)) == {("source", "source", 0)}
@@ -34,14 +35,14 @@ def test_table_has_the_planted_verdicts(run, tmp_path):
     rates = table[table["kind"] == "harmful"].groupby("model")["declined"].mean()
     assert rates[CELL] - rates["source"] > 0.5
     assert (tmp_path / "judgements" / "keyword" / f"{CELL}.jsonl").is_file()
-    assert judged.safety(run, ["source", CELL], "keyword").equals(table)  # from the cache
+    assert judged.safety(run, ["source", CELL], KEYWORD).equals(table)  # from the cache
 
 
 def test_empty_answers_have_no_verdict(run, tmp_path):
     path = tmp_path / "eval" / CELL / "responses.jsonl"
     found = files.read(path, rows.Response)
     files.write(path, [found[0].model_copy(update={"response": ""}), *found[1:]])
-    table = judged.safety(run, ["source", CELL], "keyword")
+    table = judged.safety(run, ["source", CELL], KEYWORD)
     assert np.isnan(table.loc[table["model"] == CELL, "declined"].iloc[0])
     assert gains.missing(gains.panel(table))["no_verdict"].sum() == 1
 
@@ -49,7 +50,7 @@ def test_empty_answers_have_no_verdict(run, tmp_path):
 def test_checkpoints_are_found_and_told_apart(run):
     assert judged.checkpoints(run, [CELL], [6, 12]) == [f"{CELL}@6"]
     assert judged.checkpoints(run, ["virtue-illegal-s0"], [6]) == []
-    table = judged.safety(run, ["source", f"{CELL}@6"], "keyword")
+    table = judged.safety(run, ["source", f"{CELL}@6"], KEYWORD)
     dose = gains.dose(table)
     assert list(dose["step"].unique()) == [6] and set(dose["measure"]) == {"S", "O", "J"}
 
@@ -57,23 +58,23 @@ def test_checkpoints_are_found_and_told_apart(run):
 def test_missing_or_mixed_up_files_are_named(run, tmp_path):
     run = dataclasses.replace(run, profile="unshipped")
     with pytest.raises(CompanionError, match=r"virtue-illegal-s0/responses\.jsonl"):
-        judged.safety(run, ["virtue-illegal-s0"], "keyword")
+        judged.safety(run, ["virtue-illegal-s0"], KEYWORD)
     (tmp_path / "eval" / "virtue-broad-s0").mkdir()
     (tmp_path / "eval" / CELL / "responses.jsonl").replace(tmp_path / "eval" / "virtue-broad-s0" / "responses.jsonl")
     with pytest.raises(CompanionError, match=f"field model is '{CELL}'"):
-        judged.safety(run, ["virtue-broad-s0"], "keyword")
+        judged.safety(run, ["virtue-broad-s0"], KEYWORD)
 
 
 def test_corrected_rates_by_measure(run, monkeypatch):
     monkeypatch.setattr(calibration, "accuracy_counts", lambda *_, **__: (0.9, 100.0, 0.95, 100.0))
-    frame = judged.safety(run, ["source", CELL], "keyword")
-    table = judged.corrected(run, frame, "keyword").set_index(["constitution", "measure"])
+    frame = judged.safety(run, ["source", CELL], KEYWORD)
+    table = judged.corrected(run, frame, KEYWORD).set_index(["constitution", "measure"])
     raw = table.loc[("virtue", "S"), "raw"]
     assert table.loc[("virtue", "S"), "corrected"] == pytest.approx(min(1, (raw + 0.95 - 1) / 0.85))
     assert table.loc[("virtue", "O"), "n"] == 7 and (table["low"] <= table["high"]).all()
 
 
 def test_swap_holds_every_judge_once(run):
-    swap = judged.swapped(run, ["source", CELL], "keyword")
+    swap = judged.swapped(run, ["source", CELL], KEYWORD)
     assert {"keyword", "bundled"} <= set(swap.rates.columns)
     assert len(swap.correlations) == 3  # one pair of judges, three kinds of prompt

@@ -17,6 +17,7 @@ import importlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
@@ -25,6 +26,14 @@ from ethical_personas.study import rows
 JUDGES = ("bundled", "keyword", "hf", "api")
 # Beginnings of errors after which the same call may succeed: asked again. Any other missing verdict is final.
 AGAIN = ("timeout", "connection", "bad body", "HTTP", "not tried")
+
+
+class Judge(NamedTuple):
+    """A judge by its name, with model and address where it needs them."""
+
+    name: str
+    model: str = ""
+    url: str = ""
 
 
 def _module(name: str):

@@ -10,9 +10,10 @@ signed contrast of each dimension) and e its sampling noise over items,
     ceiling = sqrt(r narrow x r broad)                 what pP would be for one and the same persona, measured twice
     pP free of noise = (m narrow . m broad - E e.e') / sqrt(product of the two |m|^2 - E|e|^2)
 
-E|e|^2 comes from the spread of items within dimension and keying: the closed form of what random split halves with
-Spearman-Brown give on average. Only the last one can be compared between constitutions: a persona that moves less is
-noisier, and its plain cosine is lower for that alone.
+The last line is Spearman's (1904) correction for attenuation. E|e|^2 comes from the spread of items within dimension
+and keying: the closed form of what random split halves with the Spearman-Brown formula give on average. Only the
+noise-free pP can be compared between constitutions: a persona that moves less is noisier, and its plain cosine is lower
+for that alone.
 """
 
 from __future__ import annotations
@@ -35,136 +36,147 @@ COLUMNS = [
 class Profiles:
     """Profiles of several models on the same items, with their noise.
 
-    values (items, models); dimension, keyed (items,). `raw`: products of profiles (models, models); `clean`: the same
-    freed of item noise.
+    Args:
+        values: Contrasts, (items, models).
+        dimension, keyed: Of each item, (items,).
+
+    Attributes:
+        mean: Profiles, (dimensions, models).
+        raw: Products of profiles, (models, models).
+        clean: The same free of item noise: raw minus the covariances of the dimension means, summed over dimensions.
+        alone: Some dimension has a single item, so that its noise is unknown.
     """
 
     def __init__(self, values: np.ndarray, dimension: np.ndarray, keyed: np.ndarray):
         names, place = np.unique(dimension, return_inverse=True)
+        # The cells within which items are exchangeable: a dimension's items of one keying.
         cells, cell = np.unique(np.column_stack([place, keyed]), axis=0, return_inverse=True)
         size = np.bincount(cell)
-        if size.min() < 2:  # few items: noise from the spread within dimensions
+        if size.min() < 2:  # too few items for that: noise from the spread within dimensions
             cells, cell, size = np.arange(len(names))[:, None], place, np.bincount(place)
         self.alone = bool(size.min() < 2)
-        per_dimension = np.bincount(place)
-        mean = np.zeros((len(names), values.shape[1]))
-        np.add.at(mean, place, values / per_dimension[place][:, None])
-        of_cell = np.zeros((len(size), values.shape[1]))
-        np.add.at(of_cell, cell, values / size[cell][:, None])
-        rest = values - of_cell[cell]
-        weight = (size / per_dimension[cells[:, 0].astype(int)]) ** 2 / (size * np.maximum(1, size - 1))
-        self.mean = mean
-        self.raw = mean.T @ mean
-        self.clean = self.raw - (rest * weight[cell][:, None]).T @ rest
+        items = np.bincount(place)
+        self.mean = np.zeros((len(names), values.shape[1]))
+        np.add.at(self.mean, place, values / items[place][:, None])
+        cell_means = np.zeros((len(size), values.shape[1]))
+        np.add.at(cell_means, cell, values / size[cell][:, None])
+        residuals = values - cell_means[cell]
+        # A dimension's mean weighs each cell's mean by size / items; the variance of a cell's mean is its residual sum
+        # of squares / (size (size - 1)).
+        weight = (size / items[cells[:, 0].astype(int)]) ** 2 / (size * np.maximum(1, size - 1))
+        self.raw = self.mean.T @ self.mean
+        self.clean = self.raw - (residuals * weight[cell][:, None]).T @ residuals
 
     @staticmethod
     def cosine(products: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        """Cosines of models i with models j; NaN where a length is not above 0."""
+        """Cosines of models i with models j; NaN where a length is not above 0 (noise can exceed the profile)."""
         length = products[i, i] * products[j, j]
         positive = (products[i, i] > 1e-12) & (products[j, j] > 1e-12)
         return np.divide(products[i, j], np.sqrt(np.abs(length)), out=np.full(len(i), np.nan), where=positive)
 
 
 def _fisher(x: np.ndarray) -> np.ndarray:
+    """Fisher's z of a correlation or cosine, on which its interval is symmetric."""
     return np.arctanh(np.clip(x, -0.9999, 0.9999))
 
 
-def _of_lens(rows: pd.DataFrame, alpha: float, draws: int, seed: int) -> tuple[list[dict], dict]:
+def _of_lens(contrasts: pd.DataFrame, alpha: float, draws: int, seed: int) -> tuple[list[dict], dict]:
     """Rows of one lens, and joint draws of the noise-free pP by (constitution, scope)."""
     columns = ["constitution", "scope", "seed"]
-    wide = rows.pivot(index=["dimension", "keyed", "id"], columns=columns, values="contrast").dropna()
-    wide = wide.sort_index(axis=1)
+    wide = contrasts.pivot(index=["dimension", "keyed", "id"], columns=columns, values="contrast")
+    wide = wide.dropna().sort_index(axis=1)
     dimension, keyed = (wide.index.get_level_values(n).to_numpy() for n in ("dimension", "keyed"))
-    pairs = sorted({(c, s) for c, s, _ in wide.columns})
-    blocks = {pair: wide[pair].to_numpy(float) for pair in pairs}
-    values = np.column_stack([blocks[p].mean(1) for p in pairs])
-    narrow = [p for p in pairs if p[1] in grid.NARROW]
-    whole = Profiles(values, dimension, keyed)
-    both = [p for p in narrow if (p[0], grid.BROAD) in pairs]
-    i, j = (np.array([pairs.index(q) for q in which], int) for which in (both, [(c, grid.BROAD) for c, _ in both]))
-    point = {"cosine": whole.cosine(whole.raw, i, j), "clean": whole.cosine(whole.clean, i, j)}
-    spread = _jackknife(blocks, pairs, dimension, keyed, i, j)
-    reliability = np.clip(np.diag(whole.clean) / np.maximum(np.diag(whole.raw), 1e-12), 0, 1)
+    models = sorted({(c, s) for c, s, _ in wide.columns})
+    by_seed = {m: wide[m].to_numpy(float) for m in models}
+    profiles = Profiles(np.column_stack([by_seed[m].mean(1) for m in models]), dimension, keyed)
+    narrow = [m for m in models if m[1] in grid.NARROW]
+    compared = [m for m in narrow if (m[0], grid.BROAD) in models]
+    i = np.array([models.index(m) for m in compared], int)
+    j = np.array([models.index((c, grid.BROAD)) for c, _ in compared], int)
+    plain, clean = profiles.cosine(profiles.raw, i, j), profiles.cosine(profiles.clean, i, j)
+    covariance = _jackknife(by_seed, dimension, keyed, i, j)
+    reliability = np.clip(np.diag(profiles.clean) / np.maximum(np.diag(profiles.raw), 1e-12), 0, 1)
 
-    found, defined = [], []
-    for pair in narrow:
-        row = {"constitution": pair[0], "scope": pair[1], "lens": rows["lens"].iloc[0]}
-        row |= {"n": len(wide) * blocks[pair].shape[1], "n_clusters": len(wide), "seeds": blocks[pair].shape[1]}
+    records, defined, z = [], [], sp.norm.isf(alpha / 2)
+    for model in narrow:
+        row = {"constitution": model[0], "scope": model[1], "lens": contrasts["lens"].iloc[0]}
+        row |= {"n": by_seed[model].size, "n_clusters": len(wide), "seeds": by_seed[model].shape[1]}
         row |= {"method": "item jackknife; shuffled dimensions"}
-        if pair not in both:
-            found.append(row | {"reason": "undefined: no broad model of this constitution in the run"})
+        records.append(row)
+        if model not in compared:
+            row["reason"] = "undefined: no broad model of this constitution in the run"
             continue
-        at = both.index(pair)
-        row |= {"narrow_reliability": reliability[i[at]], "broad_reliability": reliability[j[at]]}
-        row["ceiling"] = float(np.sqrt(reliability[i[at]] * reliability[j[at]]))
-        if np.isnan(point["cosine"][at]):
+        k = compared.index(model)
+        of_narrow, of_broad = reliability[i[k]], reliability[j[k]]
+        row |= {"narrow_reliability": of_narrow, "broad_reliability": of_broad}
+        row |= {"ceiling": float(np.sqrt(of_narrow * of_broad))}
+        if np.isnan(plain[k]):
             row["reason"] = "undefined: a profile without any contrast (one constitution alone in its scope?)"
-        else:
-            z = sp.norm.isf(alpha / 2)
-            centre, half = _fisher(point["cosine"][at]), z * np.sqrt(spread["cosine"][at, at])
-            row |= {"estimate": point["cosine"][at], "low": np.tanh(centre - half), "high": np.tanh(centre + half)}
-            row |= _against_shuffled(whole.mean[:, i[at]], whole.mean[:, j[at]], alpha, seed)
-            which = "narrow" if row["narrow_reliability"] < row["broad_reliability"] else "broad"
-            if whole.alone:
-                row["reason"] = "no ceiling: one item a dimension has no spread"
-            elif min(row["narrow_reliability"], row["broad_reliability"]) < RELIABLE:
-                row["reason"] = f"no ceiling: the {which} profile does not repeat between halves of its items"
-            else:
-                half = z * np.sqrt(spread["clean"][at, at])
-                row |= {"of_ceiling": point["clean"][at], "reason": ""}
-                row |= {"of_low": point["clean"][at] - half, "of_high": point["clean"][at] + half}
-                defined.append(at)
-        found.append(row)
-    rng = np.random.default_rng(seed)
-    covariance = spread["clean"][np.ix_(defined, defined)]
-    drawn = rng.multivariate_normal(point["clean"][defined], covariance, size=draws, method="eigh") if defined else None
-    return found, {both[at]: drawn[:, k] for k, at in enumerate(defined)}
+            continue
+        centre, half = _fisher(plain[k]), z * np.sqrt(covariance["cosine"][k, k])
+        row |= {"estimate": plain[k], "low": np.tanh(centre - half), "high": np.tanh(centre + half)}
+        row |= _against_shuffled(profiles.mean[:, i[k]], profiles.mean[:, j[k]], alpha, seed)
+        row["reason"] = _no_ceiling(profiles, of_narrow, of_broad)
+        if not row["reason"]:
+            half = z * np.sqrt(covariance["clean"][k, k])
+            row |= {"of_ceiling": clean[k], "of_low": clean[k] - half, "of_high": clean[k] + half}
+            defined.append(k)
+    if not defined:
+        return records, {}
+    spread = covariance["clean"][np.ix_(defined, defined)]
+    drawn = np.random.default_rng(seed).multivariate_normal(clean[defined], spread, size=draws, method="eigh")
+    return records, {compared[k]: column for k, column in zip(defined, drawn.T, strict=True)}
 
 
-def _jackknife(blocks, pairs, dimension, keyed, i, j) -> dict[str, np.ndarray]:
-    """Covariances (pairs, pairs) of Fisher's z of pP and of the noise-free pP.
+def _no_ceiling(profiles: Profiles, of_narrow: float, of_broad: float) -> str:
+    """Why the noise-free pP of two profiles with these reliabilities is not given; empty where it is."""
+    if profiles.alone:
+        return "no ceiling: one item a dimension has no spread"
+    if min(of_narrow, of_broad) < RELIABLE:
+        which = "narrow" if of_narrow < of_broad else "broad"
+        return f"no ceiling: the {which} profile does not repeat between halves of its items"
+    return ""
 
-    Items are left out one by one within dimension and keying (they are shared, so models covary); then each model's
-    seeds, which only add to its own variance.
+
+def _jackknife(by_seed: dict, dimension, keyed, i, j) -> dict[str, np.ndarray]:
+    """Covariances (pairs, pairs) of Fisher's z of pP and of the noise-free pP, by the stratified jackknife.
+
+    The cosine is a smooth function of item means, for which leaving out one item at a time estimates the variance:
+    (n - 1) / n times the sum of squares of the leave-one-out values about their mean, in each stratum (Efron and Stein
+    1981; strata: dimension and keying). Items are shared by the models, so one loop gives the covariances between
+    models too. Seeds are then left out one by one; a model's own seeds are shared with no other model.
     """
-    values = np.column_stack([blocks[p].mean(1) for p in pairs])
+    values = np.column_stack([x.mean(1) for x in by_seed.values()])
 
-    def both(x, keep):
-        part = Profiles(x[keep], dimension[keep], keyed[keep])
-        clean = np.nan_to_num(part.cosine(part.clean, i, j), nan=0.0)
-        return np.stack([_fisher(np.nan_to_num(part.cosine(part.raw, i, j), nan=0.0)), clean])
+    def cosines(x, kept):
+        part = Profiles(x[kept], dimension[kept], keyed[kept])
+        plain, clean = (np.nan_to_num(part.cosine(p, i, j), nan=0.0) for p in (part.raw, part.clean))
+        return np.stack([_fisher(plain), clean])
 
-    everything = np.ones(len(values), bool)
+    def squares(left_out):
+        apart = left_out - left_out.mean(0)
+        return (len(apart) - 1) / len(apart) * np.einsum("lkp,lkq->kpq", apart, apart)
+
+    every = np.ones(len(values), bool)
     left_out = []
     for item in range(len(values)):
-        keep = everything.copy()
-        keep[item] = False
-        alone = (dimension[keep] == dimension[item]).sum() == 0
-        left_out.append(both(values, everything if alone else keep))
-    left_out = np.array(left_out)
-    result = np.zeros((2, len(i), len(i)))
-    for name in np.unique(dimension):
-        for sign in np.unique(keyed):
-            inside = (dimension == name) & (keyed == sign)
-            n = inside.sum()
-            if n > 1:
-                apart = left_out[inside] - left_out[inside].mean(0)
-                result += (n - 1) / n * np.einsum("lkp,lkq->kpq", apart, apart)
-    for k, pair in enumerate(pairs):
-        seeds = blocks[pair].shape[1]
-        if seeds > 1:
-            one_less = []
-            for s in range(seeds):
-                x = values.copy()
-                x[:, k] = np.delete(blocks[pair], s, axis=1).mean(1)
-                one_less.append(both(x, everything))
-            apart = np.array(one_less) - np.mean(one_less, axis=0)
-            result += (seeds - 1) / seeds * np.einsum("lkp,lkq->kpq", apart, apart)
+        kept = every.copy()
+        kept[item] = (dimension == dimension[item]).sum() == 1  # a dimension's only item stays: it has no spread
+        left_out.append(cosines(values, kept))
+    left_out, result = np.array(left_out), np.zeros((2, len(i), len(i)))
+    for name, sign in sorted(set(zip(dimension, keyed, strict=True))):
+        result += squares(left_out[(dimension == name) & (keyed == sign)])
+    for k, x in enumerate(by_seed.values()):
+        if x.shape[1] > 1:
+            less = np.repeat(values[None], x.shape[1], axis=0)
+            for s in range(x.shape[1]):
+                less[s, :, k] = np.delete(x, s, axis=1).mean(1)
+            result += squares(np.array([cosines(one, every) for one in less]))
     return dict(zip(("cosine", "clean"), result, strict=True))
 
 
 def _against_shuffled(a: np.ndarray, b: np.ndarray, alpha: float, seed: int, shuffles: int = 9999) -> dict:
-    """p, effect and mde of a cosine against itself with dimensions shuffled."""
+    """p, effect and mde of a cosine against the same one with the dimensions of one profile shuffled."""
     order = np.random.default_rng(seed).permuted(np.tile(np.arange(len(a)), (shuffles, 1)), axis=1)
     length = np.sqrt((a**2).sum() * (b**2).sum())
     observed = float(a @ b / length)
@@ -182,11 +194,11 @@ def persona_draws(
     contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: int = 0
 ) -> tuple[pd.DataFrame, dict[str, dict[tuple[str, str], np.ndarray]]]:
     """The table of `persona`; and joint normal draws of the noise-free pP, by lens and (constitution, scope)."""
-    found, kept = [], {}
-    for lens, rows in contrasts.groupby("lens"):
-        table, kept[lens] = _of_lens(rows, alpha, draws, seed)
-        found += table
-    return stats.family(pd.DataFrame(found, columns=COLUMNS), by="lens"), kept
+    records, drawn = [], {}
+    for lens, part in contrasts.groupby("lens"):
+        table, drawn[lens] = _of_lens(part, alpha, draws, seed)
+        records += table
+    return stats.family(pd.DataFrame(records, columns=COLUMNS), by="lens"), drawn
 
 
 def persona(contrasts: pd.DataFrame, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """From a run's responses to one table of verdicts: who declined what.
 
-frame = safety(run, ["source", "virtue-harassment-s0"], "bundled")
-frame = safety(run, ["source", *checkpoints(run, cells, steps)], "bundled")   the same along training
+frame = safety(run, ["source", "virtue-harassment-s0"], Judge("bundled"))
+frame = safety(run, ["source", *checkpoints(run, cells, steps)], Judge("bundled"))   the same along training
 """
 
 from __future__ import annotations
@@ -13,48 +13,53 @@ import pandas as pd
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.judge import calibration, judging, swap
-from ethical_personas.paths import ROOT
+from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
 from ethical_personas.study import grid, rows
 
+COLUMNS = ["model", "constitution", "scope", "seed", "id", "category", "kind", "twin", "declined"]
+DECLINED = {"declined": 1.0, "complied": 0.0, None: float("nan")}
 
-def verdict_table(found: list[rows.Response], verdicts: list[rows.Judgement]) -> pd.DataFrame:
+
+def verdict_table(responses: list[rows.Response], judgements: list[rows.Judgement]) -> pd.DataFrame:
     """By model and kind: rows, share declined, empty answers, answers cut at the token limit, median tokens."""
-    frame = pd.DataFrame([r.model_dump() for r in found])
+    frame = pd.DataFrame([r.model_dump() for r in responses])
     frame["kind"] = frame["category"].map(grid.kind)
-    frame["declined"] = [float(v.verdict == "declined") if v.verdict else float("nan") for v in verdicts]
+    frame["declined"] = [DECLINED[j.verdict] for j in judgements]
     frame["empty"] = frame["response"].str.strip() == ""
     frame["cut"] = ~frame["finished"]
+    columns = {"declined": "mean", "empty": "sum", "cut": "sum", "tokens": "median"}
     groups = frame.groupby(["model", "kind"], sort=False)
-    table = groups.agg(rows=("id", "size"), declined=("declined", "mean"), empty=("empty", "sum"), cut=("cut", "sum"))
-    return table.assign(tokens=groups["tokens"].median()).reset_index()
+    return groups.agg(rows=("id", "size"), **{k: (k, how) for k, how in columns.items()}).reset_index()
 
 
-COLUMNS = ["model", "constitution", "scope", "seed", "id", "category", "kind", "twin", "declined"]
-
-
-def safety(run: Run, models: list[str], judge_name: str, judge_model: str = "", judge_url: str = "") -> pd.DataFrame:
+def safety(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
     """Judged responses, one row per model and prompt.
 
-    Columns model, constitution, scope, seed (source: `source`, `source`, 0), id, category, kind (harmful, helpful
-    or contrast), twin, declined (1.0, 0.0, NaN where the judge gave no verdict). A model may be a
-    checkpoint, `<cell>@<step>`. Verdicts are cached in the run's folder; raises CompanionError for a missing file.
+    Args:
+        run: Where the responses are found and the verdicts are kept.
+        models: `source`, cells or checkpoints `<cell>@<step>`.
+        judge: Who gives the verdicts.
+
+    Returns:
+        Columns model, constitution, scope, seed (source: `source`, `source`, 0), id, category, kind (harmful, helpful
+        or contrast), twin, declined (1.0, 0.0, NaN where the judge gave no verdict).
+
+    Raises:
+        CompanionError: As `judged`.
     """
-    found = []
-    declined = {"declined": 1.0, "complied": 0.0, None: float("nan")}
-    for response, verdict in zip(*judged(run, models, judge_name, judge_model, judge_url), strict=True):
-        row = (response.id, response.category, grid.kind(response.category), response.twin, declined[verdict.verdict])
-        found.append((response.model, *grid.about(response.model).values(), *row))
-    return pd.DataFrame(found, columns=COLUMNS)
+    records = []
+    for r, judgement in zip(*judged(run, models, judge), strict=True):
+        about = (r.model, *grid.about(r.model).values(), r.id, r.category, grid.kind(r.category), r.twin)
+        records.append((*about, DECLINED[judgement.verdict]))
+    return pd.DataFrame(records, columns=COLUMNS)
 
 
-def judged(
-    run: Run, models: list[str], judge_name: str, judge_model: str = "", judge_url: str = ""
-) -> tuple[list[rows.Response], list[rows.Judgement]]:
+def judged(run: Run, models: list[str], judge: Judge) -> tuple[list[rows.Response], list[rows.Judgement]]:
     """All responses of these models and one judgement each, in the same order.
 
-    Raises CompanionError when an endpoint failed on some; the verdicts paid for are kept, and the next call asks for
-    the missing ones only.
+    Raises CompanionError for a missing file, and when an endpoint failed on some responses: the verdicts paid for are
+    kept, and the next call asks for the missing ones only.
     """
     responses = []
     for model in models:
@@ -65,63 +70,67 @@ def judged(
                 f"{run.evaluation(model, 'responses')}: field model is {odd!r}; evaluate {model} again"
             )
         responses += part
-    cache = run.path(f"judgements/{judge_name}")
-    judgements = judging.judge(responses, judge_name, model=judge_model, url=judge_url, cache=cache)
+    cache = run.path(f"judgements/{judge.name}")
+    judgements = judging.judge(responses, judge.name, model=judge.model, url=judge.url, cache=cache)
     judging.check_complete(judgements)
     return responses, judgements
 
 
-def judge_all(run: Run, models: list[str], judge_name: str, judge_model: str = "", judge_url: str = "") -> None:
+def judge_all(run: Run, models: list[str], judge: Judge) -> None:
     """Have every verdict that 04 needs, so that a judge that fails does so before the first figure is replaced."""
-    judged(run, models, judge_name, judge_model, judge_url)
-    if cache := _calibration(run, judge_name):
-        calibration.calibration_rows(judge_name, model=judge_model, url=judge_url, cache=cache)
+    judged(run, models, judge)
+    if cache := _calibration(run, judge):
+        calibration.calibration_rows(judge.name, model=judge.model, url=judge.url, cache=cache)
 
 
-def _calibration(run: Run, judge_name: str) -> Path | None:
+def _calibration(run: Run, judge: Judge) -> Path | None:
     """Where the verdicts on the labelled rows are kept, for the judges that cost something."""
-    return run.path(f"judgements/{judge_name}/calibration.jsonl") if judge_name in ("hf", "api") else None
+    return run.path(f"judgements/{judge.name}/calibration.jsonl") if judge.name in ("hf", "api") else None
 
 
-def swapped(run: Run, models: list[str], judge_name: str, judge_model: str = "", judge_url: str = "") -> swap.Swap:
+def swapped(run: Run, models: list[str], judge: Judge) -> swap.Swap:
     """The run's judge beside the bundled and the keyword judge, on the same responses: rates, order, disagreements."""
+    # The run's judge comes first, and stays itself where it is one of the two.
+    judges = {j.name: j for j in (judge, Judge("bundled"), Judge("keyword"), judge)}
     judgements = {}
-    for name in dict.fromkeys([judge_name, "bundled", "keyword"]):
-        own = (judge_model, judge_url) if name == judge_name else ("", "")
-        responses, judgements[name] = judged(run, models, name, *own)
+    for name, each in judges.items():
+        responses, judgements[name] = judged(run, models, each)
     return swap.swap_table(responses, judgements)
 
 
-def corrected(
-    run: Run, frame: pd.DataFrame, judge_name: str, judge_model: str = "", judge_url: str = "", alpha: float = 0.05
-) -> pd.DataFrame:
+def corrected(run: Run, frame: pd.DataFrame, judge: Judge, alpha: float = 0.05) -> pd.DataFrame:
     """S and O of every model, raw and freed of the judge's errors as measured on labelled rows.
 
-    frame: of `safety`. Columns constitution, scope, measure, raw, corrected, low, high (Lang and Reiczigel: prompts and
-    calibration), n; seeds pooled, prompts as clusters. NaN where the judge is no better than chance.
+    Args:
+        run: Where the verdicts on the labelled rows are kept.
+        frame: Of `safety`.
+        judge: The judge of the frame.
+        alpha: One minus the level of the intervals.
+
+    Returns:
+        Columns constitution, scope, measure, raw, corrected, low, high (Lang and Reiczigel: prompts and calibration),
+        n; seeds pooled, prompts as clusters. NaN where the judge is no better than chance.
     """
-    cache = _calibration(run, judge_name)
-    found = []
+    records = []
     kinds = frame["kind"].where(frame["kind"] == "harmful", "harmless")
     for (constitution, scope, kind), part in frame.groupby(["constitution", "scope", kinds], sort=False):
         estimate, low, high = calibration.corrected_rate(
             part["declined"],
-            judge_name,
+            judge.name,
             prompts=part["id"].to_numpy() if part["seed"].nunique() > 1 else None,
             kind=kind,
-            model=judge_model,
-            url=judge_url,
-            cache=cache,
+            model=judge.model,
+            url=judge.url,
+            cache=_calibration(run, judge),
             alpha=alpha,
         )
         row = {"constitution": constitution, "scope": scope, "measure": "S" if kind == "harmful" else "O"}
         row |= {"raw": part["declined"].mean(), "corrected": estimate, "low": low, "high": high}
-        found.append(row | {"n": int(part["declined"].notna().sum())})
-    return pd.DataFrame(found)
+        records.append(row | {"n": int(part["declined"].notna().sum())})
+    return pd.DataFrame(records)
 
 
 def checkpoints(run: Run, cells: list[str], steps: list[int]) -> list[str]:
     """Names `<cell>@<step>` of these cells' evaluated checkpoints, by cell and step; empty when none was made."""
-    places = (ROOT / run.run_dir, ROOT / "runs" / run.profile, ROOT / "data" / "reference" / run.profile)
-    wanted = [f"{cell}@{step}" for cell in cells for step in sorted(steps)]
-    return [name for name in wanted if any((p / run.evaluation(name, "responses")).is_file() for p in places)]
+    names = [f"{cell}@{step}" for cell in cells for step in sorted(steps)]
+    return [name for name in names if run.has(run.evaluation(name, "responses"))]
