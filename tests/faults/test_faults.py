@@ -148,7 +148,7 @@ def test_a_flipped_byte_in_the_model_is_told(clone):
     flip(place / "model.safetensors")
     clone.forget("eval")
     status, told = clone.complete()
-    assert status == 1 and "its hash is wrong, the file is damaged; remove" in told
+    assert status == 2 and "its hash is wrong, the file is damaged; remove" in told
     shutil.rmtree(place)
     same_in_the_end(clone)
 

