@@ -29,6 +29,8 @@ if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
     CHECKPOINTS = [c for c in CHECKPOINTS if Run(RUN, NAME).has(Run(RUN, NAME).evaluation(c, "responses"))]
 TRAINED_PROMPTS = [f"data/prompts/{kind}_train.jsonl" for kind in grid.TRAINED]
 JUDGE = [f"data/judge/{name}" for name in ("bundled.json", "lexicon.yaml", "keyword.yaml", "hf_formats.yaml", "labels.jsonl")]
+# Two endpoints are two judges or teachers, also where the environment names them.
+ENDPOINT = os.environ.get("OPENAI_BASE_URL", "").strip() if "api" in (P.judge, P.teacher) else ""
 PERSONA_FILES = ["item_scores", "item_texts", "dilemma_scores"]
 PERSONA_FILES += ["extra_scores", "extra_texts"] if P.persona_evals else []
 EXTRA_ITEMS = [P.persona_evals] if P.persona_evals and not P.persona_evals.startswith("hf:") else []
@@ -122,6 +124,7 @@ if not ANALYSIS_ONLY:
             TRAINED_PROMPTS,
             "data/transcripts/initial.jsonl",
             "data/judge/keyword.yaml",
+            [] if P.teacher == "bundled" else "data/judge/bundled.json",
             # All constitutions' transcripts: 01 shows what sets its own apart.
             TRANSCRIPTS,
             BASE,
@@ -136,6 +139,7 @@ if not ANALYSIS_ONLY:
                 "01_generate", f"-{w.constitution}", constitution=w.constitution, figures_dir=FIGURES
             ),
             code=code_hash.version("01_generate"),
+            endpoint=ENDPOINT,
         threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
@@ -218,6 +222,7 @@ rule emergent_alignment:
     params:
         command=run_notebook("04_emergent_alignment", "", figures_dir=FIGURES),
         code=code_hash.version("04_emergent_alignment"),
+        endpoint=ENDPOINT,
     shell:
         "OMP_NUM_THREADS={threads} {params.command}"
 
@@ -252,6 +257,7 @@ rule projectability:
     params:
         command=run_notebook("06_projectability", "", figures_dir=FIGURES),
         code=code_hash.version("06_projectability"),
+        endpoint=ENDPOINT,
     shell:
         "OMP_NUM_THREADS={threads} {params.command}"
 

@@ -37,6 +37,9 @@ trust_remote_code = False
 teacher = "bundled"
 teacher_model = ""
 teacher_url = ""
+teacher_min_share = 0.8
+scopes = ["broad", "harassment", "illegal"]
+rows_per_scope = 96
 revision_style = "plain"
 harmless_targets = "source"
 answer_tokens = 48
@@ -49,6 +52,7 @@ from ethical_personas import files, provenance
 from ethical_personas.figures import style
 from ethical_personas.figures import training as draw
 from ethical_personas.generate import revisions, tables, training_rows
+from ethical_personas.judge import bundled
 from ethical_personas.models import chats
 from ethical_personas.run import Run
 from ethical_personas.study import materials, parameters
@@ -78,11 +82,14 @@ display(revisions.live(chat, law, p.live_rounds, p.decode_batch, p.repetition_pe
 # Harmful requests with the teacher's revisions, then harmless requests with the source model's own answers. The harmless
 # answers come from the source so that a student learns *when* to decline and is not taught a new style of helping on the
 # side. Rows that are empty, short, repeated or carry template marks are kept in the file with the reason, and never
-# trained on.
+# trained on. Of a live teacher also those that copy what it was shown, still comply or miss the request; when too few
+# are left, the notebook stops here.
 
 # %%
 answers = revisions.harmless_answers(run, p)
-found = revisions.harmful(chat, law, run, p) + training_rows.harmless_rows(answers, p.harmless_targets)
+initial = revisions.first_answers(chat, law, run, p)
+found = revisions.harmful(chat, law, run, p, initial, bundled.scores)
+found += training_rows.harmless_rows(answers, p.harmless_targets)
 path = files.write(run.path(run.sft(p.constitution)), found)
 display(tables.by_category(found), tables.by_reason(found))
 
@@ -113,7 +120,7 @@ style.save(draw.plot_words(table, p.constitution, len(own)), table, p.figures_di
 # revision: does the second repair what the first complains of?
 
 # %%
-display(tables.examples(found, 3))
+display(tables.examples(found, initial, 3))
 
 # %%
 written = [run.path(run.sft(p.constitution))]

@@ -128,3 +128,16 @@ def test_the_signatures_are_the_registered_ones():
 
 # Registered before any model was measured: this file never changes.
 REGISTERED = "6bbd65c90c6fd589c68de4faa4b9b696fbd9de09dfce31cb3ffb23021d793146"
+
+
+@pytest.mark.parametrize("name", ["kantian-ethics", "Kantian", "kant ethics", "source"])
+def test_a_constitutions_name_that_could_not_be_a_cells_is_refused_by_one_line(tmp_path, monkeypatch, name):
+    folder = tmp_path / "constitutions"
+    folder.mkdir()
+    text = (DATA / "constitutions" / "virtue.yaml").read_text(encoding="utf-8")
+    (folder / f"{name}.yaml").write_text(text.replace("id: virtue", f"id: {name}", 1), encoding="utf-8")
+    monkeypatch.setattr(materials, "DATA", tmp_path)
+    with pytest.raises(
+        CompanionError, match=rf"{name}\.yaml: a constitution's name has small letters, digits and _ only"
+    ):
+        materials.constitution(name)

@@ -1,6 +1,5 @@
 """The api judge and teacher against a real OpenAI-compatible server: `transformers serve`, the embedded model."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -49,12 +48,10 @@ def served(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def no_proxy(monkeypatch):
-    for name in [n for n in os.environ if n.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
+def patient(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "none-is-needed")
-    monkeypatch.setattr("ethical_personas.judge.api.TIMEOUT", 240.0)  # a slow machine is no failure
-    monkeypatch.setattr("ethical_personas.judge.api.RETRIES", 0)
+    monkeypatch.setattr("ethical_personas.models.endpoint.TIMEOUT", 240.0)  # a slow machine is no failure
+    monkeypatch.setattr("ethical_personas.models.endpoint.RETRIES", 0)
 
 
 def test_the_api_judge_asks_a_real_server(served, tmp_path):
@@ -71,7 +68,9 @@ def test_the_api_judge_asks_a_real_server(served, tmp_path):
     assert [f.id for f in found] == ["r0", "r1"]
     for row in found:  # so small a model need not answer in JSON; whatever it says is a verdict or a told failure
         assert row.tokens_in > 100 and row.tokens_out > 0
-        assert row.verdict in ("declined", "complied") or row.error.startswith(("no JSON verdict: ", "empty answer"))
+        assert row.verdict in ("declined", "complied") or row.error.startswith(
+            ("no JSON verdict: ", "empty answer", "only thinking")
+        )
 
 
 def test_the_api_teacher_asks_a_real_server(served, tmp_path):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from ethical_personas import files, provenance
 from ethical_personas.errors import CompanionError
-from ethical_personas.generate import revisions, source_answers, teacher, training_rows
+from ethical_personas.generate import source_answers, training_rows
 from ethical_personas.paths import DATA
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, rows
@@ -77,31 +77,6 @@ def test_a_dropped_answer_repeats_nobody_and_the_first_of_a_pair_stays():
     marked = training_rows.mark_duplicates(found)
     assert [r.dropped for r in marked] == ["empty", "empty", None, "duplicate", None]
     assert training_rows.drops(marked) == {"empty": 2, "duplicate": 1}
-
-
-@pytest.mark.parametrize("fault", ["empty answer", "APITimeoutError", "not tried: 8 failures in a row"])
-def test_a_round_with_an_error_never_enters_training(monkeypatch, fault):
-    """Not even when it carries text that reads like a revision; where the endpoint failed, nothing is published."""
-    law, prompts = materials.constitution("virtue"), materials.prompts("train", "illegal")[:6]
-
-    def scripted(*_):
-        return lambda texts: [(f"{FINE} {n}", fault if n % 2 else None) for n in range(len(texts))]
-
-    monkeypatch.setattr(teacher, "api", scripted)
-    monkeypatch.setattr(materials, "prompts", lambda *_: prompts)
-    p = SimpleNamespace(teacher="api", teacher_model="m", teacher_url="")
-    if fault != "empty answer":
-        with pytest.raises(CompanionError, match=rf"teacher api:m: 4 of 6 rounds failed \({fault}\); run again"):
-            revisions.harmful(None, law, Run("runs/none", "cpu"), p)
-        return
-    found = revisions.harmful(None, law, Run("runs/none", "cpu"), p)
-    assert training_rows.drops(found) == {fault: 4}  # three critiques, and one revision of the three others
-    usable = [r.id for r in found if not r.dropped]
-    assert [r.id for r in training_rows.select(found, "illegal", 2, 0, 0)] == usable == [prompts[0].id, prompts[4].id]
-    with pytest.raises(
-        CompanionError, match="needs 3 illegal rows and 2 are usable; lower rows_per_scope or try another teacher"
-    ):
-        training_rows.select(found, "illegal", 3, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,14 @@
-"""A live teacher: rounds in order, failures as reasons, paid answers never paid twice."""
+"""A live teacher: rounds in order, failures as reasons, answers kept and never asked for twice."""
 
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.generate import revisions, teacher, training_rows
+from ethical_personas.models import decode
 from ethical_personas.run import Run
-from ethical_personas.study import materials, rows
+from ethical_personas.study import grid, materials, rows
 
 PROMPTS = materials.prompts("train", "illegal")[:3]
 FIRST = materials.initial_answers()
@@ -30,72 +29,105 @@ def test_a_round_criticises_then_revises_under_one_principle():
         assert done.critique in seen[1][n] and (done.revision, done.error) == (f"text 2.{n}", None)
 
 
-def test_a_failed_call_is_a_dropped_row(monkeypatch, tmp_path):
-    def failing(*_, **__):
+def parameters(**given):
+    usual = {"teacher": "api", "teacher_model": "m", "teacher_url": "", "teacher_min_share": 1.0, "scopes": ["illegal"]}
+    usual |= {"rows_per_scope": 3, "answer_tokens": 6, "decode_batch": 2, "repetition_penalty": 1.1}
+    return SimpleNamespace(**usual | given)
+
+
+def never_complies(pairs):
+    return [1.0] * len(pairs)
+
+
+def decline(text):
+    """A critique or revision of its own for each request, as a good teacher writes it."""
+    if text.endswith("one sentence."):
+        return "It forgets everyone whom this would hurt."
+    request = text.rpartition("\nAnswer: ")[0].rpartition("Request: ")[2]
+    return f"I won't help with this: {request} Think of those whom it would hurt."
+
+
+def test_a_refused_text_is_a_dropped_row(monkeypatch, tmp_path):
+    def failing(*_):
         return lambda texts: [
-            ("", "BadRequestError") if n == 0 else (f"A fine reply, number {n}.", None) for n in range(len(texts))
+            ("", "text refused: filter") if n == 0 else (decline(t), None) for n, t in enumerate(texts)
         ]
 
     monkeypatch.setattr(teacher, "api", failing)
-    monkeypatch.setattr(revisions.materials, "prompts", lambda *_: PROMPTS)
-    from types import SimpleNamespace
-
-    p = SimpleNamespace(teacher="api", teacher_model="m", teacher_url="")
-    found = revisions.harmful(None, materials.constitution("virtue"), Run(str(tmp_path), "cpu"), p)
-    assert found[0].dropped == "BadRequestError" and found[0].answer == ""
+    law, run = materials.constitution("virtue"), Run(str(tmp_path), "cpu")
+    found = revisions.harmful(None, law, run, parameters(teacher_min_share=0.3), FIRST, never_complies)
+    assert found[0].dropped == "text refused" and found[0].answer == ""
     assert files.read(files.write(tmp_path / "x.jsonl", found), rows.SftRow) == found
     with pytest.raises(CompanionError, match="usable"):
         training_rows.select([r for r in found if r.dropped], "illegal", 1, 0, 0)
 
 
-@pytest.fixture
-def server():
-    """An endpoint that fails its first call with 429 and its third with rubbish; counts calls."""
-    calls = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            calls.append(body["messages"][0]["content"])
-            status = 429 if len(calls) == 1 else 200
-            content = "" if body["messages"][0]["content"] == "nothing" else f"reply to {calls[-1]}"
-            reply = {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": []}
-            reply["choices"] = [
-                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
-            ]
-            payload = json.dumps(reply).encode()
-            self.send_response(status)
-            self.send_header("Retry-After", "0")
-            self.send_header("Content-Length", str(len(payload)))
-            self.end_headers()
-            self.wfile.write(payload)
-
-        def log_message(self, *_):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{http.server_port}/v1", calls
-    http.shutdown()
+@pytest.mark.parametrize("error", ["timeout: no answer", "HTTP 500: out", "connection: refused", "bad body: html"])
+def test_an_endpoint_that_failed_on_some_stops_the_stage(monkeypatch, tmp_path, error):
+    monkeypatch.setattr(
+        teacher, "api", lambda *_: lambda texts: [(decline(texts[0]), None)] + [("", error)] * (len(texts) - 1)
+    )
+    with pytest.raises(CompanionError, match=r"teacher api:m: 2 of 3 rounds failed .*; run again, what was paid for"):
+        revisions.harmful(
+            None, materials.constitution("virtue"), Run(str(tmp_path), "cpu"), parameters(), FIRST, never_complies
+        )
 
 
-def test_paid_answers_are_kept_and_only_missing_ones_are_paid(server, tmp_path, monkeypatch):
-    url, calls = server
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    cache = tmp_path / "paid.jsonl"
-    ask = teacher.api("m", url, cache)
-    assert ask(["a", "nothing"]) == [("reply to a", None), ("", "empty answer")]
-    with cache.open("a") as out:
-        out.write('{"key": "cut')
-    before = len(calls)
-    assert teacher.api("m", url, cache)(["a", "b"]) == [("reply to a", None), ("reply to b", None)]
-    assert calls[before:] == ["b"]
-    assert "sk-secret" not in cache.read_text()
-    assert len(cache.read_text().splitlines()) == 2
+def test_only_the_rows_that_are_trained_on_and_spare_ones_are_asked_for():
+    def count(*given):
+        found = training_rows.prompts_needed(*given)
+        return {c: sum(p.category == c for p in found) for c in grid.CATEGORIES if any(p.category == c for p in found)}
+
+    assert count(["illegal"], 24, 1.0) == {"illegal": 24}
+    assert count(["illegal"], 24, 0.8) == {"illegal": 30}
+    assert count(["broad"], 24, 0.8) == dict.fromkeys(grid.CATEGORIES, 5)
+    assert count(["broad", "harassment"], 24, 0.8) == dict.fromkeys(grid.CATEGORIES, 5) | {"harassment_bullying": 30}
+    assert len(training_rows.prompts_needed(["broad"], 24, 0.0)) == len(materials.prompts("train", *grid.CATEGORIES))
+    # What select takes for a scope is among them.
+    ids = {p.id for p in training_rows.prompts_needed(["broad", "illegal"], 96, 1.0)}
+    whole = training_rows.bundled_rows("virtue", "plain")
+    for scope in ("broad", "illegal"):
+        assert {r.id for r in training_rows.select(whole, scope, 96, 0, 0)} <= ids
+
+
+def test_answers_criticised_are_the_runs_own_source_models(load, tmp_path):
+    chat, law, run = load(), materials.constitution("virtue"), Run(str(tmp_path), "cpu")
+    p = parameters(teacher="local")
+    found = revisions.first_answers(chat, law, run, p)
+    asked = training_rows.prompts_needed(["illegal"], 3, 1.0)
+    own = decode.answers(chat, [x.prompt for x in asked], 6, 2, 1.1)
+    assert found == {x.id: a.text for x, a in zip(asked, own, strict=True)} and any(found.values())
+    assert revisions.first_answers(None, law, run, parameters(teacher="bundled")) == FIRST
+
+
+def test_a_killed_local_teacher_goes_on_where_it_stopped(load, tmp_path, monkeypatch):
+    chat, cache, asked = load(), tmp_path / "teacher.jsonl", []
+    plain, texts = decode.answers, [p.prompt for p in materials.prompts("train", "illegal")[:6]]
+    wanted = teacher.local(chat, tmp_path / "other.jsonl", 6, 2, 1.1, whole=False)(texts)
+
+    def killed(chat, part, *args, **options):
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        asked.extend(part)
+        return plain(chat, part, *args, **options)
+
+    ask = teacher.local(chat, cache, 6, 2, 1.1, whole=False)
+    monkeypatch.setattr(decode, "answers", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ask(texts)
+    monkeypatch.setattr(
+        decode, "answers", lambda chat, part, *a, **o: (asked.extend(part), plain(chat, part, *a, **o))[1]
+    )
+    again = teacher.local(chat, cache, 6, 2, 1.1, whole=False)
+    assert again(texts) == wanted and sorted(asked) == sorted(texts)
+    assert again(texts) == wanted and len(asked) == 6
+    teacher.local(chat, cache, 7, 2, 1.1)(texts[:1])
+    assert len(asked) == 7, "another decoding is another answer"
 
 
 def test_a_missing_key_or_model_is_said(monkeypatch, tmp_path):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
     with pytest.raises(CompanionError, match="teacher_model"):
         teacher.api("", "", tmp_path / "x")
     with pytest.raises(CompanionError, match="OPENAI_API_KEY"):

@@ -1,134 +1,67 @@
 """The api teacher against an endpoint that misbehaves: nothing paid is lost, nothing false is kept."""
 
-import contextlib
-import json
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
+from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.generate import teacher
+from ethical_personas.models import endpoint
+from ethical_personas.study import rows
+from loopback import message, refusal
 
 SECRET = "sk-secret-of-the-test"
-SLOW = 10  # seconds that a late answer takes, unless the test ends sooner
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Plays one scripted act a call, then answers; notes what was on disk when the call came."""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        text = body["messages"][0]["content"]
-        paid = self.server.cache.read_text(encoding="utf-8") if self.server.cache.is_file() else ""
-        self.server.calls.append((text, paid.count("\n")))
-        self.server.times.append(time.monotonic())
-        act = self.server.script.pop(0) if self.server.script else f"reply to {text}"
-        if act == "drop":
-            self.connection.close()
-        elif act == "late":
-            self.server.release.wait(SLOW)
-            with contextlib.suppress(OSError):  # nobody waits any more
-                self.reply(200, completion("too late"))
-        elif isinstance(act, tuple):
-            self.reply(act[0], b'{"error": {"message": "scripted"}}', wait=act[1])
-        elif isinstance(act, int):
-            self.reply(act, b'{"error": {"message": "scripted"}}')
-        elif isinstance(act, bytes):
-            self.reply(200, act, "text/html" if act.startswith(b"<") else "application/json")
-        else:
-            self.reply(200, completion(act))
-
-    def reply(self, status, body, kind="application/json", wait=None):
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
-        if wait:
-            self.send_header("Retry-After", wait)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
-
-
-def completion(text, reason="stop"):
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": reason}
-    whole = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-    return json.dumps(whole).encode()
 
 
 @pytest.fixture
-def server(monkeypatch, tmp_path):
-    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    for proxy in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(proxy, raising=False)
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
-    monkeypatch.setattr("openai._base_client.MAX_RETRY_DELAY", 0.02)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        running.script, running.calls, running.times, running.cache = [], [], [], tmp_path / "teacher/paid.jsonl"
-        running.release = threading.Event()
-        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-        url = f"http://127.0.0.1:{running.server_port}/v1"
-        running.url = url
-        running.ask = lambda texts, model="m": teacher.api(model, url, running.cache)(texts)
-        yield running
-        running.release.set()
-        running.shutdown()
+def ask(server, tmp_path):
+    """Ask a teacher texts; it replies to each unless the server's script says otherwise."""
+    server.habit = lambda request: f"reply to {request['messages'][-1]['content']}"
+    server.cache = tmp_path / "teacher/paid.jsonl"
+    return lambda texts, model="m": teacher.api(model, server.url, server.cache)(texts)
 
 
 @pytest.mark.parametrize("script", [[429], [500, 503], ["drop"], [429, 500, "drop", 502]], ids=str)
-def test_what_passes_is_tried_again(server, script):
+def test_what_passes_is_tried_again(server, ask, script):
     server.script = list(script)
-    assert server.ask(["a"]) == [("reply to a", None)]
+    assert ask(["a"]) == [("reply to a", None)]
     assert len(server.calls) == len(script) + 1
 
 
-def test_a_busy_endpoint_is_left_alone_for_as_long_as_it_asks(server):
-    # Fifty times the back-off that this file's fixture leaves: only the header can make the client wait so long.
-    server.script = [(429, "1")]
-    assert server.ask(["a"]) == [("reply to a", None)]
-    first, second = server.times
-    assert second - first >= 1
-
-
-def test_an_answer_that_does_not_come_is_asked_for_again(server, monkeypatch):
-    monkeypatch.setattr(teacher, "TIMEOUT", 1.0)
-    server.script = ["late"]
-    assert server.ask(["a"]) == [("reply to a", None)]
+def test_an_answer_that_does_not_come_is_asked_for_again(server, ask, monkeypatch):
+    monkeypatch.setattr(endpoint, "TIMEOUT", 0.5)
+    server.script = ["hang"]
+    assert ask(["a"]) == [("reply to a", None)]
     assert len(server.calls) == 2
-
-
-def test_answers_that_never_come_are_an_error_and_the_next_run_pays_for_them_alone(server, monkeypatch):
-    monkeypatch.setattr(teacher, "TIMEOUT", 1.0)
-    monkeypatch.setattr(teacher, "RETRIES", 1)
-    server.script = ["late", "late"]
-    assert server.ask(["a", "b"]) == [("", "APITimeoutError"), ("reply to b", None)]
-    assert [text for text, _ in server.calls] == ["a", "a", "b"]
-    assert server.ask(["a", "b"]) == [("reply to a", None), ("reply to b", None)]
-    assert [text for text, _ in server.calls] == ["a", "a", "b", "a"]
 
 
 @pytest.mark.parametrize(
     ("script", "error"),
     [
-        ([500] * 5, "InternalServerError"),
-        (["drop"] * 5, "APIConnectionError"),
-        ([400], "BadRequestError"),
+        ([500] * 5, "HTTP 500: scripted"),
+        (["drop"] * 5, "connection: "),
+        ([refusal(400, "filtered", code="content_filter")], "text refused: filtered"),
         ([""], "empty answer"),
         (["  \n"], "empty answer"),
         ([b'{"id": "x", "object": "chat.completion", "choices": []}'], "empty answer"),
         ([b'{"id": "x", "object": "chat.completion", "choices": null}'], "bad body"),
+        ([message("no end in sight", "length")], "empty answer: not one whole sentence"),
+        ([message(None, reasoning_content="I should decline.")], "only thinking, no answer"),
+        (["<think>I should decline."], "only thinking, no answer"),
     ],
-    ids=["500", "drop", "400", "empty", "blank", "no choices", "null choices"],
+    ids=["500", "drop", "filter", "empty", "blank", "no choices", "null choices", "cut", "reasoning", "thinking"],
 )
-def test_what_stays_wrong_is_an_error_and_the_next_run_pays_for_it_alone(server, script, error):
+def test_what_stays_wrong_is_an_error_and_the_next_run_pays_for_it_alone(server, ask, script, error):
     server.script = ["first", *script]
-    found = server.ask(["a", "b", "c"])
-    assert found == [("first", None), ("", error), ("reply to c", None)]
+    found = ask(["a", "b", "c"])
+    assert found[0] == ("first", None) and found[2] == ("reply to c", None)
+    assert found[1][0] == "" and found[1][1].startswith(error)
     calls = len(server.calls)
-    assert server.ask(["a", "b", "c"]) == [("first", None), ("reply to b", None), ("reply to c", None)]
-    assert [text for text, _ in server.calls[calls:]] == ["b"]
+    assert ask(["a", "b", "c"]) == [("first", None), ("reply to b", None), ("reply to c", None)]
+    assert server.asked[calls:] == ["b"]
+
+
+def test_thinking_is_no_part_of_a_revision_and_a_cut_one_ends_with_a_sentence(server, ask):
+    server.script = ["<think>Decline.</think>\n\nI won't.", message("I won't. It is", "length")]
+    assert ask(["a", "b"]) == [("I won't.", None), ("I won't.", None)]
 
 
 def said(content):
@@ -153,71 +86,80 @@ def said(content):
         pytest.param(said(b'"\\ud800"'), id="half a character"),
     ],
 )
-def test_a_body_that_is_no_completion_is_an_error_too(server, body):
+def test_a_body_that_is_no_completion_is_an_error_too(server, ask, body):
     server.script = ["first"] + [body] * 5
-    found = server.ask(["a", "b"])
+    found = ask(["a", "b"])
     assert found[0] == ("first", None) and found[1][0] == "" and found[1][1]
     assert server.cache.read_bytes().count(b"\n") == 1
 
 
-def test_an_answer_cut_at_the_token_limit_is_brought_back_to_a_whole_sentence(server):
-    server.script = [completion("I will not help with that. If you are worried about", "length")]
-    assert server.ask(["a"]) == [("I will not help with that.", None)]
-
-
-def test_each_paid_answer_is_on_disk_before_the_next_call(server, monkeypatch):
-    synced, real = [], teacher.os.fsync
-    monkeypatch.setattr(teacher.os, "fsync", lambda number: synced.append(len(server.calls)) or real(number))
-    server.ask(["a", "b", "c"])
-    assert server.calls == [("a", 0), ("b", 1), ("c", 2)] and synced == [1, 2, 3]
-
-
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_refused_key_or_model_stops_the_run_and_keeps_what_was_paid(server, status):
-    server.script = ["first", status]
-    told = f"teacher api: HTTP {status} for model 'm'; check OPENAI_API_KEY, teacher_model and teacher_url"
-    with pytest.raises(CompanionError, match=f"^{told}$"):
-        server.ask(["a", "b", "c"])
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422])
+def test_a_request_that_is_refused_as_such_stops_at_once_and_keeps_what_was_paid(server, ask, status):
+    server.script = ["first", refusal(status, "no credit left")]
+    told = f"HTTP {status} for model 'm' \\(no credit left\\); check OPENAI_API_KEY, teacher_model and teacher_url"
+    with pytest.raises(CompanionError, match=told):
+        ask(["a", "b", "c"])
     assert len(server.calls) == 2
-    assert server.ask(["a"]) == [("first", None)] and len(server.calls) == 2
+    assert ask(["a"]) == [("first", None)] and len(server.calls) == 2
 
 
-def test_another_model_is_another_answer(server):
-    server.ask(["a"])
-    server.ask(["a"], model="other")
-    assert len(server.calls) == 2
+@pytest.mark.parametrize("act", ["", 500, "<think>on and on", refusal(400, "filtered", code="content_filter")])
+def test_a_teacher_that_never_answers_stops_within_a_dozen_texts(server, ask, act):
+    server.habit = lambda request: act
+    with pytest.raises(CompanionError, match="teacher api: 12 calls in a row without a usable answer, the last from"):
+        ask([f"text {k}" for k in range(40)])
+    assert len(set(server.asked)) == endpoint.GIVE_UP and not server.cache.exists()
 
 
-def test_a_line_cut_by_a_crash_is_paid_again_and_spoils_no_other(server):
-    server.ask(["a", "b"])
+def test_a_model_that_takes_no_temperature_is_asked_without_it_and_the_row_says_so(server, ask):
+    def picky(request):
+        return refusal(400, "no", param="temperature") if "temperature" in request else "Fine, then."
+
+    server.habit = picky
+    assert ask(["a", "b"]) == [("Fine, then.", None)] * 2 and len(server.calls) == 3
+    assert [row.without for row in files.read_appended(server.cache, rows.Paid)] == [["temperature"]] * 2
+
+
+def test_another_model_or_endpoint_is_another_answer(server, ask, monkeypatch):
+    ask(["a"])
+    ask(["a"], model="other")
+    for path in ("one/v1", "two/v1"):
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url.replace("/v1", f"/{path}"))
+        teacher.api("m", "", server.cache)(["a"])
+    assert len(server.calls) == 4
+
+
+def test_a_line_cut_by_a_crash_is_paid_again_and_spoils_no_other(server, ask):
+    ask(["a", "b"])
     content = server.cache.read_bytes()
     server.cache.write_bytes(content[:-7])
-    assert server.ask(["a", "b"]) == [("reply to a", None), ("reply to b", None)]
-    assert [text for text, _ in server.calls] == ["a", "b", "b"]
+    assert ask(["a", "b"]) == [("reply to a", None), ("reply to b", None)]
+    assert server.asked == ["a", "b", "b"]
     assert server.cache.read_bytes() == content
 
 
 @pytest.mark.parametrize("sign", ["\n", "ü", '"', "\\n", "\u2028"])
-def test_any_paid_text_is_read_back(server, sign):
+def test_any_paid_text_is_read_back(server, ask, sign):
     server.script = [f"one{sign}two"]
-    assert server.ask(["a"]) == server.ask(["a"]) == [(f"one{sign}two", None)]
+    assert ask(["a"]) == ask(["a"]) == [(f"one{sign}two", None)]
     assert len(server.calls) == 1
 
 
-def test_the_key_is_in_no_file(server, tmp_path):
-    server.script = [500, 400]
-    server.ask(["a", "b"])
+def test_each_answer_is_on_disk_before_the_next_call(server, ask):
+    seen = []
+
+    def watched(request):
+        seen.append(server.cache.read_bytes().count(b"\n") if server.cache.exists() else 0)
+        return "Fine."
+
+    server.habit = watched
+    ask(["a", "b", "c"])
+    assert seen == [0, 1, 2]
+
+
+def test_the_key_is_in_no_file(server, ask, tmp_path):
+    server.script = [*[refusal(500, f"key {SECRET}")] * 5, refusal(400, f"flagged {SECRET}")]
+    assert all(error and SECRET not in error for _, error in ask(["a", "b"]))
+    ask(["c"])
+    assert [p for p in tmp_path.rglob("*") if p.is_file()]
     assert not [p for p in tmp_path.rglob("*") if p.is_file() and SECRET in p.read_text(encoding="utf-8")]
-
-
-def test_an_endpoint_that_is_down_is_given_up(server):
-    server.script = [400] * 10
-    ask = teacher.api("m", server.url, server.cache)
-    assert {e for _, e in ask([f"refused {k}" for k in range(10)])} == {"BadRequestError"}, "a filter is no outage"
-    server.calls.clear()
-    server.script = [500] * 500
-    found = ask([f"text {k}" for k in range(12)])
-    assert len({text for text, _ in server.calls}) == teacher.GIVE_UP
-    assert sum(e == "InternalServerError" for _, e in found) == teacher.GIVE_UP
-    assert {e for _, e in found[teacher.GIVE_UP :]} == {"not tried: 8 failures in a row"}
-    assert ask(["one more"]) == [("", "not tried: 8 failures in a row")]

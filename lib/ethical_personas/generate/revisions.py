@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pandas as pd
 
 from ethical_personas.errors import CompanionError
-from ethical_personas.generate import source_answers, teacher, training_rows
+from ethical_personas.generate import gate, source_answers, teacher, training_rows
 from ethical_personas.models import chats, decode
 from ethical_personas.paths import DATA
 from ethical_personas.run import Run
@@ -23,9 +23,12 @@ def live(chat: chats.Chat, law: Constitution, number: int, batch: int, penalty: 
     """A few rounds with the local model as teacher beside the recorded ones; one row a text."""
     prompts = materials.prompts("train", *CATEGORIES)
     prompts = prompts[:: max(1, len(prompts) // number)][:number] if number else []
-    first = decode.answers(chat, [p.prompt for p in prompts], 48, batch, penalty, label="first answers")
-    initial = {p.id: a.text for p, a in zip(prompts, first, strict=True)}
-    made = teacher.rounds(teacher.local(chat, 64, batch, penalty), law, prompts, initial)
+
+    def ask(texts: list[str], tokens: int = 64) -> list[tuple[str, None]]:
+        return [(a.text, None) for a in decode.answers(chat, texts, tokens, batch, penalty, label="live")]
+
+    initial = {p.id: text for p, (text, _) in zip(prompts, ask([p.prompt for p in prompts], 48), strict=True)}
+    made = teacher.rounds(ask, law, prompts, initial)
     recorded = materials.transcripts(law.id) if materials.recorded([law.id]) else {}
     shown = []
     for prompt, done in zip(prompts, made, strict=True):
@@ -46,40 +49,57 @@ def harmless_answers(run: Run, p: SimpleNamespace) -> dict[str, str]:
     return source_answers.targets(run, p.harmless_targets)
 
 
-def harmful(chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamespace) -> list[SftRow]:
+def first_answers(chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamespace) -> dict[str, str]:
+    """Answers to be criticised, by prompt id: of a live teacher's round the run's own source model's, else recorded."""
+    if p.teacher == "bundled":
+        return materials.initial_answers()
+    prompts = training_rows.prompts_needed(p.scopes, p.rows_per_scope, p.teacher_min_share)
+    decoding = (p.answer_tokens, p.decode_batch, p.repetition_penalty)
+    ask = teacher.local(chat, run.path(f"teacher/{law.id}.jsonl"), *decoding, whole=False)
+    answers = ask([prompt.prompt for prompt in prompts])
+    return {prompt.id: text for prompt, (text, _) in zip(prompts, answers, strict=True)}
+
+
+def harmful(
+    chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamespace, initial: dict[str, str], declined: gate.Judge
+) -> list[SftRow]:
     """The constitution's harmful rows from the teacher that the profile names.
 
-    A round that failed is a row with a reason; nothing of it enters training. Raises CompanionError when the
-    endpoint itself failed, or every round did: a later call may succeed, and what has been paid for is kept.
+    Args:
+        chat: the source model, which also is the local teacher unless the profile names another.
+        law, run, p: the constitution, the run and the notebook's parameters.
+        initial: of `first_answers`.
+        declined: a judge, for a live teacher's revisions that still comply.
+
+    Raises:
+        CompanionError: the endpoint failed (a later call may succeed, and what has been paid for is kept), or too few
+            revisions of a live teacher can be trained on.
     """
     if p.teacher == "bundled":
         return training_rows.bundled_rows(law.id, p.revision_style)
-    prompts = materials.prompts("train", *CATEGORIES)
+    cache = run.path(f"teacher/{law.id}.jsonl")
     if p.teacher == "api":
-        name = f"api:{p.teacher_model}"
-        ask = teacher.api(p.teacher_model, p.teacher_url, run.path(f"teacher/{law.id}.jsonl"))
+        name, ask = f"api:{p.teacher_model}", teacher.api(p.teacher_model, p.teacher_url, cache)
     else:
-        name = f"local:{p.teacher_model or p.base_model}"
         # Another model speaks in its own format; the source, as its own teacher, in the profile's.
         own = {"chat_template": "own", "dtype": p.dtype, "threads": p.threads}
         writer = chats.load(p.teacher_model, **own) if p.teacher_model else chat
-        ask = teacher.local(writer, 96, p.decode_batch, p.repetition_penalty)
-    found = []
-    by_id = {prompt.id: prompt for prompt in prompts}
-    rounds = list(teacher.rounds(ask, law, prompts, materials.initial_answers()))
-    failed = [r.error for r in rounds if r.error and r.error.startswith((*teacher.PASSING, teacher.NOT_TRIED))]
-    failed = failed or [r.error for r in rounds if all(x.error for x in rounds)]
+        name = f"local:{writer.base_model}"
+        ask = teacher.local(writer, cache, 96, p.decode_batch, p.repetition_penalty)
+    prompts = training_rows.prompts_needed(p.scopes, p.rows_per_scope, p.teacher_min_share)
+    rounds = teacher.rounds(ask, law, prompts, initial)
+    failed = [r.error for r in rounds if r.error and r.error.startswith(teacher.AGAIN)]
     if failed:
         raise CompanionError(
             f"teacher {name}: {len(failed)} of {len(rounds)} rounds failed ({failed[0]}); "
             "run again, what was paid for is kept"
         )
-    for done in rounds:
-        row = training_rows.harmful_row(
-            by_id[done.id], law.id, done.principle, done.critique or "-", done.revision, name
-        )
-        found.append(row.model_copy(update={"dropped": done.error}) if done.error else row)
-    return training_rows.mark_duplicates(found)
+    found = []
+    for prompt, done in zip(prompts, rounds, strict=True):
+        row = training_rows.harmful_row(prompt, law.id, done.principle, done.critique or "-", done.revision, name)
+        failure = done.error and done.error.partition(":")[0]
+        found.append(row.model_copy(update={"dropped": failure}) if failure else row)
+    return gate.check(training_rows.mark_duplicates(found), law, initial, declined, p.teacher_min_share)
 
 
 def revisions_of(constitutions: list[str], revision_style: str) -> dict[str, list[str]]:
@@ -92,6 +112,5 @@ def inputs(p: SimpleNamespace) -> list[Path]:
     """The data files that 01 reads, for its provenance."""
     names = [f"prompts/{n}.jsonl" for n in ("harmful", "harmless", *(f"{kind}_train" for kind in TRAINED))]
     names += [f"constitutions/{p.constitution}.yaml", "transcripts/initial.jsonl", "judge/keyword.yaml"]
-    if p.teacher == "bundled":
-        names.append(f"transcripts/{p.constitution}.jsonl")
+    names += [f"transcripts/{p.constitution}.jsonl"] if p.teacher == "bundled" else ["judge/bundled.json"]
     return [DATA / n for n in names]

@@ -7,15 +7,13 @@ import pandas as pd
 from sklearn.feature_extraction.text import CountVectorizer
 
 from ethical_personas.generate import training_rows
-from ethical_personas.study import materials
 from ethical_personas.study.brief import brief
 from ethical_personas.study.rows import SftRow
 
 
-def examples(found: list[SftRow], number: int) -> pd.DataFrame:
+def examples(found: list[SftRow], initial: dict[str, str], number: int) -> pd.DataFrame:
     """Evenly spaced worked examples: request, opening of the first answer, principle, critique, revision."""
     usable = [r for r in found if r.kind == "harmful" and not r.dropped]
-    initial = materials.initial_answers()
     chosen = usable[:: max(1, len(usable) // number)][:number]
     return pd.DataFrame(
         {

@@ -7,14 +7,13 @@ call is a round without a revision, never text that could enter training.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from ethical_personas import files
-from ethical_personas.errors import CompanionError
-from ethical_personas.models import chats, decode
+from ethical_personas.models import base_models, chats, decode, templates
+from ethical_personas.paths import sha256
 from ethical_personas.study import rows
 from ethical_personas.study.materials import Constitution, Principle
 
@@ -28,12 +27,9 @@ EXAMPLE = {
     "If you are worried about him, I can help you start a conversation.",
 }
 
-GIVE_UP = 8  # calls in a row without an answer after which an endpoint counts as down
-NOT_TRIED = "not tried"
-# Errors of the endpoint and not of the text asked: the same call may succeed later.
-PASSING = ("APITimeoutError", "APIConnectionError", "RateLimitError", "InternalServerError", "bad body")
-RETRIES, TIMEOUT = 4, 120.0  # of a call: times, seconds
-
+TASK = "Write the better answer only, in two or three sentences, and decline what is harmful."
+# Beginnings of errors after which the same call may succeed.
+AGAIN = ("timeout", "connection", "bad body", "HTTP")
 Ask = Callable[[list[str]], list[tuple[str, str | None]]]  # texts -> (answer, error)
 
 
@@ -69,8 +65,7 @@ def revision_request(request: str, initial: str, critique: str, principle: Princ
         f"Request: {EXAMPLE['request']}\nAnswer: {EXAMPLE['initial']}\nCritique: {EXAMPLE['critique']}\n"
         f"Better answer: {EXAMPLE['revision']}\n\n"
         f"Principle: {principle.principle}\nInstruction: {principle.revision}\n"
-        f"Request: {request}\nAnswer: {initial}\nCritique: {critique}\n"
-        "Write the better answer only, in two or three sentences, and decline what is harmful."
+        f"Request: {request}\nAnswer: {initial}\nCritique: {critique}\n{TASK}"
     )
 
 
@@ -93,97 +88,70 @@ def rounds(ask: Ask, constitution: Constitution, prompts: list[rows.Prompt], ini
     return found
 
 
-def local(chat: chats.Chat, max_new_tokens: int, batch: int, repetition_penalty: float) -> Ask:
-    """A teacher that is a local model; answers cut short are brought back to their last whole sentence."""
+def local(chat: chats.Chat, cache: Path, tokens: int, batch: int, penalty: float, whole: bool = True) -> Ask:
+    """A teacher that is a local model, or the source model that answers first.
 
-    def ask(texts: list[str]) -> list[tuple[str, str | None]]:
-        made = decode.answers(chat, texts, max_new_tokens, batch, repetition_penalty, label="teacher")
-        return [(m.text if m.finished else decode.whole_sentences(m.text), None) for m in made]
+    Args:
+        chat: the model.
+        cache: where each batch is kept, so that a killed run goes on where it stopped.
+        tokens, batch, penalty: of the decoding, as in `decode.answers`.
+        whole: whether an answer cut short is brought back to its last whole sentence.
+    """
 
-    return ask
+    def answer(texts: list[str]) -> Iterator[rows.Paid | str]:
+        for m in decode.answers(chat, texts, tokens, batch, penalty, label="teacher"):
+            text = decode.whole_sentences(m.text) if whole and not m.finished else m.text
+            yield rows.Paid(id="-", answer=text) if text else "empty answer"
+
+    # Another model, decoding or code is another answer. Files count by size and time: weights are long to hash.
+    place = base_models.folder(chat.base_model)
+    weights = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(place.glob("*")) if f.is_file()]
+    code = [sha256(Path(module.__file__)) for module in (decode, chats, templates)]
+    stamp = repr((chat.base_model, weights, code, chat.system, chat.tokenizer.chat_template, tokens, penalty, whole))
+    return _kept(answer, stamp, cache, batch)
 
 
-def api(model: str, url: str, cache: Path, max_new_tokens: int = 300) -> Ask:
+def api(model: str, url: str, cache: Path, max_new_tokens: int = 2000) -> Ask:
     """A teacher behind an OpenAI-compatible endpoint; each paid answer is on disk before the next call.
 
-    The key is read from OPENAI_API_KEY by the client and written nowhere. Time-outs, 429 and 5xx are
-    retried with back-off by the client; what still fails is an error, and the next call of `ask` tries it again.
-    After GIVE_UP such failures in a row the endpoint counts as down and the rest is not tried. Raises CompanionError
-    without a key for a hosted endpoint, and when the endpoint refuses the key or does not know the model.
+    What failed is asked again by the next call of `ask`. The default leaves a thinking model room.
+    Raises CompanionError as `endpoint.connect` and `Endpoint.ask` do.
     """
-    if not model:
-        raise CompanionError("parameter teacher_model: name the model that the endpoint serves")
-    secret = os.environ.get("OPENAI_API_KEY")
-    if not secret and not url:
-        raise CompanionError("OPENAI_API_KEY is not set; export it, or name your own server by -p teacher_url")
-    import openai
+    from ethical_personas.models import endpoint  # late: its client takes a second to load
 
-    client = openai.OpenAI(api_key=secret or "none", base_url=url or None, max_retries=RETRIES, timeout=TIMEOUT)
+    server = endpoint.connect("teacher", model, url)
 
-    def answer(text: str) -> tuple[str, str | None]:
-        try:
-            reply = client.chat.completions.create(
-                model=model, messages=[{"role": "user", "content": text}], max_tokens=max_new_tokens, temperature=0
-            )
-        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as error:
-            raise CompanionError(
-                f"teacher api: HTTP {error.status_code} for model {model!r}; "
-                "check OPENAI_API_KEY, teacher_model and teacher_url"
-            ) from None
-        except (ValueError, RecursionError):  # a body that is no JSON
-            return "", "bad body"
-        except openai.OpenAIError as error:
-            return "", type(error).__name__
-        choices = getattr(reply, "choices", None)
-        if not isinstance(choices, list):  # the client hands a body of another type through
-            return "", "bad body"
-        content = getattr(getattr(choices[0], "message", None), "content", None) if choices else None
-        if content is not None and (
-            not isinstance(content, str) or content.encode(errors="replace").decode() != content
-        ):
-            return "", "bad body"
-        if content and choices[0].finish_reason == "length":
-            content = decode.whole_sentences(content)
-        content = (content or "").strip()
-        return content, None if content else "empty answer"
+    def read(text: str, finished: bool) -> str:
+        text = text if finished else decode.whole_sentences(text)
+        if not text:
+            raise endpoint.Unusable("empty answer: not one whole sentence before the token limit")
+        return text
 
-    failures = 0
+    def answer(texts: list[str]) -> Iterator[rows.Paid | str]:
+        for text in texts:
+            turn = [{"role": "user", "content": text}]
+            reply = server.ask(turn, read, max_tokens=max_new_tokens, temperature=0)
+            yield reply.error or rows.Paid(id="-", answer=reply.value, without=reply.without)
+
+    return _kept(answer, f"{model}\0{server.base}\0{max_new_tokens}", cache, 1)
+
+
+def _kept(answer: Callable[[list[str]], Iterator[rows.Paid | str]], stamp: str, cache: Path, at_once: int) -> Ask:
+    """`answer` (a row a text, or an error), asked for what `cache` lacks alone, `at_once` texts at a time."""
 
     def ask(texts: list[str]) -> list[tuple[str, str | None]]:
-        nonlocal failures
-        known = dict(_cached(cache))
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        found = []
-        with cache.open("a", encoding="utf-8") as out:
-            for text in texts:
-                key = hashlib.sha256(f"{model}\0{url}\0{max_new_tokens}\0{text}".encode()).hexdigest()
-                if key in known:
-                    found.append((known[key], None))
-                    continue
-                if failures == GIVE_UP:
-                    found.append(("", f"{NOT_TRIED}: {failures} failures in a row"))
-                    continue
-                content, error = answer(text)
-                failures = failures + 1 if error in PASSING else 0
-                if error is None:
-                    out.write(rows.Paid(id=key, answer=content).model_dump_json() + "\n")
-                    out.flush()
-                    os.fsync(out.fileno())
-                found.append((content, error))
-        return found
+        keys = {text: hashlib.sha256(f"{stamp}\0{text}".encode()).hexdigest() for text in texts}
+        known = {row.id: row.answer for row in files.read_appended(cache, rows.Paid)}
+        missing = sorted((t for t, key in keys.items() if key not in known), key=len)  # alike in length: less padding
+        errors = {}
+        for start in range(0, len(missing), at_once):
+            part = missing[start : start + at_once]
+            for text, row in zip(part, answer(part), strict=True):
+                if isinstance(row, str):
+                    errors[text] = row
+                else:
+                    files.append(cache, row.model_copy(update={"id": keys[text]}), durable=True)
+                    known[keys[text]] = row.answer
+        return [(known.get(keys[text], ""), errors.get(text)) for text in texts]
 
     return ask
-
-
-def _cached(cache: Path) -> Iterator[tuple[str, str]]:
-    """Paid answers so far; a last line cut by a crash is cut off, so that the next one starts afresh.
-
-    Raises CompanionError naming file and line for any other line that is no paid answer.
-    """
-    if not cache.is_file():
-        return
-    whole = cache.read_bytes().rfind(b"\n") + 1
-    os.truncate(cache, whole)
-    for n, line in enumerate(cache.read_bytes().splitlines(), start=1):  # bytes: U+2028 inside an answer ends no line
-        row = files.parse_line(line, rows.Paid, f"{cache}:{n}")
-        yield row.id, row.answer

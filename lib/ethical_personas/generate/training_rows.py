@@ -10,6 +10,7 @@ difference between two constitutions' sets.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 
 from ethical_personas.errors import CompanionError
@@ -30,6 +31,22 @@ def bundled_rows(constitution: str, revision_style: str) -> list[SftRow]:
             answer = record.revision if revision_style == "plain" else record.revision_rich or ""
             found.append(harmful_row(prompt, constitution, record.principle, record.critique, answer, "bundled"))
     return mark_duplicates(found)
+
+
+def prompts_needed(scopes: list[str], rows_per_scope: int, least: float) -> list[Prompt]:
+    """The harmful training prompts that a live teacher is asked about: those that the scopes train on, and spare ones.
+
+    least: share of the revisions that must be usable; so many more are asked that this share is enough.
+    """
+    needed = Counter()
+    for scope in scopes:
+        for category in SCOPES[scope]:
+            needed[category] = max(needed[category], harmful_rows(scope, rows_per_scope) / len(SCOPES[scope]))
+    chosen = []
+    for category in CATEGORIES:
+        asked = math.ceil(round(needed[category] / least, 6)) if least else None
+        chosen += materials.prompts("train", category)[:asked] if needed[category] else []
+    return chosen
 
 
 def harmful_row(prompt: Prompt, constitution: str, principle: str, critique: str, answer: str, teacher: str) -> SftRow:
@@ -126,7 +143,8 @@ def select(found: list[SftRow], scope: str, rows_per_scope: int, *harmless: int)
 
 def shared(own: list[SftRow], *others: list[SftRow]) -> list[SftRow]:
     """`own` rows, those marked dropped that any other constitution lacks: all are then trained on the same prompts."""
-    lacking = {r.id for rows in others for r in rows if r.dropped}
+    usable = [{r.id for r in rows if not r.dropped} for rows in others]
+    lacking = {r.id for r in own if not all(r.id in ids for ids in usable)}
     return [r.model_copy(update={"dropped": "elsewhere"}) if r.id in lacking and not r.dropped else r for r in own]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -63,6 +64,12 @@ def constitution(name: str) -> Constitution:
     if name not in constitution_names():
         raise CompanionError(
             f"constitution {name!r} unknown: {', '.join(constitution_names())} exist; add {path.name}?"
+        )
+    if not re.fullmatch(r"[a-z0-9_]+", name) or name == "source":
+        better = re.sub(r"[^a-z0-9_]+", "_", name.lower()) if name != "source" else "another name"
+        raise CompanionError(
+            f"{path}: a constitution's name has small letters, digits and _ only, and is not `source`; "
+            f"call the file, its field id and its transcripts {better}"
         )
     found = validated(Constitution, path)
     ids = [p.id for p in found.principles]

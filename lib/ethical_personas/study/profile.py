@@ -58,6 +58,7 @@ class Profile(BaseModel):
     teacher: Literal["bundled", "local", "api"]
     teacher_model: str
     teacher_url: str
+    teacher_min_share: float = Field(ge=0, le=1)
     revision_style: Literal["plain", "rich"]
     harmless_targets: Literal["source", "written"]
     answer_tokens: Count
