@@ -107,7 +107,8 @@ def local(chat: chats.Chat, cache: Path, tokens: int, batch: int, penalty: float
     place = base_models.folder(chat.base_model)
     weights = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(place.glob("*")) if f.is_file()]
     code = [sha256(Path(module.__file__)) for module in (decode, chats, templates)]
-    stamp = repr((chat.base_model, weights, code, chat.system, chat.tokenizer.chat_template, tokens, penalty, whole))
+    told = (chat.system, chat.tokenizer.chat_template, str(chat.model.dtype))
+    stamp = repr((chat.base_model, weights, code, told, tokens, penalty, whole))
     return _kept(answer, stamp, cache, batch)
 
 
