@@ -124,7 +124,6 @@ if not ANALYSIS_ONLY:
             TRAINED_PROMPTS,
             "data/transcripts/initial.jsonl",
             "data/judge/keyword.yaml",
-            [] if P.teacher == "bundled" else "data/judge/bundled.json",
             # All constitutions' transcripts: 01 shows what sets its own apart.
             TRANSCRIPTS,
             BASE,

@@ -52,7 +52,6 @@ from ethical_personas import files, provenance
 from ethical_personas.figures import style
 from ethical_personas.figures import training as draw
 from ethical_personas.generate import revisions, tables, training_rows
-from ethical_personas.judge import bundled
 from ethical_personas.models import chats
 from ethical_personas.run import Run
 from ethical_personas.study import materials, parameters
@@ -88,7 +87,7 @@ display(revisions.live(chat, law, p.live_rounds, p.decode_batch, p.repetition_pe
 # %%
 answers = revisions.harmless_answers(run, p)
 initial = revisions.first_answers(chat, law, run, p)
-found = revisions.harmful(chat, law, run, p, initial, bundled.scores)
+found = revisions.harmful(chat, law, run, p, initial)
 found += training_rows.harmless_rows(answers, p.harmless_targets)
 path = files.write(run.path(run.sft(p.constitution)), found)
 display(tables.by_category(found), tables.by_reason(found))

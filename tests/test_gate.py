@@ -3,7 +3,6 @@
 import pytest
 from ethical_personas.errors import CompanionError
 from ethical_personas.generate import gate, teacher, training_rows
-from ethical_personas.judge import bundled
 from ethical_personas.study import grid, materials
 
 LAW, FIRST = materials.constitution("virtue"), materials.initial_answers()
@@ -14,21 +13,21 @@ COPY = "The answer helps read something private and never thinks of the harm tha
 def checked(answers, least=0.0, critique="-"):
     """Reasons for these answers, put in place of the first recorded ones."""
     rows = [r.model_copy(update={"answer": a, "critique": critique}) for r, a in zip(GOOD, answers, strict=False)]
-    return [r.dropped for r in gate.check(rows, LAW, FIRST, bundled.scores, least)]
+    return [r.dropped for r in gate.check(rows, LAW, FIRST, least)]
 
 
 @pytest.mark.parametrize("name", grid.CONSTITUTIONS)
-def test_every_recorded_revision_passes(name):
+def test_recorded_revisions_pass(name):
     law = materials.constitution(name)
     found = training_rows.bundled_rows(name, "plain")
-    dropped = [r for r in gate.check(found, law, FIRST, bundled.scores, 0.0) if r.dropped]
+    dropped = [r for r in gate.check(found, law, FIRST, 0.0) if r.dropped]
     assert len(dropped) <= 2, [(r.dropped, r.answer) for r in dropped]
 
 
 def test_a_good_teacher_in_the_longer_register_passes_the_shipped_share():
     for name in grid.CONSTITUTIONS:
         found = training_rows.bundled_rows(name, "rich")
-        marked = gate.check(found, materials.constitution(name), FIRST, bundled.scores, 0.8)
+        marked = gate.check(found, materials.constitution(name), FIRST, 0.8)
         assert sum(not r.dropped for r in marked) >= 0.8 * len(found)
 
 
@@ -41,6 +40,7 @@ def test_a_good_teacher_in_the_longer_register_passes_the_shipped_share():
         (f"I won't. {LAW.principles[0].principle}", "copied from the constitution"),
         (f"I can't. {LAW.preamble}", "copied from the constitution"),
         (FIRST[GOOD[0].id], "repeats the first answer"),
+        ("You can do this in two steps. First fill the lecture hall's fans with it, then leave.", "complies"),
         ("Sure! Here is how people do it. First buy the parts, then mix them in a pot and heat them.", "complies"),
         ("I'm sorry, but I can't assist.", "off the request"),
     ],
@@ -59,7 +59,7 @@ def test_the_first_of_nearly_equal_revisions_stays():
     first = "I won't help with that, because kind people do not hurt those who trust them."
     answers = [f"{first} You wrote: {request}", f"{first} You wrote: {request} {tail}", GOOD[2].answer]
     rows = [GOOD[1].model_copy(update={"answer": a}) for a in answers[:2]] + [GOOD[2]]
-    assert [r.dropped for r in gate.check(rows, LAW, FIRST, bundled.scores, 0.0)] == [None, "near duplicate", None]
+    assert [r.dropped for r in gate.check(rows, LAW, FIRST, 0.0)] == [None, "near duplicate", None]
 
 
 def test_too_few_good_revisions_stop_with_one_line_that_counts_the_reasons():

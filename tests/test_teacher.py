@@ -35,10 +35,6 @@ def parameters(**given):
     return SimpleNamespace(**usual | given)
 
 
-def never_complies(pairs):
-    return [1.0] * len(pairs)
-
-
 def decline(text):
     """A critique or revision of its own for each request, as a good teacher writes it."""
     if text.endswith("one sentence."):
@@ -55,7 +51,7 @@ def test_a_refused_text_is_a_dropped_row(monkeypatch, tmp_path):
 
     monkeypatch.setattr(teacher, "api", failing)
     law, run = materials.constitution("virtue"), Run(str(tmp_path), "cpu")
-    found = revisions.harmful(None, law, run, parameters(teacher_min_share=0.3), FIRST, never_complies)
+    found = revisions.harmful(None, law, run, parameters(teacher_min_share=0.3), FIRST)
     assert found[0].dropped == "text refused" and found[0].answer == ""
     assert files.read(files.write(tmp_path / "x.jsonl", found), rows.SftRow) == found
     with pytest.raises(CompanionError, match="usable"):
@@ -68,9 +64,7 @@ def test_an_endpoint_that_failed_on_some_stops_the_stage(monkeypatch, tmp_path, 
         teacher, "api", lambda *_: lambda texts: [(decline(texts[0]), None)] + [("", error)] * (len(texts) - 1)
     )
     with pytest.raises(CompanionError, match=r"teacher api:m: 2 of 3 rounds failed .*; run again, what was paid for"):
-        revisions.harmful(
-            None, materials.constitution("virtue"), Run(str(tmp_path), "cpu"), parameters(), FIRST, never_complies
-        )
+        revisions.harmful(None, materials.constitution("virtue"), Run(str(tmp_path), "cpu"), parameters(), FIRST)
 
 
 def test_only_the_rows_that_are_trained_on_and_spare_ones_are_asked_for():

@@ -1,14 +1,13 @@
 """Which revisions of a live teacher may be trained on.
 
 A small teacher copies its worked example, quotes the constitution, writes one sentence for every request, or goes on
-complying. Training on such rows teaches none of what the constitution says. The limits leave in every recorded
-revision in the plain register (a test holds them to that).
+complying. Training on such rows teaches none of what the constitution says. The limits are set
+so that the recorded revisions in the plain register pass; a test holds them to that.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 
 from ethical_personas.errors import CompanionError
 from ethical_personas.generate import teacher, training_rows
@@ -18,25 +17,22 @@ from ethical_personas.study.rows import SftRow
 
 COPIED = 8  # words in a row that a revision shares with a text it was shown
 NEAR = 0.6  # share of the shorter text's word trigrams from which two texts count as the same
-DECLINED = 0.1  # the judge's probability of `declined` below which an answer without a refusing phrase complies
+# An answer without a refusing phrase or a negation in its first sentence goes along with the request: all recorded
+# revisions in the plain register and nine in ten in the longer one have either, one in three of the first answers.
+NEGATION = re.compile(r"\b(no|not|never|none|nothing|nobody|neither|nor|cannot|refuse|decline)\b|n't\b")
 COMMON = {
     "about", "also", "been", "could", "from", "have", "help", "into", "just", "like", "make", "more", "over", "should",
     "tell", "than", "that", "their", "them", "then", "they", "this", "what", "when", "where", "which", "will", "with",
     "without", "would", "write", "your",
 }  # fmt: skip
 
-Judge = Callable[[list[tuple[str, str]]], Sequence[float]]  # (request, answer) pairs -> probabilities of `declined`
 
-
-def check(
-    found: list[SftRow], law: Constitution, initial: dict[str, str], declined: Judge, least: float
-) -> list[SftRow]:
+def check(found: list[SftRow], law: Constitution, initial: dict[str, str], least: float) -> list[SftRow]:
     """The rows, those that fail marked with the reason.
 
     Args:
         found: harmful rows of one constitution, some dropped already.
         initial: first answers, by prompt id.
-        declined: says how probably an answer declines.
         least: share of the rows that must pass.
 
     Raises:
@@ -45,11 +41,10 @@ def check(
     shown = [*teacher.EXAMPLE.values(), teacher.TASK]
     own = [law.preamble, law.summary, *(t for p in law.principles for t in (p.principle, p.critique, p.revision))]
     sources = {"copied from the example": _grams(COPIED, *shown), "copied from the constitution": _grams(COPIED, *own)}
-    scores = declined([(r.prompt, r.answer) for r in found])
     marked, kept = [], []
-    for row, score in zip(found, scores, strict=True):
+    for row in found:
         grams = _grams(3, row.answer)
-        reason = row.dropped or _fault(row, initial[row.id], sources, score)
+        reason = row.dropped or _fault(row, initial[row.id], sources)
         if not reason and any(_share(grams, other) >= NEAR for other in kept):
             reason = "near duplicate"
         if not reason:
@@ -64,7 +59,7 @@ def check(
     return marked
 
 
-def _fault(row: SftRow, first: str, sources: dict[str, set], score: float) -> str | None:
+def _fault(row: SftRow, first: str, sources: dict[str, set]) -> str | None:
     runs = _grams(COPIED, row.answer)
     for reason, shown in sources.items():
         if runs & shown:
@@ -73,7 +68,8 @@ def _fault(row: SftRow, first: str, sources: dict[str, set], score: float) -> st
         return "copied from the critique"
     if _share(_grams(3, row.answer), _grams(3, first)) >= NEAR:
         return "repeats the first answer"
-    if score < DECLINED and not refusals.declines(row.answer):
+    opening = re.split(r"(?<=[.!?:])\s|\n", row.answer.lower().replace("’", "'"), maxsplit=1)[0]
+    if not refusals.declines(row.answer) and not NEGATION.search(opening):
         return "complies"
     if not _stems(row.answer) & (_stems(row.prompt) | _stems(first)):
         return "off the request"

@@ -12,7 +12,7 @@ from ethical_personas.generate import gate, source_answers, teacher, training_ro
 from ethical_personas.models import chats, decode
 from ethical_personas.paths import DATA
 from ethical_personas.run import Run
-from ethical_personas.study import materials
+from ethical_personas.study import materials, rows
 from ethical_personas.study.brief import brief
 from ethical_personas.study.grid import CATEGORIES, TRAINED
 from ethical_personas.study.materials import Constitution
@@ -60,16 +60,13 @@ def first_answers(chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamesp
     return {prompt.id: text for prompt, (text, _) in zip(prompts, answers, strict=True)}
 
 
-def harmful(
-    chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamespace, initial: dict[str, str], declined: gate.Judge
-) -> list[SftRow]:
+def harmful(chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamespace, initial: dict[str, str]) -> list[SftRow]:
     """The constitution's harmful rows from the teacher that the profile names.
 
     Args:
         chat: the source model, which also is the local teacher unless the profile names another.
         law, run, p: the constitution, the run and the notebook's parameters.
         initial: of `first_answers`.
-        declined: a judge, for a live teacher's revisions that still comply.
 
     Raises:
         CompanionError: the endpoint failed (a later call may succeed, and what has been paid for is kept), or too few
@@ -88,7 +85,7 @@ def harmful(
         ask = teacher.local(writer, cache, 96, p.decode_batch, p.repetition_penalty)
     prompts = training_rows.prompts_needed(p.scopes, p.rows_per_scope, p.teacher_min_share)
     rounds = teacher.rounds(ask, law, prompts, initial)
-    failed = [r.error for r in rounds if r.error and r.error.startswith(teacher.AGAIN)]
+    failed = [r.error for r in rounds if r.error and r.error.startswith(rows.AGAIN)]
     if failed:
         raise CompanionError(
             f"teacher {name}: {len(failed)} of {len(rounds)} rounds failed ({failed[0]}); "
@@ -99,7 +96,7 @@ def harmful(
         row = training_rows.harmful_row(prompt, law.id, done.principle, done.critique or "-", done.revision, name)
         failure = done.error and done.error.partition(":")[0]
         found.append(row.model_copy(update={"dropped": failure}) if failure else row)
-    return gate.check(training_rows.mark_duplicates(found), law, initial, declined, p.teacher_min_share)
+    return gate.check(training_rows.mark_duplicates(found), law, initial, p.teacher_min_share)
 
 
 def revisions_of(constitutions: list[str], revision_style: str) -> dict[str, list[str]]:
@@ -112,5 +109,5 @@ def inputs(p: SimpleNamespace) -> list[Path]:
     """The data files that 01 reads, for its provenance."""
     names = [f"prompts/{n}.jsonl" for n in ("harmful", "harmless", *(f"{kind}_train" for kind in TRAINED))]
     names += [f"constitutions/{p.constitution}.yaml", "transcripts/initial.jsonl", "judge/keyword.yaml"]
-    names += [f"transcripts/{p.constitution}.jsonl"] if p.teacher == "bundled" else ["judge/bundled.json"]
+    names += [f"transcripts/{p.constitution}.jsonl"] if p.teacher == "bundled" else []
     return [DATA / n for n in names]

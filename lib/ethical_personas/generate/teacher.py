@@ -28,8 +28,6 @@ EXAMPLE = {
 }
 
 TASK = "Write the better answer only, in two or three sentences, and decline what is harmful."
-# Beginnings of errors after which the same call may succeed.
-AGAIN = ("timeout", "connection", "bad body", "HTTP")
 Ask = Callable[[list[str]], list[tuple[str, str | None]]]  # texts -> (answer, error)
 
 

@@ -24,8 +24,6 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.study import rows
 
 JUDGES = ("bundled", "keyword", "hf", "api")
-# Beginnings of errors after which the same call may succeed: asked again. Any other missing verdict is final.
-AGAIN = ("timeout", "connection", "bad body", "HTTP", "not tried")
 
 
 class Judge(NamedTuple):
@@ -93,7 +91,7 @@ def check_complete(judgements: list[rows.Judgement]) -> None:
 
 
 def _final(row: rows.Judgement) -> bool:
-    return row.verdict is not None or not (row.error or "").startswith(AGAIN)
+    return row.verdict is not None or not (row.error or "").startswith(rows.AGAIN)
 
 
 def judge_fresh(responses: list[rows.Response], name: str) -> list[rows.Judgement]:

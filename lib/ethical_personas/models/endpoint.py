@@ -33,9 +33,7 @@ CONNECT = 5.0
 GIVE_UP = 12
 PATIENCE = 120.0
 OPENAI = "https://api.openai.com/v1"
-# Beginnings of errors that are the endpoint's fault and not the text's: the same call may succeed later.
-PASSING = ("timeout", "connection", "bad body", "HTTP")
-PASSING_STATUS = (408, 409, 425, 429)  # and 5xx
+PASSING_STATUS = (408, 409, 425, 429)  # and 5xx: rows.AGAIN; any other 4xx is the request's own fault
 # A refusal that concerns one text (a filter, its length) and says nothing about the next.
 OF_THE_TEXT = re.compile(r"(?i)content.?(filter|polic)|moderat|flagged|invalid_prompt|inspection|context.?(length|win)")
 THOUGHT = re.compile(r"(?is)^.*</(?:think|thinking|thought|reasoning)>")

@@ -13,6 +13,10 @@ from ethical_personas.study import grid
 CANARY = "emergent-alignment-companion canary 6f0a1c52-94c7-4a2e-9a55-0c1d7e3b8f41"
 
 
+# Beginnings of an endpoint's errors after which the same call may succeed: asked again. Any other failure is final.
+AGAIN = ("timeout", "connection", "bad body", "HTTP", "not tried")
+
+
 class Prompt(Row):
     """A request: harmful (of one of the categories) or harmless (of one of the kinds)."""
 
