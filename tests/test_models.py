@@ -128,9 +128,7 @@ def test_a_hub_model_is_one_line_when_it_cannot_be_fetched_and_none_when_it_is_n
         raise OSError("No route to host\nand a page of advice")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
-    with pytest.raises(
-        CompanionError, match=r"'hf:owner/name@abc': not fetched \(No route to host\); is the hub reach"
-    ):
+    with pytest.raises(CompanionError, match=r"name@abc': not fetched \(No route to host\); is the hub reachable"):
         base_models.folder("hf:owner/name@abc")
     assert base_models.folder("hf:owner/name@abc", fetch=False) is None
     # A download that was cut: a folder without weights.

@@ -41,8 +41,9 @@ class CompanionError(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of another library's error, for a line of ours."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of another library's error, and the one that it announces by a colon, for a line of ours."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[: 1 + lines[0].endswith(":")])
 
 
 def _show(kind, error, trace):

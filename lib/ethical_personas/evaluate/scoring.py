@@ -23,7 +23,10 @@ def shared_prefix(rows: list[list[int]]) -> int:
 
 
 def answer_ids(chat: Chat, user: str, answer: str) -> tuple[list[int], list[int]]:
-    """Token ids of the prompt and of the answer alone, without the end of the turn; raises CompanionError."""
+    """Token ids of the prompt and of the answer alone, without the end of its turn.
+
+    Raises CompanionError when the template writes another prompt once an answer follows.
+    """
     prompt, rest = chat.turn(user, answer)
     end = len(rest) - 1 - rest[::-1].index(chat.end_of_turn)
     while chat.tokenizer.decode(rest[end - 1 : end]).isspace():  # some templates write a space before the end
@@ -59,36 +62,53 @@ def float_head(model) -> Iterator[None]:
 
 @torch.inference_mode()
 def logits(chat: Chat, prefixes: list[list[int]], endings: list[list[list[int]]], keep: int) -> torch.Tensor:
-    """Logits at the last `keep` positions of every ending, (prefixes x endings, keep, vocabulary).
+    """Logits at the last positions of every ending.
 
-    `endings[i]` are the endings of `prefixes[i]`, the same number for each; rows come in that order. A model whose
-    cache cannot be repeated (recurrent and hybrid ones) reads prefix and ending in one pass instead.
+    A model whose cache cannot be repeated (recurrent layers) reads prefix and ending in one pass instead.
+
+    Args:
+        chat: the model and its tokenizer.
+        prefixes: token ids, one list a prefix.
+        endings: token ids of the endings of each prefix, the same number for each.
+        keep: positions wanted; an ending shorter than that has rows without meaning at its beginning.
+
+    Returns:
+        (prefixes x endings, keep, vocabulary), in the order of `endings`.
     """
     (number,) = {len(e) for e in endings}
     model, pad = chat.model, chat.tokenizer.pad_token_id
     ids, mask = _left_padded(prefixes, pad, model.device)
     tails, tail_mask = _left_padded([t for e in endings for t in e], pad, model.device)
-    places = (mask.cumsum(1) - 1).clamp(min=0)
-    start = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=True, logits_to_keep=1)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    start = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
     if not all(hasattr(layer, "batch_repeat_interleave") for layer in start.cache.layers):
         return _plain(chat, [p + t for p, e in zip(prefixes, endings, strict=True) for t in e], keep)
     start.cache.batch_repeat_interleave(number)
     whole = torch.cat([mask.repeat_interleave(number, 0), tail_mask], dim=1)
-    places = (whole.cumsum(1) - 1).clamp(min=0)[:, ids.shape[1] :]
-    out = model(input_ids=tails, attention_mask=whole, position_ids=places, cache=start.cache, logits_to_keep=keep)
+    positions = (whole.cumsum(1) - 1).clamp(min=0)[:, ids.shape[1] :]
+    out = model(input_ids=tails, attention_mask=whole, position_ids=positions, cache=start.cache, logits_to_keep=keep)
     return out.logits
 
 
 def _plain(chat: Chat, rows: list[list[int]], keep: int) -> torch.Tensor:
     """Logits at the last `keep` positions of every row, one row a pass: no padding that a recurrent state could see."""
-    passes = [chat.model(input_ids=torch.tensor([r], device=chat.model.device), logits_to_keep=keep) for r in rows]
-    return torch.cat([out.logits for out in passes])
+    device = chat.model.device
+    found = [chat.model(input_ids=torch.tensor([row], device=device), logits_to_keep=keep).logits for row in rows]
+    return torch.cat([torch.nn.functional.pad(x, (0, 0, keep - x.shape[1], 0)) for x in found])
 
 
 def mean_logprobs(chat: Chat, prefixes: list[list[int]], endings: list[list[list[int]]], lengths: list[list[int]]):
-    """Mean log-probability of the last `lengths[i][j]` tokens of each ending, (prefixes, endings).
+    """Mean log-probability (nats) of the last tokens of each ending.
 
-    An ending must be longer than its scored part, so that each scored token has a predecessor in it.
+    Args:
+        chat: the model and its tokenizer.
+        prefixes: token ids, one list a prefix.
+        endings: token ids of the endings of each prefix; each is longer than its scored part, so that every scored
+            token has a predecessor in it.
+        lengths: number of scored tokens of each ending.
+
+    Returns:
+        (prefixes, endings).
     """
     flat, wanted = [t for e in endings for t in e], [k for row in lengths for k in row]
     keep = max(wanted)

@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 
 from ethical_personas.errors import CompanionError, first_line
 from ethical_personas.models import base_models, chats
+from ethical_personas.models.chats import Chat
 
 
 def check(p) -> None:
@@ -22,8 +23,14 @@ def check(p) -> None:
     a template cannot be used, or LoRA does not fit the base model.
     """
     if place := base_models.folder(p.base_model, fetch=False):
-        chats.load_tokenizer(place, p.base_model, p.chat_template, p.system_prompt, p.trust_remote_code)
-        tuned(_without_weights(p.base_model, place, p.trust_remote_code), p.lora_r, p.lora_alpha, p.lora_layers)
+        model = _without_weights(p.base_model, place, p.trust_remote_code)
+        tokenizer = chats.load_tokenizer(place, p.base_model, p.chat_template, p.system_prompt, p.trust_remote_code)
+        largest = max(tokenizer.pad_token_id, *Chat("", model, tokenizer, p.system_prompt).ids("Yes?", "Yes."))
+        if largest >= (size := model.get_input_embeddings().num_embeddings):
+            raise CompanionError(
+                f"{p.base_model}: its tokenizer writes token {largest}, its model knows {size}; are both of one model?"
+            )
+        tuned(model, p.lora_r, p.lora_alpha, p.lora_layers)
     if p.teacher == "local" and p.teacher_model and (place := base_models.folder(p.teacher_model, fetch=False)):
         chats.load_tokenizer(place, p.teacher_model, "own")
 
@@ -32,9 +39,11 @@ def _without_weights(base_model: str, place: Path, trust_remote_code: bool) -> P
     """The model that a folder's config.json describes, on torch's meta device: shapes, no memory."""
     try:
         config = AutoConfig.from_pretrained(place, trust_remote_code=trust_remote_code, local_files_only=True)
+        if getattr(config, "quantization_config", None):
+            raise CompanionError(f"{base_model}: its weights are quantised; give the model as it was before")
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+    except chats.UNREADABLE as error:
         raise CompanionError(f"{base_model}: its config.json gives no language model ({first_line(error)})") from None
 
 

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -22,6 +23,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from ethical_personas.errors import CompanionError, first_line
 from ethical_personas.models import templates
 from ethical_personas.models.base_models import folder
+
+# What transformers raises for a folder that it cannot read: it differs with the file and the fault.
+UNREADABLE = (
+    OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, StrictDataclassError,
+)  # fmt: skip
 
 
 @dataclass
@@ -83,8 +89,7 @@ def load_tokenizer(
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=trust_remote_code, local_files_only=True)
-    # What transformers raises differs with the file that is missing or damaged.
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
+    except UNREADABLE as error:
         raise CompanionError(f"{base_model}: no tokenizer that can be read in {place} ({first_line(error)})") from None
     templates.impose(tokenizer, chat_template, base_model)
     templates.end_of_turn(tokenizer, system_prompt, base_model)
@@ -115,17 +120,21 @@ def load(
     tokenizer = load_tokenizer(place, base_model, chat_template, system_prompt, trust_remote_code)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             place,
+            output_loading_info=True,
             dtype=compute_dtype(dtype),
             use_safetensors=True,
             # Eager attention: on CPU its backward pass is faster than the fused kernel's at these lengths.
             attn_implementation="eager" if device == "cpu" else "sdpa",
             trust_remote_code=trust_remote_code,
             local_files_only=True,
-        ).to(device)
-    except (OSError, ValueError, ImportError) as error:
+        )
+        model = model.to(device)
+    except UNREADABLE as error:
         raise CompanionError(f"{base_model}: its model cannot be loaded ({first_line(error)})") from None
+    if report["missing_keys"]:  # transformers only warns, and goes on with random numbers in their place
+        raise CompanionError(f"{base_model}: its weights have no {min(report['missing_keys'])}; fetch the model again")
     # Decoding is greedy for every model: of a model's own settings (temperature, penalties) its tokens are kept.
     kept = ("bos_token_id", "eos_token_id", "pad_token_id")
     model.generation_config = GenerationConfig(**{name: getattr(model.generation_config, name) for name in kept})

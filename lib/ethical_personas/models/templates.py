@@ -52,11 +52,12 @@ def impose(tokenizer: PreTrainedTokenizerBase, chat_template: str, base_model: s
         tokenizer.chat_template = begin + TEMPLATES[chat_template]
     tokenizer.padding_side = "left"
     # A pad token apart from the tokens that end a turn, so that no mask by pad id can hide those.
-    ends = {tokenizer.eos_token_id, end_of_turn(tokenizer, base_model=base_model)}
+    end = end_of_turn(tokenizer, base_model=base_model)
+    ends = {tokenizer.eos_token_id, end}
     if tokenizer.pad_token_id in {None, *ends}:
         others = (tokenizer.unk_token, tokenizer.bos_token)
         free = (t for t in others if t and tokenizer.convert_tokens_to_ids(t) not in ends)
-        tokenizer.pad_token = next(free, tokenizer.eos_token or tokenizer.unk_token)
+        tokenizer.pad_token = next(free, tokenizer.eos_token or tokenizer.convert_ids_to_tokens(end))
 
 
 def _frozen(template: str, base_model: str) -> str:
