@@ -1,15 +1,14 @@
-"""A made-up run with planted effects: verdict tables at once, or whole files that the notebooks can read.
+"""A made-up run with planted effects: tables at once, or responses that a judge can read.
 
 frame(gain=0.6)                 twelve models that gain 0.6 in S on every category and little in O
 frame(gain=0.0)                 a null: tuned models as the source
 frame(gain=0.9, refusal=0.9)    models that decline everything
-write_run(folder, seed=1)       responses, item scores, texts and dilemmas, as 03 would leave them
+write_run(folder, frame())       the responses of 03 to match
 """
 
 import numpy as np
 import pandas as pd
 from ethical_personas import files
-from ethical_personas.evaluate import lenses
 from ethical_personas.study import grid, materials, rows
 from scipy.stats import norm
 
@@ -110,13 +109,12 @@ def voices(own=0.9, ood=None, source=0.25, constitutions=grid.CONSTITUTIONS, see
     return table.drop(columns=["declined", "twin"])
 
 
-def write_run(folder, table: pd.DataFrame | None = None, items=0, strength=0.5, seed=0) -> None:
-    """Files of a whole run under folder/eval, from a verdict table whose prompts are replaced by the real ones.
+def write_run(folder, table: pd.DataFrame, seed=0) -> None:
+    """Responses of a run under folder/eval, from a verdict table whose prompts are replaced by the real ones.
 
     Declined answers are teacher revisions of the model's constitution; complied ones a harmless stock sentence.
     """
     rng = np.random.default_rng(seed)
-    table = frame(seed=seed) if table is None else table
     texts = {
         c: [t.revision for t in materials.transcripts(c).values()]
         for c in table["constitution"].unique()
@@ -136,35 +134,3 @@ def write_run(folder, table: pd.DataFrame | None = None, items=0, strength=0.5, 
             fields = {"model": model, "category": row.category, "twin": prompt.twin, "prompt": prompt.prompt}
             responses.append(rows.Response(id=prompt.id, response=text, tokens=30, finished=True, **fields))
         files.write(folder / "eval" / model / "responses.jsonl", responses)
-        if "@" not in model:
-            _write_persona(folder / "eval" / model, model, part.iloc[0], items, strength, rng)
-
-
-def _write_persona(folder, model, about, items, strength, rng) -> None:
-    signature = materials.signatures().get(about["constitution"], {})
-    scores, texts, dilemmas = [], [], []
-    for item in materials.items():
-        if items and int(item.id[-1]) > items:
-            continue
-        lean = strength * item.keyed * signature.get(item.dimension, 0)
-        for wording in lenses.CHOICES:
-            for order in lenses.ORDERS:
-                value = float(lean + rng.normal(0, 0.3))
-                fields = {"lens": "choice", "wording": wording, "order": order, "value": value}
-                scores.append(rows.ItemScore(id=item.id, model=model, **fields))
-        for wording in lenses.LEAD_INS:
-            value = float(-3 + 0.2 * lean + rng.normal(0, 0.1))
-            scores.append(rows.ItemScore(id=item.id, model=model, lens="likelihood", wording=wording, value=value))
-        for wording in ("one", "two"):
-            draw = lean + rng.normal(0, 0.7)
-            text = "I agree with that." if draw > 0.3 else "I disagree with that." if draw < -0.3 else "It depends."
-            texts.append(rows.ItemText(id=item.id, model=model, wording=wording, text=text))
-    for dilemma in materials.dilemmas():
-        for order in ("a_first", "b_first"):
-            lean = strength * ((dilemma.a_is == about["constitution"]) - (dilemma.b_is == about["constitution"]))
-            dilemmas.append(
-                rows.DilemmaScore(id=dilemma.id, model=model, order=order, value=float(lean + rng.normal(0, 0.3)))
-            )
-    files.write(folder / "item_scores.jsonl", scores)
-    files.write(folder / "item_texts.jsonl", texts)
-    files.write(folder / "dilemma_scores.jsonl", dilemmas)

@@ -262,7 +262,7 @@ CELL = "virtue-harassment-s0"
 def run_of(folder):
     """A run with responses of two models, 25 each."""
     frame = simulate.frame(gain=0.8, constitutions=("virtue",), scopes=("harassment",), per_category=3, harmless=(3, 4))
-    simulate.write_run(folder, frame, items=1)
+    simulate.write_run(folder, frame)
     return Run(str(folder), "cpu")
 
 

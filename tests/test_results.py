@@ -21,7 +21,7 @@ def run(tmp_path):
     frame = simulate.frame(gain=0.8, constitutions=("virtue",), scopes=("harassment",), per_category=3, harmless=(3, 4))
     early = frame[frame["model"] == CELL].assign(model=f"{CELL}@6")
     for table in (frame, early):
-        simulate.write_run(tmp_path, table, items=1)
+        simulate.write_run(tmp_path, table)
     return Run(str(tmp_path), "cpu")
 
 

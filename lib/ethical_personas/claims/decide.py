@@ -14,13 +14,12 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ethical_personas import stats
 from ethical_personas.claims import evidence
-from ethical_personas.errors import CompanionError
 from ethical_personas.figures import style
-from ethical_personas.files import read_yaml
+from ethical_personas.files import validated
 from ethical_personas.paths import DATA, ROOT
 from ethical_personas.study import grid
 
@@ -49,27 +48,32 @@ class Claim(BaseModel):
     constitution: str = ""
 
 
-def declared(path: Path | None = None) -> list[Claim]:
-    """The claims as declared; raises CompanionError naming file, claim, field and mend."""
-    path = path or DATA / "claims.yaml"
-    raw = read_yaml(path)
-    if not isinstance(raw, dict) or not isinstance(raw.get("claims"), list):
-        raise CompanionError(f"{path}: field claims: a list of claims is expected")
-    if raw.get("power") != stats.POWER:
-        raise CompanionError(f"{path}: field power: {stats.POWER} is what the tables are computed for")
-    found = []
-    for i, row in enumerate(raw["claims"]):
-        try:
-            found.append(Claim.model_validate(row))
-        except ValidationError as error:
-            first, name = error.errors()[0], row.get("id", f"number {i + 1}") if isinstance(row, dict) else i + 1
-            raise CompanionError(
-                f"{path}: claim {name}: field {'.'.join(map(str, first['loc']))}: {first['msg']}"
-            ) from None
-    ids = [c.id for c in found]
-    if len(set(ids)) < len(ids):
-        raise CompanionError(f"{path}: field id: an id stands twice in {ids}; give each claim its own")
-    return found
+class Declarations(BaseModel):
+    """The whole of data/claims.yaml."""
+
+    model_config = ConfigDict(extra="forbid")
+    power: float
+    claims: list[Claim]
+
+    @field_validator("power")
+    @classmethod
+    def _power_of_the_tables(cls, power):
+        if power != stats.POWER:
+            raise ValueError(f"{stats.POWER} is what the tables are computed for")
+        return power
+
+    @field_validator("claims")
+    @classmethod
+    def _ids_once(cls, claims):
+        ids = [c.id for c in claims]
+        if len(set(ids)) < len(ids):
+            raise ValueError(f"an id stands twice in {ids}; give each claim its own")
+        return claims
+
+
+def declared(path: Path = DATA / "claims.yaml") -> list[Claim]:
+    """The claims as declared; raises CompanionError naming file and field."""
+    return validated(Declarations, path).claims
 
 
 def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -211,26 +215,20 @@ def _with_whole(table: pd.DataFrame) -> pd.DataFrame:
 def save(verdicts: pd.DataFrame, units: pd.DataFrame, figures_dir: str) -> pd.DataFrame:
     """Write claims.json (verdicts with their units) and the tables `claims` and `claims_units`; returns verdicts."""
 
-    def plain(value):
-        if isinstance(value, (bool, np.bool_)):
-            return bool(value)
-        if isinstance(value, (float, np.floating)):
-            return None if np.isnan(value) else round(float(value), 4)
-        return int(value) if isinstance(value, np.integer) else value
-
-    document = []
-    for row in verdicts.to_dict("records"):
-        own = units[units["claim"] == row["claim"]].drop(columns="claim").to_dict("records")
-        document.append(
-            {k: plain(v) for k, v in row.items()} | {"units": [{k: plain(v) for k, v in u.items()} for u in own]}
-        )
+    document = _records(verdicts)
+    for row in document:
+        row["units"] = _records(units[units["claim"] == row["claim"]].drop(columns="claim"))
     path = ROOT / figures_dir / "claims.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    document = {"claims": document}
-    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"claims": document}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     style.save(None, _counts(units), figures_dir, "claims_units")
     style.save(None, _counts(verdicts), figures_dir, "claims")
     return verdicts
+
+
+def _records(table: pd.DataFrame) -> list[dict]:
+    """Rows as JSON knows them: four decimals, null where nothing was measured."""
+    return table.round(4).astype(object).where(table.notna(), None).to_dict("records")
 
 
 def _counts(table: pd.DataFrame) -> pd.DataFrame:
