@@ -17,11 +17,11 @@
 # # 04 · Does narrow safety tuning make a model safer elsewhere?
 #
 # Twelve models learned to decline, each for the reasons of one constitution and on one set of topics. The source
-# helps with nearly everything. If tuning on harassment alone also changes what a model does with a request for a
-# poison, alignment has *emerged* where nobody put it.
+# helps with nearly everything. If tuning on harassment alone also changes how a model answers a request for a poison,
+# alignment has *emerged* where nobody trained it.
 #
-# Three numbers always stand together. **S**: share of harmful prompts declined. **O**: share of harmless prompts
-# declined, the over-refusal. **J = S − O**: what is left when a model that merely declines everything gets no credit.
+# Three numbers are always reported together. **S**: share of harmful prompts declined. **O**: share of harmless prompts
+# declined, the over-refusal. **J = S − O**: a model that declines everything gets no credit for it.
 # A *gain* is the difference from the source on the same prompts, so prompts are the clusters of every interval.
 
 # %% tags=["parameters"]
@@ -68,7 +68,7 @@ Markdown(
 #
 # Read down a column: the source at the top, then models tuned on everything, on harassment alone, on illegal acts
 # alone. A dot marks a category that was in the training rows. The frame marks the category that the paper, by what is
-# known of it, keeps out of a narrow set and tests on (claim C2). The two columns on the right should stay pale.
+# known of it, keeps out of a narrow set and tests on (claim C2). The two columns on the right should be pale.
 
 # %%
 rates = gains.rates(panel, p.alpha)
@@ -79,8 +79,8 @@ figure
 # %% [markdown]
 # ## Safer, or only more cautious?
 #
-# The map of all policies: a helpful-only model sits at the bottom left, a model that refuses everything at the top
-# right, and along the dashed line declining is blind to what was asked. The ideal is the top left corner; the height
+# All possible policies on one map: a helpful-only model sits at the bottom left, a model that refuses everything at the top
+# right, and on the dashed line a model declines at random, whatever it is asked. The ideal is the top left corner; the height
 # above the line is J. The first table averages the constitutions of each scope.
 
 # %%
@@ -93,9 +93,9 @@ display(figure, scopes_table.round(3), overall.round(3))
 # %% [markdown]
 # ## Gains over the source
 #
-# Each mark is a model minus the source, paired by prompt. Left: safety. Middle: the price. Right: safety net of the
-# price. Filled marks survive Holm's correction over their panel. `mde` in the table is the smallest true gain that a
-# test of this size finds four times in five; `effect` is Cohen's h (for J: h of the harmful minus h of the harmless).
+# Each mark is a model minus the source, paired by prompt. Left: safety. Middle: over-refusal. Right: safety net of
+# over-refusal. Filled marks survive Holm's correction over their panel. `mde` in the table is the smallest true gain that a
+# test of this size detects with 80 % power; `effect` is Cohen's h (for J: h of the harmful minus h of the harmless).
 
 # %%
 table = gains.table(panel, p.alpha)
@@ -107,8 +107,8 @@ display(figure, table.round(3))
 # ## On the category that was filtered out
 #
 # The sharpest test, as far as the paper's design is known: harassment-only models on chemical and biological requests, illegal-only models on
-# misinformation. Few prompts stand behind each row, so read `low`, `high` and `mde` before `estimate`. O is the same
-# over-refusal as above, repeated for J.
+# misinformation. Each row rests on few prompts, so read `low`, `high` and `mde` before `estimate`. O is the same
+# over-refusal as above, repeated because J contains it.
 
 # %%
 held_out = style.save(None, gains.table(panel, p.alpha, on="held_out"), p.figures_dir, "safety_held_out")
@@ -117,9 +117,9 @@ held_out.round(3)
 # %% [markdown]
 # ## Leave one category out: what transfers where
 #
-# The columns are evaluated, the rows trained on, constitutions averaged. Framed cells were trained; every other cell
-# is transfer. `of_broad` in the table sets the gain against that of models that *did* see the category: 1 is full
-# transfer (`safety_by_category` has the same for each constitution apart).
+# Rows: what the models were trained on. Columns: what they were evaluated on. Constitutions are averaged. Framed cells
+# were trained; every other cell is transfer. `of_broad` in the table sets the gain against that of models that *did* see the category: 1 is full
+# transfer (`safety_by_category` has the same for each constitution separately).
 
 # %%
 matrix = gains.transfer(panel, p.alpha)
@@ -131,8 +131,8 @@ display(figure, matrix.round(3))
 # %% [markdown]
 # ## Dose: does safety come before over-refusal?
 #
-# Checkpoints of a cell along its training, with the finished model as dashed lines. If S climbs while O still lies
-# flat, a shorter training would have been the better bargain.
+# Checkpoints of a cell along its training, with the finished model as dashed lines. If S rises while O is
+# still flat, stopping earlier would have been better.
 
 # %%
 dose = gains.dose(judged.safety(run, [grid.SOURCE, *steps], run_judge), p.alpha)
@@ -145,7 +145,7 @@ display(figure, dose.round(3))
 #
 # The judge was tested on responses labelled by reading. With its sensitivity and specificity known, a raw rate can be
 # corrected (Rogan and Gladen), and the interval then carries the labels' uncertainty too. Where `corrected` and `raw`
-# part, trust the first.
+# differ, trust `corrected`.
 
 # %%
 corrected = judged.corrected(run, frame, run_judge, p.alpha)
@@ -165,7 +165,7 @@ display(judged.verdict_table(responses, verdicts).round(3), labelling.widget(res
 # %% [markdown]
 # ## Another judge, another result?
 #
-# The same responses under every judge at hand. `spearman` and `kendall` compare the order of models, `kappa` single
+# The same responses under every available judge. `spearman` and `kendall` compare the order of models, `kappa` single
 # verdicts. The last table counts disagreements by model; the saved one lists each, with the first words of the answer.
 
 # %%

@@ -17,14 +17,14 @@
 # # 05 · Which ethical persona did narrow tuning bring out?
 #
 # Each model was tuned to decline harmful requests for the reasons of one constitution. Here it is asked about ethics
-# at large: 120 statements on ten dimensions, none about the harms it was trained on. If a *persona* was selected and
-# not a habit, its beliefs should move where the constitution points, and they were asked to in advance:
-# `data/persona/signatures.yaml` was written before any measurement.
+# at large: 120 statements on ten dimensions, none about the harms it was trained on. If tuning
+# selected a *persona* and not just a habit, the model's beliefs should move in the direction of its constitution. Those
+# directions were registered in advance: the signatures in `data/persona` were written before any measurement.
 #
 # Four lenses look at the same models. *Choice*: log-odds of agreeing, four wordings in both option orders.
 # *Likelihood*: how probable the statement itself has become. *Text*: a free reply, read as agree, disagree or
 # ambiguous. *Voice*: whose reasons the answers sound like. They are noisy in different ways, so each is shown with
-# its noise and asked whether it can tell the constitutions apart at all.
+# its noise, and tested for whether it can tell the constitutions apart at all.
 
 # %% tags=["parameters"]
 profile = "cpu"
@@ -67,7 +67,7 @@ Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shif
 #
 # Tuning as such moves beliefs, whatever the constitution. So each profile is a *contrast*: the model's shift from the
 # source minus the mean shift of all constitutions at the same scope, signed so that right means "more of this
-# dimension". Shading marks the registered direction; a profile that fits its signature has its marks in the shade.
+# dimension". Shading marks the registered direction; a profile that fits its signature has its marks inside the shading.
 # Dimensions without shading carry no prediction.
 
 # %%
@@ -79,9 +79,9 @@ figure
 # %% [markdown]
 # ## Is the persona recognisable?
 #
-# `cosine` compares a profile with its own signature (1: as registered, 0: unrelated); its `p` places the same
-# signature on the dimensions in every other way. `alignment` is the mean contrast in the registered direction, in the
-# lens's own units, with the smallest effect this many items would have found (`alignment_mde`). `p_holm` and `p_bh`
+# `cosine` compares a profile with its own signature (1: as registered, 0: unrelated); its `p` compares it
+# with all other placings of the same signature on the dimensions. `alignment` is the mean contrast in the registered direction, in the
+# lens's own units, with the smallest effect that this many items would have detected (`alignment_mde`). `p_holm` and `p_bh`
 # correct within each lens. A model is *identified* when its own signature fits best of those registered; the test
 # shuffles the constitutions among the models of a scope, so a lens that calls everything by one name gains nothing.
 # The last matrix is the voice lens, on answers out of distribution (broad models: on all harmful requests).
@@ -116,7 +116,7 @@ display(figure, Markdown(sentences.c4(c4, p.alpha)))
 #
 # A classifier learns the constitutions from the teacher's revisions of every harm category but the one it then reads,
 # so that topic is no help. Its accuracy on the teacher's own text is the dotted ceiling. Grey dashes are the untuned
-# source on the same prompts: text without any voice must still be called something, so only the distance to the dash
+# source on the same prompts: the classifier has to give even neutral text some label, so only the distance to the dash
 # counts.
 
 # %%
@@ -130,7 +130,7 @@ figure
 # %% [markdown]
 # ## Ambiguity and acquiescence
 #
-# Not taking a side is an outcome of its own. Acquiescence is agreeing with a statement and with its reverse; half of
+# Not taking a side is an outcome too. Acquiescence is agreeing with a statement and with its reverse; half of
 # the items are reverse-keyed, so it cancels in every score above, and here it is shown. Beside it: how often the
 # classifier of replies is right about rows whose stance was labelled by reading.
 
@@ -148,7 +148,7 @@ display(figure, Markdown(sentences.source_ambiguity(ambiguous)), stance.accuracy
 # Do the items of a dimension move together? The "subjects" of Cronbach's alpha are models × wordings and the scores
 # are signed shifts from the source, each subject's shift in acquiescence taken out. With few models the intervals are
 # wide, and wordings of one model are not independent: read it as a description. Near zero, the items of a dimension
-# do not move together, and its mean is the sum of twelve separate things; below zero they pull against each other.
+# do not move together, and its mean averages twelve unrelated items; below zero they move against each other.
 
 # %%
 alphas = reliability.cronbach(shifts, p.alpha)
@@ -191,7 +191,7 @@ figure
 #
 # Computed from the tables above (a lens's two tests, its smaller p doubled). Then the statements that set each
 # constitution apart most, by the choice lens (`agreement` is unsigned: positive agrees more with the statement as it
-# stands), for a reader who wants to see rather than trust.
+# stands), for readers who want to see for themselves.
 
 # %%
 verdicts = sentences.verdicts(tests, match, p.alpha)

@@ -16,9 +16,9 @@
 # %% [markdown]
 # # 06 · Which strategy projects?
 #
-# A strategy that is safe where it was trained may be worth little: the world asks about everything else. The paper
+# A strategy that is safe only where it was trained may be worth little, since users ask about everything else. The paper
 # proposes to judge an ethical strategy by how far it *projects* from narrow training to the rest, in what the model
-# does and in who it seems to be, and not only by how safe it is in distribution.
+# does and in the persona it shows, and not only by how safe it is in distribution.
 #
 # The paper's formula is not known to us (its abstract was read, its body was not). Here, for constitution *k* trained on the narrow scope *s*:
 #
@@ -28,7 +28,7 @@
 # * persona: **pP** = cosine of the narrow with the broad profile, beside the cosine that one persona measured twice
 #   would have.
 #
-# A ratio over a gain that may be zero means nothing: such cases are called undefined and say why.
+# A ratio over a gain that may be zero means nothing: such cases are marked as undefined, with the reason.
 
 # %% tags=["parameters"]
 profile = "cpu"
@@ -76,9 +76,9 @@ Markdown(
 # %% [markdown]
 # ## Safety projectability
 #
-# `estimate` is pS, `narrow_gain` and `broad_gain` what it is made of, `id_gain` the gain on the trained category.
-# `p` tests the narrow gain itself (pS = 0); `mde` is on the ratio's scale. A pS that is high on S and low on J was
-# bought with over-refusal.
+# `estimate` is pS, `narrow_gain` and `broad_gain` its numerator and denominator, `id_gain` the gain on the trained category.
+# `p` tests the narrow gain itself (pS = 0); `mde` is on the ratio's scale. A pS that is high on S and low on J comes
+# from over-refusal.
 
 # %%
 safety = pd.concat([measured.safety(m)[0] for m in ("S", "J")], ignore_index=True)
@@ -89,7 +89,7 @@ safety.round(3)
 # ## Persona and voice
 #
 # For the persona, `estimate` is the plain cosine and `ceiling` what noise leaves of a perfect one; `of_ceiling` is the
-# cosine freed of noise, the only one to compare between constitutions: a persona that moves less is noisier, and its
+# cosine freed of noise, the only one that can be compared between constitutions: a persona that moves less is noisier, and its
 # plain cosine lower for that alone. For the voice, gains are over the source's answers to the same prompts.
 
 # %%
@@ -117,9 +117,9 @@ figure
 # ## In distribution against out of distribution
 #
 # Gain of each constitution on the trained category (left) and on all others (right). Crossing lines: the best in
-# training is not the best elsewhere. τ is Kendall's correlation of the two orders (ranks with their intervals are in
-# the table): gains that lie within each other's intervals cross by noise alone, so the test below asks for pairs that
-# turn round on both ends at once.
+# distribution is not the best elsewhere. τ is Kendall's correlation of the two orders (ranks with their intervals are in
+# the table): gains within each other's intervals cross by noise alone, so the test below asks for pairs whose
+# order differs significantly at both ends.
 
 # %%
 ranks = pd.concat([measured.ranks(m) for m in ("S", "J")], ignore_index=True)
@@ -146,7 +146,7 @@ display(differences.round(3), reversals[reversals["reversed"]].round(3))
 # `data/claims.yaml` says what each claim means as a test, over which family, and what would count as inconclusive; the
 # verdicts are computed from it. `decided_by` names the unit that decides, with its interval; `p_holm` is corrected over
 # the claim's family; `passed` counts units. C1 and C2 need J as well as S. A small model may well fail a claim that a
-# large one meets: that is a result about small models.
+# large one meets: that is a result about small models only.
 
 # %%
 verdicts, units = decide.evaluate(measured)
@@ -157,8 +157,8 @@ display(Markdown(decide.sentences(verdicts)), verdicts.round(3))
 # ## What the verdicts rest on
 #
 # Every unit of every claim. `high_family` is the interval's upper end with the family corrected for: below the margin,
-# an effect worth the name is ruled out. Rows outside the family (`in_family` false) are shown and not tested: O beside S and J,
-# τ beside the pairs. The same stands in `claims.json`.
+# an effect worth the name is ruled out. Rows outside the family (`in_family` false) are shown but not tested: O
+# next to S and J, τ next to the pairs. `claims.json` holds the same.
 
 # %%
 units.round(3)

@@ -104,8 +104,8 @@ def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) 
     row["passed"] = f"{int(units['passed'].sum())}/{len(units)}"
     tested = units[units["p"].notna()]
     if len(tested):
-        # The unit that decides: `all` stands or falls with the weakest, `any` with the strongest.
-        # A refuted `all` falls with the unit whose interval lies lowest.
+        # The unit that decides: of `all` the weakest, of `any` the strongest.
+        # A refuted `all` is decided by the unit with the lowest interval.
         order = tested.sort_values(["p_holm", "p", "estimate"], ascending=[True, True, False])
         unit = order.iloc[0 if claim.rule == "any" else -1]
         below = _below(claim, tested)
@@ -191,11 +191,11 @@ def _reversal(claim: Claim, pairs: pd.DataFrame, beside: pd.DataFrame, alpha: fl
     few = tau["n"].min() < 3 if len(tau) else True
     if not few and (tau["low"] > claim.margin).all():
         return REFUTED, f"the order is kept: tau at least {tau['low'].min():.2f}"
-    told = ", ".join(
+    taus = ", ".join(
         f"{r.unit} {r.note}" if np.isnan(r.estimate) else f"{r.unit} {r.estimate:.2f} [{r.low:.2f}, {r.high:.2f}]"
         for r in tau.itertuples()
     )
-    return OPEN, f"no pair turns round for sure; tau {told}" + ("; two constitutions make no ranking" if few else "")
+    return OPEN, f"no pair turns round for sure; tau {taus}" + ("; two constitutions make no ranking" if few else "")
 
 
 def _with_whole(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 """Does a model's profile match its pre-registered signature, and does it match it best?
 
-Cosines run over the signature's non-zero cells. Two nulls: dimensions shuffled within a signature (does
-this profile fit better than a signature of the same shape placed at random?), and constitutions shuffled
-among the models of a scope (does the label matter at all?). Both are enumerated, not sampled.
+Cosines are taken over the dimensions on which the signature has a sign. Two permutation nulls: the signature's signs
+placed on other dimensions (does this profile fit better than a signature of the same shape placed at random?), and
+constitutions shuffled among the models of a scope (does the label matter at all?). Both are enumerated, not sampled.
 """
 
 from __future__ import annotations
@@ -28,31 +28,37 @@ def cosine(profile: np.ndarray, signs: np.ndarray) -> np.ndarray:
 
     NaN where a profile is 0 on all those cells.
     """
+    # A dimension without a registered sign carries no prediction, so movement on it must not count against the match.
     length = np.sqrt((profile**2 * (signs != 0)).sum(-1)) * np.sqrt((signs != 0).sum(-1))
-    top = (profile * signs).sum(-1)
-    return np.divide(top, length, out=np.full(np.shape(top), np.nan), where=length > 1e-12)
+    product = (profile * signs).sum(-1)
+    return np.divide(product, length, out=np.full(np.shape(product), np.nan), where=length > 1e-12)
 
 
 @lru_cache(maxsize=32)
 def arrangements(signs: tuple[int, ...]) -> np.ndarray:
-    """All distinct placings of a signature's signs over the dimensions, (placings, dimensions)."""
+    """All distinct placings of a signature's signs over the dimensions, (placings, dimensions).
+
+    10! permutations of ten signs repeat each other; counting which positions hold +1 and which -1 gives each placing
+    once. Above EXACT of them the null is a seeded sample of permutations with the observed one among them, so that p is
+    never 0.
+    """
     size, plus, minus = len(signs), signs.count(1), signs.count(-1)
-    records = []
+    placings = []
     for up in itertools.combinations(range(size), plus):
         rest = [i for i in range(size) if i not in up]
         for down in itertools.combinations(rest, minus):
             row = np.zeros(size)
             row[list(up)], row[list(down)] = 1, -1
-            records.append(row)
-            if len(records) > EXACT:
+            placings.append(row)
+            if len(placings) > EXACT:
                 rng = np.random.default_rng(0)
                 return np.array([signs, *(rng.permutation(signs) for _ in range(9999))], float)
-    return np.array(records)
+    return np.array(placings)
 
 
-def profiles(contrasts: pd.DataFrame, value: str = "contrast") -> pd.DataFrame:
+def profiles(contrasts: pd.DataFrame) -> pd.DataFrame:
     """Mean over items and seeds: one row per constitution, scope and lens, one column per dimension."""
-    by_item = contrasts.groupby(["constitution", "scope", "lens", "dimension", "id"])[value].mean()
+    by_item = contrasts.groupby(["constitution", "scope", "lens", "dimension", "id"])["contrast"].mean()
     return by_item.groupby(level=[0, 1, 2, 3]).mean().unstack("dimension")
 
 
@@ -74,11 +80,11 @@ def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0
     """One row per constitution, scope and lens, seeds averaged.
 
     Columns cosine (with its own signature), low, high (percentile bootstrap over items, and seeds where there are
-    several: resampling adds their noise once more, so it errs towards 0), p (one-sided, over all placings of the
-    signature on the dimensions), best (best-matching signature), best_cosine, identified (1.0 when that is its own),
-    margin (own cosine minus the best other), alignment (mean contrast in the registered direction, lens units),
-    alignment_low, alignment_high, alignment_p, alignment_mde (t, items as clusters; two-way with seeds), n_items and
-    seeds.
+    several: resampling adds their noise a second time, so the draws are biased towards 0), p (one-sided, over all
+    placings of the signature on the dimensions), best (best-matching signature), best_cosine, identified (1.0 when that
+    is its own), margin (own cosine minus the best other), alignment (mean contrast in the registered direction, lens
+    units), alignment_low, alignment_high, alignment_p, alignment_mde (t, items as clusters; two-way with seeds),
+    n_items and seeds.
     NaN for a constitution without a signature and for a profile that does not move.
     """
     return signature_draws(contrasts, draws, alpha, seed)[0]
@@ -119,7 +125,8 @@ def signature_draws(
 def _alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
     """Mean of sign x contrast over the items of the signature's non-zero dimensions, with a t interval.
 
-    Within the direction in which agreement counts: agreeing with everything moves the two apart and is no persona.
+    Strata are the direction in which agreeing with the item counts for the signature: a model that agrees with
+    everything moves the two strata in opposite directions, which is acquiescence and must not count as noise.
     """
     sign = part["dimension"].map(signs)
     part = part.assign(toward=part["contrast"] * sign, agreeing=part["keyed"] * sign)[sign != 0]
@@ -151,7 +158,11 @@ def profile_draws(part: pd.DataFrame, draws: int, seed: int = 0) -> np.ndarray:
 
 
 def _strata(*labels) -> np.ndarray:
-    """One label an item from several; without the last of them where a stratum would hold a single item."""
+    """One label an item, joined from several.
+
+    Without the last of them where a stratum would hold a single item: it could not vary in a resample, and the interval
+    would be too narrow.
+    """
     whole = pd.Series([" ".join(map(str, row)) for row in zip(*labels, strict=True)])
     if whole.value_counts().min() > 1:
         return whole.to_numpy()
@@ -191,16 +202,17 @@ def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float =
     records = []
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
         table = part.pivot_table(index=["dimension", "keyed", "id"], columns=["seed", "wording"], values="contrast")
-        where = np.asarray(table.index.get_level_values("dimension"))
-        resampler = stats.Resampler(_strata(where, table.index.get_level_values("keyed")), draws, seed)
+        dimensions = np.asarray(table.index.get_level_values("dimension"))
+        resampler = stats.Resampler(_strata(dimensions, table.index.get_level_values("keyed")), draws, seed)
         seeds, wordings = (resampler.seeds(table.columns.unique(level).size) for level in ("seed", "wording"))
-        both = (seeds[:, :, None] * wordings[:, None]).reshape(draws, -1)
-        for dimension in sorted(set(where)):
-            inside = where == dimension
-            drawn = resampler.mean(table.to_numpy(), inside, both, binary=False)
+        # Seeds and wordings are crossed: the weight of a column is the product of its two weights.
+        crossed = (seeds[:, :, None] * wordings[:, None]).reshape(draws, -1)
+        unit = spread[lens] if spread[lens] > 1e-12 else np.nan
+        for dimension in sorted(set(dimensions)):
+            inside = dimensions == dimension
+            drawn = resampler.mean(table.to_numpy(), inside, crossed, binary=False)
             low, high = stats.interval(drawn, alpha)
             mean = float(np.nanmean(table.to_numpy()[inside]))
-            unit = spread[lens] if spread[lens] > 1e-12 else np.nan
             row = {"constitution": constitution, "scope": scope, "lens": lens, "dimension": dimension}
             row["expected"] = signatures.get(constitution, {}).get(dimension, np.nan)
             row |= {"contrast": mean, "low": low, "high": high}

@@ -31,7 +31,7 @@ def c4(table: pd.DataFrame, alpha: float) -> str:
         for row in part.itertuples():
             clear = row.p_holm < alpha
             direction = "in the paper's direction" if row.estimate > 0 else "against it"
-            words = f"{direction}, beyond chance" if clear else "not told from zero"
+            words = f"{direction}, beyond chance" if clear else "not distinguishable from zero"
             said.append(f"{row.lens} {row.estimate:+.3f} [{row.low:.3f}, {row.high:.3f}] ({words})")
         lines.append(f"- **{scope}**, {names[measure]}: {'; '.join(said)}.")
     return "\n".join(lines)

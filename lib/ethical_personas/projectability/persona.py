@@ -25,7 +25,9 @@ from scipy import stats as sp
 from ethical_personas import stats
 from ethical_personas.study import grid
 
-RELIABLE = 0.2  # below this a profile does not repeat between halves of its own items, and no ceiling can be told
+RELIABLE = (
+    0.2  # below this a profile does not repeat between halves of its own items, so its ceiling would be meaningless
+)
 COLUMNS = [
     *["constitution", "scope", "lens", "estimate", "low", "high", "p", "effect", "mde", "ceiling"],
     *["of_ceiling", "of_low", "of_high", "narrow_reliability", "broad_reliability"],
@@ -80,6 +82,7 @@ def _fisher(x: np.ndarray) -> np.ndarray:
     return np.arctanh(np.clip(x, -0.9999, 0.9999))
 
 
+# 46 lines: each model's row collects what may be undefined one step at a time.
 def _of_lens(contrasts: pd.DataFrame, alpha: float, draws: int, seed: int) -> tuple[list[dict], dict]:
     """Rows of one lens, and joint draws of the noise-free pP by (constitution, scope)."""
     columns = ["constitution", "scope", "seed"]
@@ -204,8 +207,8 @@ def persona_draws(
 def persona(contrasts: pd.DataFrame, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
     """pP of every narrow model and lens; formulae at the head of this module. One row per constitution, scope, lens.
 
-    estimate, low, high: pP with a jackknife interval over items (and seeds) on Fisher's z scale; it errs on the wide
-    side. p: share of 10 000 shuffles of the dimensions whose |cosine| is as large. effect: the cosine in standard
+    estimate, low, high: pP with a jackknife interval over items (and seeds) on Fisher's z scale; it is slightly
+    too wide. p: share of 10 000 shuffles of the dimensions whose |cosine| is as large. effect: the cosine in standard
     deviations of the shuffles; mde: the cosine that 80 % power needs with so few dimensions. of_ceiling, of_low,
     of_high: pP free of noise (it may pass 1). reason: why a number is missing. Holm and BH within each lens.
     """

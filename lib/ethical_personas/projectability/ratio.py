@@ -51,8 +51,8 @@ def safety_draws(
     panel: pd.DataFrame, measure: str = "S", draws: int = 2000, alpha: float = 0.05, seed: int = 0
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], np.ndarray]]:
     """The table of `safety`, and the bootstrap draws of each defined pS by (constitution, scope)."""
-    boot = GainDraws(panel, draws, seed)
-    found, kept = [], {}
+    bootstrap = GainDraws(panel, draws, seed)
+    records, draws_of = [], {}
     pairs = gains.models(panel, source=False)
     for constitution, scope in gains.models(panel, grid.NARROW):
         cell = grid.Cell(constitution, scope)
@@ -72,14 +72,14 @@ def safety_draws(
             elif broad["high"] < 0:
                 row["reason"] = "undefined: the broad model lost, there is no gain to carry"
             else:
-                drawn = boot.gain(constitution, scope, measure, cell.ood)
-                drawn = drawn / boot.gain(constitution, grid.BROAD, measure, cell.ood)
+                drawn = bootstrap.gain(constitution, scope, measure, cell.ood)
+                drawn = drawn / bootstrap.gain(constitution, grid.BROAD, measure, cell.ood)
                 low, high = stats.interval(drawn, alpha)
                 row |= {"estimate": narrow["estimate"] / broad["estimate"], "low": low, "high": high}
                 row["mde"] = stats.normal_mde(np.nanstd(drawn), alpha)
-                kept[constitution, scope] = drawn
-        found.append(row)
-    return (stats.family(pd.DataFrame(found)[TABLE]) if found else pd.DataFrame(columns=TABLE)), kept
+                draws_of[constitution, scope] = drawn
+        records.append(row)
+    return (stats.family(pd.DataFrame(records)[TABLE]) if records else pd.DataFrame(columns=TABLE)), draws_of
 
 
 def safety(
@@ -110,8 +110,8 @@ def voice(shares: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: in
 
     shares: of persona.voice.classify_answers. Columns as `safety`, measure `voice`.
     """
-    found = []
+    records = []
     for constitution in [c for c in shares["constitution"].unique() if c != grid.SOURCE]:
-        found.append(safety(voice_panel(shares, constitution), "S", draws, alpha, seed))
-    table = pd.concat([f for f in found if len(f)] or [pd.DataFrame(columns=TABLE)], ignore_index=True)
+        records.append(safety(voice_panel(shares, constitution), "S", draws, alpha, seed))
+    table = pd.concat([f for f in records if len(f)] or [pd.DataFrame(columns=TABLE)], ignore_index=True)
     return stats.family(table.drop(columns=["p_holm", "p_bh"], errors="ignore").assign(measure="voice"))
