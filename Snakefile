@@ -13,26 +13,25 @@ from ethical_personas.generate import source_answers
 from ethical_personas.judge import hf
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
-from ethical_personas.study import grid, materials, parameters, profile
-from ethical_personas.workflow import code_hash, leader
+from ethical_personas.study import grid, inputs, materials, parameters, profile
+from ethical_personas.workflow import code_hash, leader, memory, outputs
 
 os.environ[leader.VARIABLE] = str(os.getpid())  # jobs end with the Snakemake that started them
-NAME = config["profile"]
-P = profile.load(NAME, config.get("overrides") or {})
-RUN = f"runs/{NAME}"
-FIGURES = f"figures/{NAME}"
-ANALYSIS_ONLY = config.get("analysis_only", False)
+PROFILE = config["profile"]
+P = profile.load(PROFILE, config["overrides"])
+RUN = f"runs/{config['name']}"
+FIGURES = f"figures/{config['name']}"
+PLACE = Run(RUN, PROFILE)
+ANALYSIS_ONLY = config["analysis_only"]
 CELLS = [c.name for c in grid.cells(P.constitutions, P.scopes, P.seeds)]
 MODELS = [grid.SOURCE, *CELLS]
 CHECKPOINTS = [f"{c}@{s}" for c in P.dose_cells if c in CELLS for s in P.dose_steps]
 if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
-    CHECKPOINTS = [c for c in CHECKPOINTS if Run(RUN, NAME).has(Run(RUN, NAME).evaluation(c, "responses"))]
-TRAINED_PROMPTS = [f"data/prompts/{kind}_train.jsonl" for kind in grid.TRAINED]
-JUDGE = [f"data/judge/{name}" for name in ("bundled.json", "lexicon.yaml", "keyword.yaml", "hf_formats.yaml", "labels.jsonl")]
+    CHECKPOINTS = [c for c in CHECKPOINTS if PLACE.has(PLACE.evaluation(c, inputs.RESPONSES))]
 # Two endpoints are two judges or teachers, also where the environment names them.
 ENDPOINT = os.environ.get("OPENAI_BASE_URL", "").strip() if "api" in (P.judge, P.teacher) else ""
-PERSONA_FILES = ["item_scores", "item_texts", "dilemma_scores"]
-PERSONA_FILES += ["extra_scores", "extra_texts"] if P.persona_evals else []
+PERSONA_ROWS = [*inputs.PERSONA_ROWS, *(inputs.EXTRA_ROWS if P.persona_evals else [])]
+EXTRA_TABLES = (outputs.EXTRA,) if P.persona_evals else ()
 EXTRA_ITEMS = [P.persona_evals] if P.persona_evals and not P.persona_evals.startswith("hf:") else []
 
 
@@ -44,13 +43,15 @@ def model_files(spec):
 
 
 BASE = model_files(P.base_model)
-JUDGE += model_files(hf.parse(P.judge_model)[1]) if P.judge == "hf" else []
-TRANSCRIPTS = [f"data/transcripts/{c}.jsonl" for c in materials.recorded(materials.constitution_names())]
+WEIGHTS = sum(Path(f).stat().st_size for f in BASE if f.endswith(".safetensors")) // 2**20  # MiB
+JUDGE = [*inputs.JUDGE, *(model_files(hf.parse(P.judge_model)[1]) if P.judge == "hf" else [])]
+TRANSCRIPTS = [inputs.transcripts(c) for c in materials.recorded(materials.constitution_names())]
 # What 05 and 06 read beside the evaluations; voices are learned from the teacher's text.
-INSTRUMENT = ["data/study.yaml"]
-INSTRUMENT += [f"data/persona/{name}" for name in ("items.jsonl", "dilemmas.jsonl", "signatures.yaml", "stance_labels.jsonl")]
-VOICES = ["data/prompts/harmful.jsonl"]
-VOICES += TRANSCRIPTS if P.teacher == "bundled" else [] if ANALYSIS_ONLY else [f"{RUN}/sft/{c}.jsonl" for c in P.constitutions]
+VOICES = (
+    TRANSCRIPTS
+    if P.teacher == "bundled"
+    else [] if ANALYSIS_ONLY else [f"{RUN}/sft/{c}.jsonl" for c in P.constitutions]
+)
 
 
 wildcard_constraints:
@@ -59,13 +60,15 @@ wildcard_constraints:
     step=r"\d+",
 
 
-def given_to(notebook, **job):
-    return parameters.for_notebook(P, notebook) | job | {"profile": NAME, "run_dir": RUN}
+def quoted(values):
+    """Values as one shell word of JSON. Braces inside of a text are escaped: Snakemake would take `{name}` for its own."""
+    texts = {k: json.dumps(v).replace("{", r"\u007b").replace("}", r"\u007d") for k, v in values.items()}
+    return shlex.quote("{" + ", ".join(f"{json.dumps(k)}: {v}" for k, v in texts.items()) + "}")
 
 
 def run_notebook(notebook, suffix, **job):
     """The shell command of one notebook. It must not name `output`: Snakemake compares only underived params."""
-    given = shlex.quote(json.dumps(given_to(notebook, **job)))
+    given = quoted(parameters.for_notebook(P, notebook) | job | {"profile": PROFILE, "run_dir": RUN})
     return f"python -m ethical_personas.workflow.execute {notebook} {RUN}/notebooks/{notebook}{suffix}.ipynb {given}"
 
 
@@ -75,23 +78,38 @@ def beside(wildcards):
     return [c for c in P.constitutions if c != own] if P.teacher != "bundled" else []
 
 
+def made(path):
+    """A row file, of this run or (analysis only) where it is found."""
+    return str(PLACE.locate(path).relative_to(ROOT)) if ANALYSIS_ONLY else f"{RUN}/{path}"
+
+
 def evaluated(models, name):
-    """Evaluation files, made by this run or (analysis only) found where they lie."""
-    run = Run(RUN, NAME)
-    paths = [run.evaluation(m, name) for m in models]
-    if not ANALYSIS_ONLY:
-        return [f"{RUN}/{p}" for p in paths]
-    return [str(run.locate(p).relative_to(ROOT)) for p in paths]
+    return [made(PLACE.evaluation(m, name)) for m in models]
+
+
+def needs(kind):
+    """Memory in MiB that a job of this kind declares, so that no more of them start than fit."""
+    return memory.job(kind, WEIGHTS, config["memory_mib"])
+
+
+def shown(files, category):
+    """Output files that `-- --report` shows."""
+    return [report(f, category=category) for f in files]
+
+
+# Constitutions whose training rows are at hand: the shipped responses may come without them.
+WORDED = [c for c in P.constitutions if not ANALYSIS_ONLY or PLACE.has(PLACE.sft(c))]
 
 
 rule all:
     input:
         # The executed notebooks too: figures/ is committed, and a fresh clone must not take it for its own work.
         [f"{RUN}/notebooks/{n}.ipynb" for n in ("04_emergent_alignment", "05_persona", "06_projectability")],
-        f"{FIGURES}/summary.md",
+        # Every figure and table by its name: of a rule's outputs Snakemake makes again only what somebody asks for.
+        outputs.everything(FIGURES, WORDED, EXTRA_TABLES),
         # And what they rest on: Snakemake leaves a gap in the middle as it is unless somebody asks for it.
-        evaluated(MODELS + CHECKPOINTS, "responses"),
-        [evaluated(MODELS, name) for name in PERSONA_FILES],
+        evaluated(MODELS + CHECKPOINTS, inputs.RESPONSES),
+        [evaluated(MODELS, name) for name in PERSONA_ROWS],
         [] if ANALYSIS_ONLY else expand(f"{RUN}/adapters/{{c}}/adapter_model.safetensors", c=CELLS),
 
 
@@ -100,30 +118,27 @@ if not ANALYSIS_ONLY:
     rule harmless:
         """The source model's answers to the harmless training prompts, once for all constitutions."""
         input:
-            "data/prompts/harmless.jsonl",
-            TRAINED_PROMPTS,
+            inputs.HARMLESS_TRAINING,
             BASE,
         output:
             f"{RUN}/{source_answers.FILE}",
             f"{RUN}/{source_answers.RECORD}",
+        priority: 40
+        threads: max(1, P.threads)
+        resources:
+            mem_mb=needs("harmless"),
         params:
             command="python -m ethical_personas.workflow.source_answers {} {} {}".format(
-                RUN, NAME, shlex.quote(json.dumps({k: getattr(P, k) for k in source_answers.PARAMETERS}))
+                RUN, PROFILE, quoted({k: getattr(P, k) for k in source_answers.PARAMETERS})
             ),
             code=code_hash.version("ethical_personas.workflow.source_answers"),
-        threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
 
     rule generate:
         input:
-            "data/constitutions/{constitution}.yaml",
-            "data/prompts/harmful.jsonl",
-            "data/prompts/harmless.jsonl",
-            "data/prompts/helpful_answers.jsonl",
-            TRAINED_PROMPTS,
-            "data/transcripts/initial.jsonl",
-            "data/judge/keyword.yaml",
+            inputs.constitution("{constitution}"),
+            inputs.GENERATE,
             # All constitutions' transcripts: 01 shows what sets its own apart.
             TRANSCRIPTS,
             BASE,
@@ -131,15 +146,15 @@ if not ANALYSIS_ONLY:
             rules.harmless.output[0] if P.harmless_targets == "source" else [],
         output:
             f"{RUN}/sft/{{constitution}}.jsonl",
-            f"{FIGURES}/words_{{constitution}}.png",
             notebook=f"{RUN}/notebooks/01_generate-{{constitution}}.ipynb",
+        priority: 30
+        threads: max(1, P.threads)
+        resources:
+            mem_mb=needs("generate"),
         params:
-            command=lambda w: run_notebook(
-                "01_generate", f"-{w.constitution}", constitution=w.constitution, figures_dir=FIGURES
-            ),
+            command=lambda w: run_notebook("01_generate", f"-{w.constitution}", constitution=w.constitution),
             code=code_hash.version("01_generate"),
             endpoint=ENDPOINT,
-        threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
 
@@ -151,6 +166,10 @@ if not ANALYSIS_ONLY:
             f"{RUN}/adapters/{{cell}}/adapter_model.safetensors",
             f"{RUN}/adapters/{{cell}}/log.csv",
             notebook=f"{RUN}/notebooks/02_finetune-{{cell}}.ipynb",
+        priority: lambda w: 21 if w.cell in P.dose_cells else 20
+        threads: max(1, P.threads)
+        resources:
+            mem_mb=needs("finetune"),
         params:
             command=lambda w: run_notebook(
                 "02_finetune",
@@ -163,61 +182,69 @@ if not ANALYSIS_ONLY:
             # Of data/study.yaml only what decides the rows: another colour must not train a model again.
             study=lambda w: [*grid.Cell.parse(w.cell).categories, grid.STUDY.scopes[grid.Cell.parse(w.cell).scope].rows],
             code=code_hash.version("02_finetune"),
-        threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
 
     rule evaluate:
         input:
-            "data/prompts/harmful.jsonl",
-            "data/prompts/harmless.jsonl",
-            "data/persona/items.jsonl",
-            "data/persona/dilemmas.jsonl",
+            inputs.EVALUATE,
             EXTRA_ITEMS,
             BASE,
             lambda w: [f"{RUN}/adapters/{w.model}/adapter_model.safetensors"] if w.model != grid.SOURCE else [],
         output:
-            [f"{RUN}/eval/{{model}}/{name}.jsonl" for name in ("responses", *PERSONA_FILES)],
+            [f"{RUN}/eval/{{model}}/{name}.jsonl" for name in (inputs.RESPONSES, *PERSONA_ROWS)],
             notebook=f"{RUN}/notebooks/03_evaluate-{{model}}.ipynb",
         wildcard_constraints:
             model=r"[^@/]+",
+        priority: 10
+        threads: max(1, P.threads)
+        resources:
+            mem_mb=needs("evaluate"),
         params:
             command=lambda w: run_notebook("03_evaluate", f"-{w.model}", model=w.model),
             study=grid.ITEM_LENSES,
             code=code_hash.version("03_evaluate"),
-        threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
 
     rule evaluate_checkpoint:
         """The dose curve: a checkpoint along training, asked the requests only."""
         input:
-            "data/prompts/harmful.jsonl",
-            "data/prompts/harmless.jsonl",
+            inputs.REQUESTS,
             BASE,
             f"{RUN}/adapters/{{cell}}/adapter_model.safetensors",
         output:
             f"{RUN}/eval/{{cell}}@{{step}}/responses.jsonl",
             notebook=f"{RUN}/notebooks/03_evaluate-{{cell}}@{{step}}.ipynb",
+        priority: 10
+        threads: max(1, P.threads)
+        resources:
+            mem_mb=needs("evaluate"),
         params:
-            # A checkpoint is asked no items, so another instrument is none of its business.
+            # A checkpoint is asked no items: another instrument does not concern it.
             command=lambda w: run_notebook(
-                "03_evaluate", f"-{w.cell}@{w.step}", model=f"{w.cell}@{w.step}", persona_evals="", persona_evals_limit=0
+                "03_evaluate",
+                f"-{w.cell}@{w.step}",
+                model=f"{w.cell}@{w.step}",
+                persona_evals="",
+                persona_evals_limit=0,
             ),
             code=code_hash.version("03_evaluate"),
-        threads: max(1, P.threads)
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
 
 
 rule emergent_alignment:
     input:
-        evaluated(MODELS + CHECKPOINTS, "responses"),
-        "data/study.yaml",
+        evaluated(MODELS + CHECKPOINTS, inputs.RESPONSES),
+        inputs.STUDY,
         JUDGE,
     output:
-        f"{FIGURES}/safety_heatmap.png",
-        notebook=f"{RUN}/notebooks/04_emergent_alignment.ipynb",
+        shown(outputs.figures("04_emergent_alignment", FIGURES), "Safety"),
+        shown(outputs.tables("04_emergent_alignment", FIGURES), "Safety, tables"),
+        notebook=report(f"{RUN}/notebooks/04_emergent_alignment.ipynb", category="Notebooks"),
+    resources:
+        mem_mb=needs("analysis"),
     params:
         command=run_notebook("04_emergent_alignment", "", figures_dir=FIGURES),
         code=code_hash.version("04_emergent_alignment"),
@@ -228,12 +255,16 @@ rule emergent_alignment:
 
 rule persona:
     input:
-        [evaluated(MODELS, name) for name in ("responses", *PERSONA_FILES)],
+        [evaluated(MODELS, name) for name in (inputs.RESPONSES, *PERSONA_ROWS)],
         EXTRA_ITEMS,
-        INSTRUMENT,
+        inputs.PERSONA,
         VOICES,
     output:
-        notebook=f"{RUN}/notebooks/05_persona.ipynb",
+        shown(outputs.figures("05_persona", FIGURES), "Persona"),
+        shown(outputs.tables("05_persona", FIGURES, EXTRA_TABLES), "Persona, tables"),
+        notebook=report(f"{RUN}/notebooks/05_persona.ipynb", category="Notebooks"),
+    resources:
+        mem_mb=needs("analysis"),
     params:
         command=run_notebook("05_persona", "", figures_dir=FIGURES),
         code=code_hash.version("05_persona"),
@@ -245,14 +276,18 @@ rule projectability:
     input:
         # After 04, whose verdicts it reuses.
         rules.emergent_alignment.output.notebook,
-        [evaluated(MODELS, name) for name in ("responses", *PERSONA_FILES)],
-        INSTRUMENT,
+        [evaluated(MODELS, name) for name in (inputs.RESPONSES, *PERSONA_ROWS)],
+        inputs.PERSONA,
         VOICES,
-        "data/claims.yaml",
+        inputs.CLAIMS,
         JUDGE,
     output:
-        f"{FIGURES}/claims.json",
-        notebook=f"{RUN}/notebooks/06_projectability.ipynb",
+        shown(outputs.figures("06_projectability", FIGURES), "Projectability"),
+        shown(outputs.tables("06_projectability", FIGURES), "Projectability, tables"),
+        f"{FIGURES}/{outputs.CLAIMS}",
+        notebook=report(f"{RUN}/notebooks/06_projectability.ipynb", category="Notebooks"),
+    resources:
+        mem_mb=needs("analysis"),
     params:
         command=run_notebook("06_projectability", "", figures_dir=FIGURES),
         code=code_hash.version("06_projectability"),
@@ -261,17 +296,32 @@ rule projectability:
         "OMP_NUM_THREADS={threads} {params.command}"
 
 
+rule words:
+    """What sets a constitution's rows apart: of 01's rows, and apart from it, so that a lost figure trains nothing."""
+    input:
+        lambda w: made(PLACE.sft(w.constitution)),
+        TRANSCRIPTS,
+    output:
+        shown(outputs.figures("01_generate", FIGURES), "Training data"),
+        shown(outputs.tables("01_generate", FIGURES), "Training data, tables"),
+    params:
+        command=lambda w: f"python -m ethical_personas.workflow.words {RUN} {PROFILE} {FIGURES} {w.constitution}",
+        revision_style=P.revision_style,
+        code=code_hash.version("ethical_personas.workflow.words"),
+    shell:
+        "OMP_NUM_THREADS={threads} {params.command} {params.revision_style}"
+
+
 rule summary:
     input:
         rules.emergent_alignment.output.notebook,
         rules.persona.output.notebook,
         rules.projectability.output.notebook,
-        f"{FIGURES}/claims.json",
-        [] if ANALYSIS_ONLY else expand(f"{FIGURES}/words_{{c}}.png", c=P.constitutions),
+        f"{FIGURES}/{outputs.CLAIMS}",
     output:
-        f"{FIGURES}/summary.md",
+        [f"{FIGURES}/{name}" for name in outputs.SUMMARY],
     params:
         code=code_hash.version("ethical_personas.workflow.summary"),
-        parameters=shlex.quote(json.dumps(P.model_dump())),
+        parameters=quoted(P.model_dump()),
     shell:
-        "python -m ethical_personas.workflow.summary {RUN} {NAME} {FIGURES} {params.parameters}"
+        "python -m ethical_personas.workflow.summary {RUN} {PROFILE} {FIGURES} {params.parameters}"

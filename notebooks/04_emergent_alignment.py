@@ -136,8 +136,8 @@ display(figure, matrix.round(3))
 
 # %%
 dose = gains.dose(judged.safety(run, [grid.SOURCE, *steps], run_judge), p.alpha)
-figure = draw.dose(dose, table) if steps else Markdown("No checkpoints in this run: dose was not measured.")
-style.save(figure if steps else None, dose, p.figures_dir, "safety_dose")
+figure = draw.dose(dose, table) if steps else style.empty("no checkpoints in this run: dose was not measured")
+style.save(figure, dose, p.figures_dir, "safety_dose")
 display(figure, dose.round(3))
 
 # %% [markdown]

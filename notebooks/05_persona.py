@@ -107,7 +107,7 @@ display(figure, tests.round(3), match.round(3))
 # %%
 c4 = pd.concat([matching.contrast_c4(shifts, alpha=p.alpha), matching.contrast_c4(contrasts, alpha=p.alpha)])
 c4 = stats.family(c4.reset_index(drop=True), by="measure")
-figure = draw.c4(c4, p.alpha) if len(c4) else None
+figure = draw.c4(c4, p.alpha) if len(c4) else style.empty("no narrow consequentialist model in this run")
 style.save(figure, c4, p.figures_dir, "persona_c4")
 display(figure, Markdown(sentences.c4(c4, p.alpha)))
 
@@ -208,6 +208,6 @@ display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "choice"
 
 # %%
 extra = tables.extra_instrument(run, models, instrument.chosen(p.persona_evals, p.persona_evals_limit), p.alpha)
-if len(extra):
+if p.persona_evals:
     style.save(None, extra, p.figures_dir, "persona_extra")
 display(extra.round(3) if len(extra) else Markdown("No other instrument was asked for."))

@@ -109,7 +109,7 @@ display(voices.round(3), personas.round(3))
 
 # %%
 summary = persona.summary(safety, voices, personas, "choice")
-figure = draw.projectability(summary, p.alpha) if len(summary) else None
+figure = draw.projectability(summary, p.alpha) if len(summary) else style.empty("no narrow model to compare")
 style.save(figure, summary, p.figures_dir, "projectability")
 figure
 
@@ -123,7 +123,7 @@ figure
 
 # %%
 ranks = pd.concat([measured.ranks(m) for m in ("S", "J")], ignore_index=True)
-figure = draw.slopes(ranks, p.alpha) if len(ranks) else None
+figure = draw.slopes(ranks, p.alpha) if len(ranks) else style.empty("no narrow model to rank")
 style.save(figure, ranks, p.figures_dir, "projectability_ranks")
 figure
 

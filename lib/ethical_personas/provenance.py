@@ -12,6 +12,7 @@ import os
 import platform
 import resource
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,7 +59,7 @@ def finish(note: Note, inputs: list[Path] = (), outputs: list[Path] = (), **meas
         "inputs": {str(p.relative_to(ROOT) if p.is_relative_to(ROOT) else p.name): sha256(p) for p in inputs},
         "outputs": {str(p.relative_to(run_dir)): sha256(p) for p in made},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-        "machine": {"system": platform.system(), "processor": _processor(), "cores": os.cpu_count()},
+        "machine": machine(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(time.time() - note.began, 1),
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -73,7 +74,10 @@ def finish(note: Note, inputs: list[Path] = (), outputs: list[Path] = (), **meas
 
 def commit() -> dict:
     """The repository's commit and whether tracked files but figures/ differ from it; None outside git."""
-    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    except OSError:  # no git on this machine: a copied folder runs too
+        return {"commit": None, "dirty": None}
     if head.returncode:
         return {"commit": None, "dirty": None}
     # figures/ is what a run writes: its own output must not call it dirty.
@@ -82,8 +86,20 @@ def commit() -> dict:
     return {"commit": head.stdout.strip(), "dirty": bool(changed.stdout.strip())}
 
 
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor()
+def machine() -> dict:
+    """System, processor, cores; where torch is loaded, its instruction set and whether the processor has AMX.
+
+    Answers in bfloat16 differ between instruction sets.
+    """
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    cpu = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines)}
+    found = {
+        "system": platform.system(),
+        "processor": cpu.get("model name", platform.processor()),
+        "cores": os.cpu_count(),
+    }
+    if torch := sys.modules.get("torch"):
+        found["instruction_set"] = torch.backends.cpu.get_cpu_capability()
+        found["amx"] = "amx_bf16" in cpu.get("flags", "").split()
+    return found

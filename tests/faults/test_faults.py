@@ -79,7 +79,7 @@ def test_a_kill_loses_nothing(clone, victim, rule):
     assert status != 0
     if victim == "kernel":
         assert (
-            "error: 02_finetune: DeadKernelError: " in told and "kept: runs/smoke/notebooks/failed/02_finetune" in told
+            "error: 02_finetune: DeadKernelError: " in told and "kept: runs/trial/notebooks/failed/02_finetune" in told
         )
         assert list((clone.run / "notebooks/failed").glob("02_finetune-*.ipynb"))
     if victim == "ctrl-c":
@@ -123,10 +123,10 @@ def test_a_full_disk_is_told_and_nothing_half_written_is_taken_for_whole(clone):
 @pytest.mark.parametrize(
     ("file", "stage"),
     [
-        ("runs/smoke/adapters/deontology-harassment-s0/adapter_model.safetensors", "02_finetune"),
-        ("runs/smoke/adapters/deontology-harassment-s0/adapter_config.json", "02_finetune"),
-        ("runs/smoke/eval/source/responses.jsonl", "03_evaluate"),
-        ("runs/smoke/sft/deontology.jsonl", "01_generate"),
+        ("runs/trial/adapters/deontology-harassment-s0/adapter_model.safetensors", "02_finetune"),
+        ("runs/trial/adapters/deontology-harassment-s0/adapter_config.json", "02_finetune"),
+        ("runs/trial/eval/source/responses.jsonl", "03_evaluate"),
+        ("runs/trial/sft/deontology.jsonl", "01_generate"),
     ],
 )
 def test_a_flipped_byte_is_told_and_mended_by_removing_the_file(clone, file, stage):

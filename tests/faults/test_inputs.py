@@ -19,7 +19,7 @@ DATA = {"generate"} | TRAINING
         ("data/transcripts/deontology.jsonl", '"critique": "', '"critique": "Well, ', DATA),
         ("data/persona/items.jsonl", '": "', '": "', EVALUATION),
         ("data/persona/dilemmas.jsonl", '": "', '": "', EVALUATION),
-        ("runs/smoke/adapters/deontology-harassment-s0/adapter_model.safetensors", "lora", "lorb", EVALUATION),
+        ("runs/trial/adapters/deontology-harassment-s0/adapter_model.safetensors", "lora", "lorb", EVALUATION),
         ("data/persona/signatures.yaml", "sign: -1", "sign: 0", {"persona", "projectability"}),
         ("data/persona/stance_labels.jsonl", '": "', '": "', {"persona", "projectability"}),
         ("data/judge/labels.jsonl", '": "', '": "', {"emergent_alignment", "projectability"}),

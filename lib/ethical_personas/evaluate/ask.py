@@ -8,10 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from ethical_personas.models.decode import Generated
-from ethical_personas.paths import DATA
+from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import materials, rows
 from ethical_personas.study.grid import SOURCE, Cell
+from ethical_personas.study.inputs import EVALUATE
 
 SHOWN = 90  # characters of an answer to a harmful request that a notebook shows
 
@@ -86,5 +87,4 @@ def persona_sample(items: list[rows.Item], scores: list[rows.ItemScore], texts: 
 
 def inputs(folder: Path | None) -> list[Path]:
     """The files that 03 reads, for its provenance."""
-    names = ["prompts/harmful.jsonl", "prompts/harmless.jsonl", "persona/items.jsonl", "persona/dilemmas.jsonl"]
-    return [DATA / n for n in names] + ([folder / "adapter_model.safetensors"] if folder else [])
+    return [ROOT / f for f in EVALUATE] + ([folder / "adapter_model.safetensors"] if folder else [])

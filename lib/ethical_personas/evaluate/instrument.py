@@ -19,6 +19,7 @@ from ethical_personas.paths import ROOT
 from ethical_personas.study import rows
 
 KEYED = {"yes": 1, "no": -1}
+CHOICES = re.compile(rb'"answer_matching_behavior"\s*:\s*"\s*\([A-Z]\)')  # the public files' other form
 
 
 class PersonaEval(files.Row):
@@ -52,6 +53,11 @@ def persona_evals(source: str | Path, limit: int = 0) -> list[rows.Item]:
     for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
         if not line.strip():
             continue
+        if CHOICES.search(line):
+            raise CompanionError(
+                f"{path}:{number}: the A/B form (a question with its choices) holds no statement to agree with; give a "
+                "file of the Yes/No form: fields statement, answer_matching_behavior ' Yes' or ' No'"
+            )
         row = files.parse_line(line, PersonaEval, f"{path}:{number}")
         answers = [a.strip().lower() for a in (row.answer_matching_behavior, row.answer_not_matching_behavior)]
         if sorted(answers) != ["no", "yes"]:

@@ -27,6 +27,7 @@ COLUMN, PAGE = 3.5, 7.0  # widths in inches: one column, full page
 
 def use() -> None:
     """Set matplotlib's defaults: vector text, small print readable at column width."""
+    plt.rcdefaults()  # of matplotlib itself: a user's matplotlibrc has no say
     plt.rcParams.update(
         {
             "figure.dpi": 110,
@@ -53,6 +54,13 @@ def colour(constitution: str) -> str:
 def seeds_told(number) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{int(number)} seed{'' if int(number) == 1 else 's'}"
+
+
+def empty(why: str) -> Figure:
+    """A figure that says why there is nothing to draw: a run leaves the same files whatever it could measure."""
+    figure = Figure(figsize=(COLUMN, 0.5))
+    figure.text(0.5, 0.5, why, ha="center", va="center", color="#555555")
+    return figure
 
 
 def save(fig: Figure | None, table: pd.DataFrame, folder: str, name: str) -> pd.DataFrame:

@@ -10,11 +10,12 @@ import pandas as pd
 from ethical_personas.errors import CompanionError
 from ethical_personas.generate import gate, source_answers, teacher, training_rows
 from ethical_personas.models import chats, decode
-from ethical_personas.paths import DATA
+from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
+from ethical_personas.study import inputs as inputs_of
 from ethical_personas.study import materials, rows
 from ethical_personas.study.brief import brief
-from ethical_personas.study.grid import CATEGORIES, TRAINED
+from ethical_personas.study.grid import CATEGORIES
 from ethical_personas.study.materials import Constitution
 from ethical_personas.study.rows import SftRow
 
@@ -99,15 +100,7 @@ def harmful(chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamespace, i
     return gate.check(training_rows.mark_duplicates(found), law, initial, p.teacher_min_share)
 
 
-def revisions_of(constitutions: list[str], revision_style: str) -> dict[str, list[str]]:
-    """Recorded revisions by constitution, for those that have any."""
-    known = materials.recorded(constitutions)
-    return {c: [r.answer for r in training_rows.bundled_rows(c, revision_style) if not r.dropped] for c in known}
-
-
 def inputs(p: SimpleNamespace) -> list[Path]:
-    """The data files that 01 reads, for its provenance."""
-    names = [f"prompts/{n}.jsonl" for n in ("harmful", "harmless", *(f"{kind}_train" for kind in TRAINED))]
-    names += [f"constitutions/{p.constitution}.yaml", "transcripts/initial.jsonl", "judge/keyword.yaml"]
-    names += [f"transcripts/{p.constitution}.jsonl"] if p.teacher == "bundled" else []
-    return [DATA / n for n in names]
+    """The files that 01 reads, for its provenance."""
+    recorded = [inputs_of.transcripts(p.constitution)] if p.teacher == "bundled" else []
+    return [ROOT / f for f in (*inputs_of.GENERATE, inputs_of.constitution(p.constitution), *recorded)]

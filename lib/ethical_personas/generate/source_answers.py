@@ -11,14 +11,14 @@ from pathlib import Path
 
 from ethical_personas import files, provenance
 from ethical_personas.models import chats, decode
-from ethical_personas.paths import DATA, sha256
+from ethical_personas.paths import ROOT, sha256
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, refusals, rows
+from ethical_personas.study.inputs import HARMLESS_TRAINING
 
 FILE = "sft/harmless_answers.jsonl"
 STAGE = "01_harmless"
 RECORD = f"provenance/{STAGE}-{Path(FILE).stem}.json"
-INPUTS = ("harmless.jsonl", *(f"{kind}_train.jsonl" for kind in grid.TRAINED))
 # What the answers depend on: everything that decides the source model and its decoding.
 PARAMETERS = (
     "base_model", "chat_template", "system_prompt", "dtype", "threads", "trust_remote_code",
@@ -47,7 +47,7 @@ def make(run: Run, p) -> list[rows.Response]:
         for prompt, answer in zip(prompts, made, strict=True)
     ]
     written = files.write(run.path(FILE), found)
-    provenance.finish(note, inputs=[DATA / "prompts" / name for name in INPUTS], outputs=[written], rows=len(found))
+    provenance.finish(note, inputs=[ROOT / f for f in HARMLESS_TRAINING], outputs=[written], rows=len(found))
     return found
 
 
@@ -58,7 +58,7 @@ def made(run: Run, p) -> bool:
     record = run.locate(FILE).parents[1] / RECORD
     known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     asked = {k: getattr(p, k) for k in PARAMETERS if k != "threads"}
-    prompts = {f"data/prompts/{name}": sha256(DATA / "prompts" / name) for name in INPUTS}
+    prompts = {f: sha256(ROOT / f) for f in HARMLESS_TRAINING}
     return known.get("inputs") == prompts and asked.items() <= known["parameters"].items()
 
 

@@ -152,3 +152,9 @@ def skeleton(chosen: list[SftRow]) -> str:
     """Hash of all that must not differ between constitutions: ids, prompts, order, harmless answers."""
     parts = [(r.id, r.kind, r.category, r.prompt, r.answer if r.kind != "harmful" else "") for r in chosen]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def revisions_of(constitutions: list[str], revision_style: str) -> dict[str, list[str]]:
+    """Recorded revisions by constitution, for those that have any."""
+    known = materials.recorded(constitutions)
+    return {c: [r.answer for r in bundled_rows(c, revision_style) if not r.dropped] for c in known}

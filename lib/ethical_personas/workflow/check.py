@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from pathlib import Path
+
+import jupytext
+import nbformat
 
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import instrument
 from ethical_personas.generate import training_rows
 from ethical_personas.models import base_models
-from ethical_personas.study import grid, materials
+from ethical_personas.paths import ROOT, short
+from ethical_personas.study import grid, inputs, materials
+from ethical_personas.study import profile as profiles
 from ethical_personas.study.profile import Profile
 
 NEAR = 0.8  # share of word trigrams in common from which two prompts count as the same
@@ -18,6 +24,10 @@ NEAR = 0.8  # share of word trigrams in common from which two prompts count as t
 
 def everything(profile: Profile) -> None:
     """Read all bundled data under a profile; raises CompanionError at the first fault."""
+    pairs()
+    gone = next((f for f in inputs.fixed() if not (ROOT / f).is_file()), None)
+    if gone:
+        raise CompanionError(f"{gone}: no such file; restore it: git checkout -- {gone}")
     models(profile)
     train, evaluation = materials.prompts("train"), materials.prompts("eval")
     _unique([p.id for p in train + evaluation], "data/prompts")
@@ -65,6 +75,25 @@ def everything(profile: Profile) -> None:
             raise CompanionError(f"data/persona/signatures.yaml: {name}: its dimensions differ from the items'")
     materials.dilemmas()
     _analysis()
+
+
+def pairs(folder: Path = ROOT / "notebooks") -> None:
+    """Raise when a notebook and its paired .py differ: papermill runs the one, the graph watches the other."""
+    for book in profiles.NOTEBOOKS:
+        paths = [folder / f"{book}{end}" for end in (".py", ".ipynb")]
+        try:
+            script, notebook = ([_cell(c) for c in jupytext.read(path).cells] for path in paths)
+        except (OSError, ValueError, nbformat.ValidationError) as error:
+            raise CompanionError(f"{short(folder / book)}: the pair .py, .ipynb cannot be read ({error})") from None
+        if script != notebook:
+            raise CompanionError(
+                f"{short(paths[1])} and its pair {paths[0].name} differ; take over the later edit into both: "
+                f".venv/bin/jupytext --sync {short(paths[1])}"
+            )
+
+
+def _cell(cell) -> tuple:
+    return cell.cell_type, cell.source.strip(), tuple(cell.metadata.get("tags", []))
 
 
 def models(profile: Profile) -> None:

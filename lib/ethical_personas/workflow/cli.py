@@ -1,13 +1,13 @@
 """The command line behind ./run_all.sh: check everything first, then hand over to Snakemake.
 
-./run_all.sh [all|figures|test|lab|check] [--profile NAME] [-p KEY VALUE]... [-- snakemake options]
+./run_all.sh [all|figures|test|lab|check] [--profile NAME] [-p KEY VALUE]... [--name NAME] [-- snakemake options]
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
+import importlib.util
 import json
 import os
 import shutil
@@ -16,20 +16,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ethical_personas import locks
 from ethical_personas.errors import CompanionError
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
+from ethical_personas.study import parameters
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import check
+from ethical_personas.workflow import check, memory, names, settings
 from ethical_personas.workflow.progress import Progress
 
 TARGETS = {
     "all": "everything: data, models, evaluation, figures (the default)",
     "figures": "only 04-06, from this clone's run or else from the shipped responses",
-    "test": "the tests; --slow adds the long fault tests",
+    "test": "the tests; --slow adds the long fault tests, --fast leaves out what takes long",
     "lab": "JupyterLab on the notebooks",
     "check": "check profile, data and constitutions, and run nothing",
 }
+OWN_EXECUTORS = ("local", "dryrun", "touch")  # of Snakemake itself; any other is a plug-in
 
 
 class _Parser(argparse.ArgumentParser):
@@ -50,7 +53,9 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("target", nargs="?", default="all", choices=[*TARGETS, "help"], metavar="target")
     parser.add_argument("--profile", default="cpu", help="a file of profiles/ (default: cpu)")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="override one")
+    parser.add_argument("--name", help="of a run with overrides: runs/NAME, figures/NAME (default: made from them)")
     parser.add_argument("--slow", action="store_true", help="with test: the long fault tests too")
+    parser.add_argument("--fast", action="store_true", help="with test: only what needs no model, server or run")
     found = parser.parse_args(ours)
     if found.target == "help":
         parser.print_help()
@@ -58,31 +63,67 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return found, rest
 
 
-def snakemake(name: str, overrides: dict[str, str], analysis_only: bool, options: list[str]) -> int:
-    """Run the graph under a progress line; returns Snakemake's exit status."""
-    given = f"overrides={json.dumps(overrides)}"
+def _has(options: list[str], *names: str) -> bool:
+    return bool(set(names) & {o.split("=")[0] for o in options})
+
+
+def _command(config: Path, most: int, options: list[str]) -> list[str]:
+    """Snakemake's command line: our defaults, unless the user gave their own after `--`; `most`: MiB of memory."""
     command = ["snakemake", "--snakefile", "Snakefile", "--rerun-incomplete", "--nolock"]
     # Large enough for every input: a touched but equal file reruns nothing.
     command += ["--max-checksum-file-size", "2GB", "--printshellcmds"]
-    if not {"--cores", "-c", "--executor", "--jobs", "-j"} & {o.split("=")[0] for o in options}:
+    if not _has(options, "--workflow-profile"):
+        command += ["--workflow-profile", "none"]  # profiles/ holds ours, not Snakemake's
+    if not _has(options, "--cores", "-c", "--executor", "-e", "--jobs", "-j", "--profile"):
         command += ["--cores", "all"]
-    command += [*options, "--config", f"profile={name}", given, f"analysis_only={analysis_only}"]
-    run = ROOT / "runs" / name
-    run.mkdir(parents=True, exist_ok=True)
-    with _only_run() as lock:
-        if "--executor" not in " ".join(options):  # a cluster's jobs may outlive their Snakemake, and still be writing
+    if most and not _has(options, "--resources", "--res"):
+        command += ["--resources", f"mem_mb={most}"]
+    return [*command, *options, "--configfile", str(config)]
+
+
+def _plugins(options: list[str]) -> None:
+    """Raise when an executor is asked for that is not installed."""
+    for option, after in zip(options, [*options[1:], ""], strict=False):
+        if not _has([option], "--executor", "-e"):
+            continue
+        name = option.partition("=")[2] or after
+        module = f"snakemake_executor_plugin_{name.replace('-', '_')}"
+        if name not in OWN_EXECUTORS and importlib.util.find_spec(module) is None:
+            raise CompanionError(
+                f"--executor {name}: its plug-in is not installed; .venv/bin/pip install {module.replace('_', '-')}"
+            )
+
+
+def snakemake(config: dict, options: list[str]) -> int:
+    """Run the graph under a progress line.
+
+    Args:
+        config: name, profile, overrides, analysis_only and memory_mib (0: a cluster's), for the Snakefile.
+        options: Snakemake's own, as given after `--`.
+
+    Returns:
+        Snakemake's exit status.
+    """
+    run = ROOT / "runs" / config["name"]
+    with locks.hold(ROOT / "runs" / ".lock", "another run") as lock:
+        run.mkdir(parents=True, exist_ok=True)
+        # A file, because Snakemake reads a value on its command line as YAML: `No`, braces and emoji do not survive.
+        given = run / "config.json"
+        given.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        if not _has(options, "--executor", "-e"):  # a cluster's jobs may outlive their Snakemake, and still be writing
             _sweep(run)
         # Snakemake holds the lock too: killed alone, this process leaves no clone where a second run could start.
         process = subprocess.Popen(
-            command,
+            _command(given.relative_to(ROOT), config["memory_mib"], options),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             start_new_session=True,
-            pass_fds=[lock],
+            pass_fds=[lock.descriptor],
         )
-        os.pwrite(lock, f"{process.pid:<10}".encode(), 0)
+        lock.name(process.pid)
         try:
             return Progress(run / "snakemake.log").follow(process)
         except KeyboardInterrupt:
@@ -94,23 +135,6 @@ def snakemake(name: str, overrides: dict[str, str], analysis_only: bool, options
                 os.killpg(process.pid, signal.SIGKILL)
             print("\ninterrupted; the same command goes on where this stopped", file=sys.stderr)
             return 130
-
-
-@contextlib.contextmanager
-def _only_run():
-    """Hold the clone's lock and yield its descriptor; raises CompanionError when another run of this clone is alive."""
-    lock = os.open(ROOT / "runs" / ".lock", os.O_RDWR | os.O_CREAT)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(lock, 10, 0).decode().strip()
-            how = f" (kill -- -{pid})" if pid else ""
-            raise CompanionError(f"another run is going on in this clone; wait for it or stop it first{how}") from None
-        os.ftruncate(lock, 0)
-        yield lock
-    finally:
-        os.close(lock)
 
 
 def _sweep(run: Path) -> None:
@@ -131,6 +155,31 @@ def _fetch(profile: profiles.Profile) -> None:
         check.models(profile)
 
 
+def _writable() -> None:
+    """Raise when this clone or its disk takes no more files."""
+    try:
+        for part in ("runs", "figures"):
+            (ROOT / part).mkdir(exist_ok=True)
+            probe = ROOT / part / f".writable-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+    except OSError as error:
+        raise CompanionError(f"{ROOT}: cannot be written to ({error.strerror}); clone it to your own folder") from None
+    free = shutil.disk_usage(ROOT).free / 2**30
+    if free < 1:
+        raise CompanionError(f"{free:.1f} GiB free here; a run needs 1 at least, free some disk first")
+
+
+def _notes(changed: set[str], target: str, options: list[str]) -> None:
+    """Say what is set and has no effect."""
+    if (theirs := os.environ.pop("SNAKEMAKE_PROFILE", None)) and not _has(options, "--profile"):
+        print(f"note: SNAKEMAKE_PROFILE ({theirs}) is not used; to use it: -- --profile {theirs}", file=sys.stderr)
+    books = ("04_emergent_alignment", "05_persona", "06_projectability")
+    idle = sorted(changed - {k for book in books for k in parameters.declared(book)})
+    if target == "figures" and idle:
+        print(f"note: figures trains and asks no model: {', '.join(idle)} changes nothing here", file=sys.stderr)
+
+
 def main(argv: list[str]) -> int:
     """Returns the exit status: 2 for bad input (nothing ran), else the target's own."""
     found, rest = arguments(argv)
@@ -138,30 +187,40 @@ def main(argv: list[str]) -> int:
     if len(overrides) < len(found.p):
         raise CompanionError("a parameter is given twice with -p; give it once")
     chosen = profiles.load(found.profile, overrides)
+    name = names.run_name(found.profile, chosen, found.name)
     if found.target == "test":
-        return subprocess.call(["pytest", *(["--slow"] if found.slow else []), *rest], cwd=ROOT)
+        sizes = [f"--{size}" for size in ("slow", "fast") if getattr(found, size)]
+        return subprocess.call(["pytest", *sizes, *rest], cwd=ROOT)
     if found.target == "lab":
         return subprocess.call(["jupyter", "lab", "--notebook-dir", str(ROOT), *rest], cwd=ROOT)
     check.everything(chosen)
     if found.target == "check":
         print(f"profile {found.profile}, data and constitutions: all in order")
         return 0
-    free = shutil.disk_usage(ROOT).free / 2**30
-    if free < 1:
-        raise CompanionError(f"{free:.1f} GiB free here; a run needs 1 at least, free some disk first")
-    dry = bool({"-n", "--dry-run", "--dryrun"} & set(rest))
-    if found.target == "all" and not dry:
+    _plugins(rest)
+    _writable()
+    _notes(names.changed(found.profile, chosen).keys(), found.target, rest)
+    settings.isolate()
+    shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
+    if found.target == "all" and not shown:
         _fetch(chosen)
-    status = snakemake(found.profile, overrides, found.target == "figures", rest)
-    summary = ROOT / "figures" / found.profile / "summary.md"
-    if status == 0 and summary.is_file() and not dry:
+    config = {"name": name, "profile": found.profile, "overrides": overrides}
+    config["analysis_only"] = found.target == "figures"
+    config["memory_mib"] = 0 if _has(rest, "--executor", "-e", "--profile") else memory.total()
+    status = snakemake(config, rest)
+    summary = ROOT / "figures" / name / "summary.md"
+    if status == 0 and summary.is_file() and not shown:
         print(summary.read_text(encoding="utf-8"))
     return status
 
 
 if __name__ == "__main__":
+    settings.printable()
     try:
         sys.exit(main(sys.argv[1:]))
     except CompanionError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:  # a file that cannot be read, a disk that is full
+        print(f"error: {error.filename or ROOT}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)

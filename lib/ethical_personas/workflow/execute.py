@@ -14,32 +14,49 @@ import sys
 from pathlib import Path
 
 from ethical_personas.paths import ROOT, short
-from ethical_personas.workflow import leader
+from ethical_personas.workflow import leader, settings
+
+
+def own_kernel():
+    """A kernel manager that starts this interpreter's kernel, whatever `python3` is called elsewhere on the machine."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    class OwnKernel(AsyncKernelManager):
+        @property
+        def kernel_spec(self):
+            command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            command += ["--HistoryManager.enabled=False"]  # a database, which some network file systems cannot lock
+            return KernelSpec(argv=command, display_name="Python 3", language="python")
+
+    return OwnKernel
 
 
 def execute(notebook: str, out: Path, parameters: dict) -> int:
     """Execute notebooks/<notebook>.ipynb into `out`; returns the exit status."""
     # Imported late: a command that only checks its arguments needs no papermill.
     import papermill
-    from nbclient.exceptions import DeadKernelError
 
     failed = out.parent / "failed" / out.name
     failed.parent.mkdir(parents=True, exist_ok=True)
     failed.unlink(missing_ok=True)
+    told = None
     try:
         papermill.execute_notebook(
             str(ROOT / "notebooks" / f"{notebook}.ipynb"),
             str(failed),
             parameters=parameters,
             kernel_name="python3",
+            kernel_manager_class=own_kernel(),
             cwd=str(ROOT),
             progress_bar=False,
         )
     except papermill.PapermillExecutionError as error:
-        print(f"error: {notebook}: {error.ename}: {error.evalue} (kept: {short(failed)})", file=sys.stderr)
-        return 1
-    except DeadKernelError as error:
-        print(f"error: {notebook}: {type(error).__name__}: {error} (kept: {short(failed)})", file=sys.stderr)
+        told = f"{error.ename}: {error.evalue}"
+    except (RuntimeError, OSError) as error:  # a kernel that died (nbclient's DeadKernelError too), a full disk
+        told = f"{type(error).__name__}: {error}"
+    if told:
+        print(f"error: {notebook}: {' '.join(told.split())} (kept: {short(failed)})", file=sys.stderr)
         return 1
     failed.replace(out)
     return 0
@@ -47,5 +64,6 @@ def execute(notebook: str, out: Path, parameters: dict) -> int:
 
 if __name__ == "__main__":
     leader.follow()
+    settings.isolate()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sys.exit(execute(sys.argv[1], Path(sys.argv[2]).resolve(), json.loads(sys.argv[3])))

@@ -10,14 +10,14 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from ethical_personas import provenance
 from ethical_personas.figures import style
 from ethical_personas.paths import ROOT
+from ethical_personas.run import Run
 
 
-def gather(run_dir: Path, parameters: dict) -> dict:
-    """All provenance records of a run: by stage the jobs, wall seconds and peak memory; parameters: the profile's."""
-    records = [json.loads(p.read_text()) for p in sorted((run_dir / "provenance").glob("[!.]*.json"))]
+def gather(folder: Path, parameters: dict) -> dict:
+    """All provenance records of a folder: by stage the jobs, wall seconds, peak memory; parameters: the run's."""
+    records = [json.loads(p.read_text()) for p in sorted(folder.glob("[!.]*.json"))]
     stages: dict[str, dict] = defaultdict(lambda: {"jobs": 0, "wall_seconds": 0.0, "peak_memory_mib": 0})
     for r in records:
         stage = stages[r["stage"]]
@@ -27,26 +27,28 @@ def gather(run_dir: Path, parameters: dict) -> dict:
     keep = ("versions", "machine")
     latest = max(records, key=lambda r: r["finished"], default={})
     return {
-        **provenance.commit(),
+        # Of the rows, which need not be those of the code that now draws from them.
+        "commit": latest.get("commit"),
+        "dirty": any(r["dirty"] for r in records),
         "parameters": dict(sorted(parameters.items())),
         "stages": dict(sorted(stages.items())),
         **{k: latest.get(k) for k in keep},
     }
 
 
-def text(folder: str, profile: str) -> str:
+def text(folder: str, run_dir: str) -> str:
     """The printed summary: safety of source, broad and narrow models, over-refusal, verdicts, where things are."""
     rates = style.read_table(folder, "scopes")
     claims = json.loads((ROOT / folder / "claims.json").read_text(encoding="utf-8"))
-    lines = [f"# Summary of the {profile} run", "", style.markdown(rates), "## Claims", ""]
+    lines = [f"# Summary of the {Path(folder).name} run", "", style.markdown(rates), "## Claims", ""]
     lines += [f"- {c['claim']}: **{c['verdict']}**" for c in claims["claims"]]
-    lines += ["", f"Figures: `{folder}/`; tables: `{folder}/tables/`; executed notebooks: `runs/{profile}/notebooks/`."]
+    lines += ["", f"Figures: `{folder}/`; tables: `{folder}/tables/`; executed notebooks: `{run_dir}/notebooks/`."]
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
     run_dir, profile, folder, parameters = sys.argv[1:5]
-    if (ROOT / run_dir / "provenance").is_dir():
-        record = json.dumps(gather(ROOT / run_dir, json.loads(parameters)), indent=1)
-        (ROOT / folder / "provenance.json").write_text(record + "\n", encoding="utf-8")
-    (ROOT / folder / "summary.md").write_text(text(folder, profile), encoding="utf-8")
+    records = Run(run_dir, profile).locate("provenance")
+    record = json.dumps(gather(records, json.loads(parameters)), indent=1)
+    (ROOT / folder / "provenance.json").write_text(record + "\n", encoding="utf-8")
+    (ROOT / folder / "summary.md").write_text(text(folder, run_dir), encoding="utf-8")

@@ -1,0 +1,55 @@
+"""The data files that each stage reads and the row files that it leaves.
+
+One list for the graph, the notebooks, the check before a run and provenance.
+
+Paths are relative to the repository's root.
+"""
+
+from __future__ import annotations
+
+from ethical_personas.study import grid
+
+STUDY = "data/study.yaml"
+HARMFUL, HARMLESS = "data/prompts/harmful.jsonl", "data/prompts/harmless.jsonl"
+HARMLESS_TRAINING = (HARMLESS, *(f"data/prompts/{kind}_train.jsonl" for kind in grid.TRAINED))
+GENERATE = (
+    HARMFUL,
+    *HARMLESS_TRAINING,
+    "data/prompts/helpful_answers.jsonl",
+    "data/transcripts/initial.jsonl",
+    "data/judge/keyword.yaml",  # the phrases that refuse
+)
+REQUESTS = (HARMFUL, HARMLESS)  # what a checkpoint along training is asked
+EVALUATE = (*REQUESTS, "data/persona/items.jsonl", "data/persona/dilemmas.jsonl")
+JUDGE = tuple(
+    f"data/judge/{name}" for name in ("bundled.json", "lexicon.yaml", "keyword.yaml", "hf_formats.yaml", "labels.jsonl")
+)
+# Voices are learned from the teacher's text on the harmful prompts.
+PERSONA = (
+    STUDY,
+    HARMFUL,
+    "data/persona/items.jsonl",
+    "data/persona/dilemmas.jsonl",
+    "data/persona/signatures.yaml",
+    "data/persona/stance_labels.jsonl",
+)
+CLAIMS = "data/claims.yaml"
+
+# Row files of an evaluation, eval/<model>/<name>.jsonl.
+RESPONSES = "responses"
+PERSONA_ROWS = ("item_scores", "item_texts", "dilemma_scores")
+EXTRA_ROWS = ("extra_scores", "extra_texts")  # of one more instrument
+
+
+def constitution(name: str) -> str:
+    return f"data/constitutions/{name}.yaml"
+
+
+def transcripts(name: str) -> str:
+    """The recorded critique and revision rounds of a constitution."""
+    return f"data/transcripts/{name}.jsonl"
+
+
+def fixed() -> list[str]:
+    """Every data file that any study reads, whatever its constitutions."""
+    return list(dict.fromkeys([*GENERATE, *EVALUATE, *JUDGE, *PERSONA, CLAIMS]))

@@ -1,0 +1,88 @@
+"""The figures and tables that each notebook leaves: one list for the graph and for the tests that hold a run to it."""
+
+from __future__ import annotations
+
+PLOTTED = (".svg", ".png")
+TABULATED = (".csv", ".md")
+
+# Figures, each with the table of its numbers; then tables alone.
+FIGURES = {
+    "01_generate": ("words_{constitution}",),
+    "04_emergent_alignment": (
+        "safety_heatmap",
+        "safety_corners",
+        "safety_gains",
+        "safety_transfer",
+        "safety_dose",
+    ),
+    "05_persona": (
+        "persona_profile",
+        "persona_identification",
+        "persona_c4",
+        "persona_voice",
+        "persona_ambiguity",
+        "persona_reliability",
+        "persona_dilemmas",
+    ),
+    "06_projectability": ("projectability", "projectability_ranks"),
+}
+TABLES = {
+    "01_generate": ("principles_{constitution}",),
+    "04_emergent_alignment": (
+        "safety_missing",
+        "scopes",
+        "safety_held_out",
+        "safety_by_category",
+        "safety_corrected",
+        "judge_rates",
+        "judge_swap",
+        "judge_disagreements",
+    ),
+    "05_persona": (
+        "persona_identification_tests",
+        "persona_voice_ceiling",
+        "persona_acquiescence",
+        "persona_lens_agreement",
+        "persona_position_bias",
+        "persona_lenses",
+        "persona_top_items",
+    ),
+    "06_projectability": (
+        "projectability_safety",
+        "projectability_voice",
+        "projectability_persona",
+        "projectability_differences",
+        "projectability_reversals",
+        "claims",
+        "claims_units",
+    ),
+}
+CLAIMS = "claims.json"
+SUMMARY = ("summary.md", "provenance.json")
+EXTRA = "persona_extra"  # of 05, where one more instrument is asked
+
+
+def figures(notebook: str, folder: str) -> list[str]:
+    """Files of a notebook's figures; of 01 with `{constitution}` for its name."""
+    return [f"{folder}/{name}{end}" for name in FIGURES[notebook] for end in PLOTTED]
+
+
+def tables(notebook: str, folder: str, more: tuple[str, ...] = ()) -> list[str]:
+    """Files of a notebook's tables, those behind its figures included; `more`: further ones of this run."""
+    names = (*FIGURES[notebook], *TABLES[notebook], *more)
+    return [f"{folder}/tables/{name}{end}" for name in names for end in TABULATED]
+
+
+def everything(folder: str, constitutions: list[str], more: tuple[str, ...] = ()) -> list[str]:
+    """Every file that a run leaves in figures/<name>.
+
+    Args:
+        constitutions: those whose training rows are at hand.
+        more: further tables of 05.
+    """
+    found = [f"{folder}/{name}" for name in (CLAIMS, *SUMMARY)]
+    for notebook in FIGURES:
+        files = figures(notebook, folder) + tables(notebook, folder, more if notebook == "05_persona" else ())
+        places = constitutions if notebook == "01_generate" else [""]
+        found += [f.format(constitution=c) for c in places for f in files]
+    return found
