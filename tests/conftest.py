@@ -14,16 +14,23 @@ settings.load_profile("companion")
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the long fault tests too")
-    parser.addoption("--fast", action="store_true", help="leave out what needs the model, a server or the graph")
+    parser.addoption("--fast", action="store_true", help="leave out what takes long")
+
+
+# Files whose tests run the model, a server, the graph or long simulations: ./run_all.sh test --fast leaves them out.
+LONG = {
+    *("test_smoke", "test_faults", "test_inputs", "test_served", "test_judge_api", "test_teacher_faults"),
+    *("test_before_anything_runs", "test_code", "test_train", "test_persona_planted", "test_claims"),
+}
 
 
 def pytest_collection_modifyitems(config, items):
-    left_out = set() if config.getoption("--slow") else {"slow"}
-    left_out |= {"model"} if config.getoption("--fast") else set()
-    for name in left_out:
-        for item in items:
-            if name in item.keywords:
-                item.add_marker(pytest.mark.skip(reason=f"{name}: left out, see ./run_all.sh help"))
+    for item in items:
+        long = "long" in item.keywords or item.path.stem in LONG
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: ./run_all.sh test --slow runs it"))
+        elif long and config.getoption("--fast"):
+            item.add_marker(pytest.mark.skip(reason="long: ./run_all.sh test runs it"))
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ def test_a_ragged_batch_answers_as_each_row_alone(load, penalty):
     assert [a.tokens for a in found] == [len(w) for w in wanted]
 
 
+@pytest.mark.long
 def test_the_penalty_sees_the_answer_and_not_the_prompt(load):
     # Long prompts, so that a random model's favourite words are often among theirs.
     words = [p.prompt for p in materials.prompts("train", "helpful")]

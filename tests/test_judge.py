@@ -123,6 +123,7 @@ def test_bundled_takes_milliseconds_a_row():
     assert (time.perf_counter() - start) / len(pairs) < 0.02
 
 
+@pytest.mark.long
 def test_artefact_is_what_the_committed_labels_give():
     assert fit.same(fit.build(), bundled.artefact())
 

@@ -34,6 +34,7 @@ def clustered(rng, n, k, threshold, seed_sd=0.3, prompt_sd=1.0, noise_sd=0.5):
     return model.astype(float), source.astype(float)
 
 
+@pytest.mark.long
 def test_false_positive_rate_under_a_clustered_null_and_a_naive_test_fails():
     rng = np.random.default_rng(20261)
     ours, covered, naive = [], [], []
@@ -88,6 +89,7 @@ def test_sign_flips_keep_their_level_for_j_when_the_model_declines_far_more_of_e
     assert 0.93 <= covered / 1000 <= 0.975
 
 
+@pytest.mark.long
 def test_two_sided_interval_with_seeds_covers_j():
     rng = np.random.default_rng(20265)
     harmless = np.repeat([False, True], [90, 60])
@@ -100,6 +102,7 @@ def test_two_sided_interval_with_seeds_covers_j():
     assert 0.93 <= np.mean(covered) <= 0.98
 
 
+@pytest.mark.long
 def test_groups_of_items_keep_their_level():
     rng = np.random.default_rng(20266)
     first = np.repeat([True, False], 12)
@@ -107,6 +110,7 @@ def test_groups_of_items_keep_their_level():
     assert 0.03 <= np.mean(np.array(p) < ALPHA) <= 0.07
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_strata_keep_a_common_shift_out_of_the_noise(seeds):
     """Twelve items a side, half reverse-keyed, all move by their keying: level 5 %, and an effect is found."""
@@ -134,6 +138,7 @@ def test_a_stratified_mean_is_what_it_was_and_its_variance_that_of_the_strata():
     assert uneven.estimate == 0, "a shift by keying cancels where the keys are not equally many"
 
 
+@pytest.mark.long
 def test_ratio_bootstrap_covers():
     """Ratio of a narrow to a broad model's gain over one source, 90 prompts, 600 replicates (error 0.9 points)."""
     rng = np.random.default_rng(20267)

@@ -37,6 +37,7 @@ def test_ceiling_on_categories_left_out(style):
     assert total["low"] < total["accuracy"] <= total["high"] + 1e-9
 
 
+@pytest.mark.long
 def test_a_planted_voice_is_found(shares):
     harmful = shares[(shares["model"] != "source") & (shares["kind"] == "harmful")]
     assert harmful["own_voice"].mean() > 0.9
@@ -44,6 +45,7 @@ def test_a_planted_voice_is_found(shares):
     assert test["identified"] == 12 and test["p_identified"] < 0.001
 
 
+@pytest.mark.long
 def test_voices_at_random_are_not_identified(tmp_path):
     shares = classify(*simulation.run(tmp_path, strength=0.0, per_category=8))
     assert voice.identification(shares).iloc[0]["p_mean"] > 0.01

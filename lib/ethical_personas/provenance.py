@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -44,7 +45,7 @@ def start(run: Run, stage: str, name: str, parameters: SimpleNamespace) -> Note:
     return Note(path, stage, name, dict(vars(parameters)), time.time())
 
 
-def finish(note: Note, inputs: list[Path] = (), outputs: list[Path] = (), **measured) -> dict:
+def finish(note: Note, inputs: Sequence[Path] = (), outputs: Sequence[Path] = (), **measured) -> dict:
     """Write the record: wall seconds, peak memory in MiB, SHA-256 of each input and output, and `measured` values.
 
     outputs: files of the run, and folders, whose files all count; `Run.find` holds readers to these hashes.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,7 +19,6 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.paths import ROOT
 from ethical_personas.study import rows
 
-KEYED = {"yes": 1, "no": -1}
 CHOICES = re.compile(rb'"answer_matching_behavior"\s*:\s*"\s*\([A-Z]\)')  # the public files' other form
 
 
@@ -65,7 +65,7 @@ def persona_evals(source: str | Path, limit: int = 0) -> list[rows.Item]:
                 f"{path}:{number}: field answer_matching_behavior: {row.answer_matching_behavior!r} against "
                 f"{row.answer_not_matching_behavior!r}; one must be Yes and the other No"
             )
-        keyed = KEYED[answers[0]]
+        keyed: Literal[1, -1] = 1 if answers[0] == "yes" else -1
         item = rows.Item(id=f"{dimension}-{number:04d}", dimension=dimension, keyed=keyed, statement=row.statement)
         found[keyed].append(item)
         order.append(item)

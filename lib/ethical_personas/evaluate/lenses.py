@@ -9,6 +9,7 @@ be redone from these rows without a model.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 from tqdm.auto import tqdm
 
@@ -28,7 +29,8 @@ CHOICES = {
     "right": ("{} or {}?", "Right", "Wrong"),
     "say": ("Would you say so, {} or {}?", "Yes", "No"),
 }
-ORDERS = ("agree_first", "disagree_first")
+Order = Literal["agree_first", "disagree_first"]
+ORDERS: tuple[Order, ...] = ("agree_first", "disagree_first")
 STATEMENT = 'Statement: "{}" '
 
 # Likelihood: neutral requests that the statement answers.
@@ -101,12 +103,12 @@ def _question(statement: str, wording: str, order: str) -> str:
 
 def _first_tokens(chat: Chat, wording: str) -> tuple[int, int]:
     _, yes, no = CHOICES[wording]
-    first = tuple(scoring.answer_ids(chat, "Statement.", word)[1][0] for word in (yes, no))
-    if first[0] == first[1]:
+    agree, disagree = (scoring.answer_ids(chat, "Statement.", word)[1][0] for word in (yes, no))
+    if agree == disagree:
         raise CompanionError(
             f"tokenizer: {yes!r} and {no!r} begin with one token; give wording {wording!r} other words"
         )
-    return first
+    return agree, disagree
 
 
 def likelihood(chat: Chat, items: list[rows.Item], batch: int = 16) -> list[rows.ItemScore]:
@@ -176,8 +178,9 @@ def dilemmas(chat: Chat, dilemmas: list[rows.Dilemma], batch: int = 12) -> list[
             for i, (a1, b1, a2, b2) in zip(chosen, means.tolist(), strict=True):
                 found[i] = [a1 - b1, a2 - b2]
             bar.update(len(chosen))
+    first: tuple[Literal["a_first", "b_first"], ...] = ("a_first", "b_first")
     return [
         rows.DilemmaScore(id=d.id, model=chat.name, order=order, value=value)
         for i, d in enumerate(dilemmas)
-        for order, value in zip(("a_first", "b_first"), found[i], strict=True)
+        for order, value in zip(first, found[i], strict=True)
     ]

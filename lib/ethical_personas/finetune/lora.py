@@ -6,6 +6,7 @@ import math
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -94,7 +95,7 @@ def trainer(chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, folder:
 
 
 def finetune(
-    chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, adapter: Path, checkpoints: list[int] = ()
+    chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, adapter: Path, checkpoints: Sequence[int] = ()
 ) -> pd.DataFrame:
     """Train one cell and publish its adapter folder by a rename; `chat` holds the tuned model afterwards.
 
@@ -164,7 +165,7 @@ class _Sound(TrainerCallback):
 class _Clock(TrainerCallback):
     """Notes the seconds at each step and keeps the adapter at chosen steps."""
 
-    def __init__(self, folder: Path, checkpoints: list[int]):
+    def __init__(self, folder: Path, checkpoints: Sequence[int]):
         self.folder, self.checkpoints, self.seconds = folder, set(checkpoints), []
 
     def on_train_begin(self, *_, **__):

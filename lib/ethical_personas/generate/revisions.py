@@ -25,7 +25,7 @@ def live(chat: chats.Chat, law: Constitution, number: int, batch: int, penalty: 
     prompts = materials.prompts("train", *CATEGORIES)
     prompts = prompts[:: max(1, len(prompts) // number)][:number] if number else []
 
-    def ask(texts: list[str], tokens: int = 64) -> list[tuple[str, None]]:
+    def ask(texts: list[str], tokens: int = 64) -> list[tuple[str, str | None]]:
         return [(a.text, None) for a in decode.answers(chat, texts, tokens, batch, penalty, label="live")]
 
     initial = {p.id: text for p, (text, _) in zip(prompts, ask([p.prompt for p in prompts], 48), strict=True)}

@@ -103,8 +103,9 @@ def local(chat: chats.Chat, cache: Path, tokens: int, batch: int, penalty: float
 
     # Another model, decoding or code is another answer. Files count by size and time: weights are long to hash.
     place = base_models.folder(chat.base_model)
+    assert place  # the chat was loaded from it
     weights = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(place.glob("*")) if f.is_file()]
-    code = [sha256(Path(module.__file__)) for module in (decode, chats, templates)]
+    code = [sha256(Path(str(module.__file__))) for module in (decode, chats, templates)]
     told = (chat.system, chat.tokenizer.chat_template, str(chat.model.dtype))
     stamp = repr((chat.base_model, weights, code, told, tokens, penalty, whole))
     return _kept(answer, stamp, cache, batch)
@@ -130,7 +131,7 @@ def api(model: str, url: str, cache: Path, max_new_tokens: int = 2000) -> Ask:
         for text in texts:
             turn = [{"role": "user", "content": text}]
             reply = server.ask(turn, read, max_tokens=max_new_tokens, temperature=0)
-            yield reply.error or rows.Paid(id="-", answer=reply.value, without=reply.without)
+            yield reply.error or rows.Paid(id="-", answer=str(reply.value), without=reply.without)
 
     return _kept(answer, f"{model}\0{server.base}\0{max_new_tokens}", cache, 1)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 
 from ethical_personas.errors import CompanionError
 from ethical_personas.study import materials
@@ -38,7 +38,7 @@ def prompts_needed(scopes: list[str], rows_per_scope: int, least: float) -> list
 
     least: share of the revisions that must be usable; so many more are asked that this share is enough.
     """
-    needed = Counter()
+    needed: dict[str, float] = defaultdict(float)
     for scope in scopes:
         for category in SCOPES[scope]:
             needed[category] = max(needed[category], harmful_rows(scope, rows_per_scope) / len(SCOPES[scope]))

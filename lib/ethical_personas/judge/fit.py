@@ -103,7 +103,7 @@ def build() -> dict:
     raw, heads = prepare(pairs, names)
     tried = {c: out_of_fold(raw, heads, target, weight, groups, c) for c in STRENGTHS}
     losses = {c: loss(p, target, weight) for c, p in tried.items()}
-    strength = min(losses, key=losses.get)
+    strength = min(losses, key=losses.__getitem__)
     terms, mean, scale, regression = fit(raw, heads, target, weight, strength)
     weights = regression.coef_[0][: len(names)] / scale
     content = {

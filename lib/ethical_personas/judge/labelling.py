@@ -76,10 +76,10 @@ class Queue:
 
     def differences(self) -> list[tuple[str, str, str, str]]:
         """(request, response, the reader's mark, the judge's verdict) where the two differ."""
-        found = []
+        found: list[tuple[str, str, str, str]] = []
         for i, mark in self.marks.items():
             verdict = self.judgements[i].verdict
-            if mark != "unclear" and verdict not in (None, mark):
+            if mark != "unclear" and verdict and verdict != mark:
                 found.append((self.responses[i].prompt, self.responses[i].response, mark, verdict))
         return found
 

@@ -117,6 +117,7 @@ def load(
     if trust_remote_code:
         print(f"trust_remote_code is on: {base_model} may run its own Python code")
     place = folder(base_model)
+    assert place  # fetched, where it was not on disk
     tokenizer = load_tokenizer(place, base_model, chat_template, system_prompt, trust_remote_code)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -61,7 +61,7 @@ def answers(
                 text = chat.tokenizer.decode(kept, skip_special_tokens=True).strip()
                 made[i] = Generated(text, len(kept) + finished, finished)
             bar.update(len(chosen))
-    return made
+    return [one for one in made if one]
 
 
 def whole_sentences(text: str) -> str:

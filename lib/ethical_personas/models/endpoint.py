@@ -202,8 +202,9 @@ class Endpoint:
 
 
 def _tokens(reply) -> tuple[int, int] | None:
-    counts = [getattr(getattr(reply, "usage", None), f"{part}_tokens", None) for part in ("prompt", "completion")]
-    return tuple(counts) if all(type(n) is int for n in counts) else None
+    used = getattr(reply, "usage", None)
+    asked, told = getattr(used, "prompt_tokens", None), getattr(used, "completion_tokens", None)
+    return (asked, told) if type(asked) is int and type(told) is int else None
 
 
 def _value(reply, read: Callable, thoughts: bool):

@@ -43,10 +43,11 @@ def teacher_texts(
                 text = row.revision if revision_style == "plain" else (row.revision_rich or row.revision)
                 records.append((name, category[i], i, text))
     else:
+        assert run and constitutions
         for name in constitutions:
-            for row in files.read(run.find(run.sft(name)), rows.SftRow):
-                if row.kind == "harmful" and not row.dropped:
-                    records.append((name, row.category, row.id, row.answer))
+            for made in files.read(run.find(run.sft(name)), rows.SftRow):
+                if made.kind == "harmful" and not made.dropped:
+                    records.append((name, made.category, made.id, made.answer))
     table = pd.DataFrame(records, columns=["constitution", "category", "id", "text"])
     if table["constitution"].nunique() < 2:
         raise CompanionError("voice: texts of two constitutions at least are needed to tell voices apart")

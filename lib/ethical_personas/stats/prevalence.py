@@ -38,4 +38,5 @@ def rogan_gladen(
     v1, v0 = q1 * (1 - q1) / m1, q0 * (1 - q0) / m0
     shift = 2 * z**2 * (theta * v1 - (1 - theta) * v0)
     half = z * math.sqrt(p_ * (1 - p_) / n_ + theta**2 * v1 + (1 - theta) ** 2 * v0) / youden
-    return tuple(float(np.clip(x, 0.0, 1.0)) for x in (estimate, theta + shift - half, theta + shift + half))
+    low, high = theta + shift - half, theta + shift + half
+    return float(np.clip(estimate, 0, 1)), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))

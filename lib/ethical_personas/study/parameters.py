@@ -23,7 +23,7 @@ def declared(notebook: str) -> dict:
     """The names and default values in a notebook's `parameters` cell (read from its paired .py)."""
     (cell,) = [c for c in _cells(notebook) if "parameters" in c.metadata.get("tags", [])]
     assigns = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in assigns}
+    return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigns}
 
 
 def _given(variables: dict) -> set[str]:

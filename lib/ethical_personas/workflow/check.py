@@ -53,17 +53,17 @@ def everything(profile: Profile) -> None:
     for scope in profile.scopes:
         rows = training_rows.harmful_rows(scope, profile.rows_per_scope)
         share, rest = divmod(rows, len(grid.SCOPES[scope]))
-        known = min(sum(p.category == c for p in train) for c in grid.SCOPES[scope])
-        if rest or share > known:
+        least = min(sum(p.category == c for p in train) for c in grid.SCOPES[scope])
+        if rest or share > least:
             raise CompanionError(
                 f"field rows_per_scope: {rows} asked; {scope!r} needs a multiple of "
-                f"{len(grid.SCOPES[scope])}, at most {known * len(grid.SCOPES[scope])}"
+                f"{len(grid.SCOPES[scope])}, at most {least * len(grid.SCOPES[scope])}"
             )
     for kind in grid.TRAINED:
-        asked, known = getattr(profile, f"{kind}_rows"), sum(p.id in answered for p in train if p.category == kind)
-        if asked > known:
+        asked, have = getattr(profile, f"{kind}_rows"), sum(p.id in answered for p in train if p.category == kind)
+        if asked > have:
             raise CompanionError(
-                f"field {kind}_rows: {asked} asked, {known} prompts have {profile.harmless_targets} answers; lower it"
+                f"field {kind}_rows: {asked} asked, {have} prompts have {profile.harmless_targets} answers; lower it"
             )
     _dose(profile)
     if profile.persona_evals:

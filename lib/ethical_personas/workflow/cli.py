@@ -199,7 +199,7 @@ def main(argv: list[str]) -> int:
         return 0
     _plugins(rest)
     _writable()
-    _notes(names.changed(found.profile, chosen).keys(), found.target, rest)
+    _notes(set(names.changed(found.profile, chosen)), found.target, rest)
     settings.isolate()
     shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
     if found.target == "all" and not shown:

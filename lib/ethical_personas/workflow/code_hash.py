@@ -41,7 +41,9 @@ def _file(module: str) -> Path | None:
 
 @cache
 def _tree(module: str) -> ast.Module:
-    tree = ast.parse(_file(module).read_text(encoding="utf-8"))
+    path = _file(module)
+    assert path, module
+    tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if (
@@ -61,11 +63,11 @@ def _normal(module: str) -> str:
 
 def _imports(tree: ast.AST, module: str) -> set[str]:
     """Names of lib modules that a tree imports."""
-    found = set()
+    found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names if a.name.startswith(PACKAGE)}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE):
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(PACKAGE):
             found |= {node.module} | {f"{node.module}.{a.name}" for a in node.names}
     return {m for m in found - {PACKAGE, module} if _file(m)}
 

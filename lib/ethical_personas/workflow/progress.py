@@ -30,6 +30,7 @@ class Progress:
 
     def follow(self, process: subprocess.Popen) -> int:
         """Read the process's output to its end; on failure print the lines that say why."""
+        assert process.stdout
         lines = []
         with self.log.open("w", encoding="utf-8") as log:
             for line in process.stdout:
@@ -73,9 +74,9 @@ class Progress:
             self._rule = ""
         elif end := re.match(r"Finished job(?:id:)? (\d+)", text):
             if end[1] in self.running:
-                rule, _, began = self.running.pop(end[1])
-                self.spent.setdefault(rule, []).append(time.monotonic() - began)
-                self.left[rule] -= 1
+                name, _, began = self.running.pop(end[1])
+                self.spent.setdefault(name, []).append(time.monotonic() - began)
+                self.left[name] -= 1
             self.done += 1
 
     def _say(self, what: str) -> None:

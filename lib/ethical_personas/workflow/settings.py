@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -38,7 +39,8 @@ def isolate() -> None:
 def printable() -> None:
     """Let this process print any character: one that the terminal cannot show becomes `?`."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _writable(folder: Path) -> bool:
