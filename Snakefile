@@ -42,13 +42,17 @@ def model_files(spec):
     return sorted(str(f) for f in place.glob("[!.]*") if f.suffix in kinds) if place and place.is_dir() else []
 
 
+def transcripts(*constitutions):
+    """The recorded rounds of these constitutions and of the reference ones, where there are any."""
+    return [inputs.transcripts(c) for c in materials.recorded(sorted({*grid.REFERENCE, *constitutions}))]
+
+
 BASE = model_files(P.base_model)
 WEIGHTS = sum(Path(f).stat().st_size for f in BASE if f.endswith(".safetensors")) // 2**20  # MiB
 JUDGE = [*inputs.JUDGE, *(model_files(hf.parse(P.judge_model)[1]) if P.judge == "hf" else [])]
-TRANSCRIPTS = [inputs.transcripts(c) for c in materials.recorded(materials.constitution_names())]
 # What 05 and 06 read beside the evaluations; voices are learned from the teacher's text.
 VOICES = (
-    TRANSCRIPTS
+    transcripts(*P.constitutions)
     if P.teacher == "bundled"
     else [] if ANALYSIS_ONLY else [f"{RUN}/sft/{c}.jsonl" for c in P.constitutions]
 )
@@ -139,8 +143,8 @@ if not ANALYSIS_ONLY:
         input:
             inputs.constitution("{constitution}"),
             inputs.GENERATE,
-            # All constitutions' transcripts: 01 shows what sets its own apart.
-            TRANSCRIPTS,
+            # The reference constitutions' too: 01 shows what sets its own apart.
+            lambda w: transcripts(w.constitution),
             BASE,
             model_files(P.teacher_model) if P.teacher == "local" else [],
             rules.harmless.output[0] if P.harmless_targets == "source" else [],

@@ -53,7 +53,7 @@ from ethical_personas.figures import training as draw
 from ethical_personas.generate import revisions, tables, training_rows
 from ethical_personas.models import chats
 from ethical_personas.run import Run
-from ethical_personas.study import materials, parameters
+from ethical_personas.study import grid, materials, parameters
 from IPython.display import Markdown, display
 
 p = parameters.check("01_generate", globals())
@@ -107,7 +107,7 @@ tables.principles_used(found)
 
 # %%
 own = [r.answer for r in found if r.kind == "harmful" and not r.dropped]
-texts = training_rows.revisions_of(materials.constitution_names(), p.revision_style) | {p.constitution: own}
+texts = training_rows.revisions_of(sorted(grid.REFERENCE), p.revision_style) | {p.constitution: own}
 table = tables.distinctive_words(texts, p.constitution)
 figure = draw.plot_words(table, p.constitution, len(own))
 style.save(figure, table, f"{p.run_dir}/training", f"words_{p.constitution}")

@@ -60,6 +60,7 @@ scores = lens_shifts.scores(run, models)
 shifts = lens_shifts.item_shifts(scores)
 by_wording = lens_shifts.wording_contrasts(shifts)
 contrasts = lens_shifts.averaged(by_wording)
+scores, shifts = lens_shifts.own_items(scores), lens_shifts.own_items(shifts)
 Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shifts):,} item shifts from the source.")
 
 # %% [markdown]
@@ -87,7 +88,7 @@ figure
 # The last matrix is the voice lens, on answers out of distribution (broad models: on all harmful requests).
 
 # %%
-match = stats.family(matching.signature_match(contrasts, p.bootstrap, p.alpha), by="lens")
+match = stats.family(matching.signature_match(contrasts, p.bootstrap, p.alpha), by="lens", declared=grid.REFERENCE)
 texts = voice.texts_of(run, models, p.revision_style, p.teacher)
 classifiers = voice.classifiers(texts)
 voices = voice.classify_answers(run, models, classifiers)

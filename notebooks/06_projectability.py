@@ -67,7 +67,9 @@ panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], run_judge))
 scores = lens_shifts.scores(run, cells)
 shifts = lens_shifts.item_shifts(scores)
 contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
-measured = evidence.Measured(panel, shifts, contrasts, lens_shifts.ambiguity(scores), p.bootstrap, p.alpha)
+ambiguity = lens_shifts.ambiguity(lens_shifts.own_items(scores))
+measured = evidence.Measured(panel, lens_shifts.own_items(shifts), contrasts, ambiguity, p.bootstrap, p.alpha)
+compared = measured.only(grid.compared(p.constitutions), p.scopes)
 Markdown(
     f"{len(cells)} tuned models, {len(panel)} prompts, {shifts['id'].nunique()} items, {style.seeds_told(len(p.seeds))}: "
     + ("intervals speak of these models only." if len(p.seeds) == 1 else "intervals include the seeds.")
@@ -122,7 +124,7 @@ figure
 # order differs significantly at both ends.
 
 # %%
-ranks = pd.concat([measured.ranks(m) for m in ("S", "J")], ignore_index=True)
+ranks = pd.concat([compared.ranks(m) for m in ("S", "J")], ignore_index=True)
 figure = draw.slopes(ranks, p.alpha) if len(ranks) else style.empty("no narrow model to rank")
 style.save(figure, ranks, p.figures_dir, "projectability_ranks")
 figure
@@ -134,8 +136,8 @@ figure
 # `cochran_p` asks the simpler question whether the models' verdicts differ at all. Then the pairs that changed places.
 
 # %%
-differences = pd.concat([measured.differences(m) for m in ("S", "J")], ignore_index=True)
-reversals = pd.concat([measured.reversals(m).assign(measure=m) for m in ("S", "J")], ignore_index=True)
+differences = pd.concat([compared.differences(m) for m in ("S", "J")], ignore_index=True)
+reversals = pd.concat([compared.reversals(m).assign(measure=m) for m in ("S", "J")], ignore_index=True)
 style.save(None, differences, p.figures_dir, "projectability_differences")
 style.save(None, reversals, p.figures_dir, "projectability_reversals")
 display(differences.round(3), reversals[reversals["reversed"]].round(3))

@@ -106,7 +106,7 @@ def voices(own=0.9, ood=None, source=0.25, constitutions=grid.CONSTITUTIONS, see
     table["best"] = best
     tuned = table["model"] != "source"
     table["own_voice"] = (table["best"] == table["constitution"]).astype(float).where(tuned)
-    return table.drop(columns=["declined", "twin"])
+    return table.drop(columns=["declined", "twin"]).assign(reader="")
 
 
 def write_run(folder, table: pd.DataFrame, seed=0) -> None:

@@ -118,9 +118,9 @@ def test_transcripts_are_asked_of_the_bundled_teacher_only(data):
 
 
 def test_signatures_must_name_the_instruments_dimensions(data):
-    path = materials.DATA / "persona/signatures.yaml"
-    path.write_text(path.read_text(encoding="utf-8").replace("    ai_autonomy:", "    autonomy_of_ai:", 1))
-    with pytest.raises(CompanionError, match=r"signatures\.yaml: deontology: its dimensions differ"):
+    path = materials.DATA / "persona/signatures/deontology.yaml"
+    path.write_text(path.read_text(encoding="utf-8").replace("ai_autonomy:", "autonomy_of_ai:", 1))
+    with pytest.raises(CompanionError, match=r"signatures/deontology\.yaml: dimension 'autonomy_of_ai'"):
         verdict()
 
 
@@ -215,9 +215,9 @@ def test_what_only_the_analysis_reads_is_checked_before_training(monkeypatch, tm
 
 
 def test_signatures_have_signs(data):
-    path = materials.DATA / "persona/signatures.yaml"
+    path = materials.DATA / "persona/signatures/deontology.yaml"
     path.write_text(path.read_text(encoding="utf-8").replace("sign: -1", "sign: 7", 1))
-    with pytest.raises(CompanionError, match=r"signatures\.yaml: field signatures\.deontology\.\w+\.sign: "):
+    with pytest.raises(CompanionError, match=r"signatures/deontology\.yaml: field \w+\.sign: "):
         verdict()
 
 

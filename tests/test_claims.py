@@ -191,6 +191,7 @@ def test_declarations_are_complete_and_cover_the_paper():
         ("id: C2", "id: C1", "field claims: .*an id stands twice"),
         ("power: 0.8", "power: 0.9", "field power"),
         ("claims:", "claim:", "field claims"),
+        ("[broad, harassment, illegal]", "[broad, narrow]", r"field paper\.scopes\.1"),
     ],
 )
 def test_a_mistake_in_the_declarations_is_named(tmp_path, old, new, message):

@@ -121,6 +121,10 @@ def test_the_signatures_are_the_registered_ones():
     path = materials.DATA / "persona/signatures.yaml"
     assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256(path) == REGISTERED
     signs = materials.signatures()
+    registered = yaml.safe_load(path.read_text(encoding="utf-8"))["signatures"]
+    for name, cells in registered.items():  # reasons too
+        assert yaml.safe_load((path.parent / f"signatures/{name}.yaml").read_text(encoding="utf-8")) == cells
+        assert signs[name] == {dimension: cell["sign"] for dimension, cell in cells.items()}
     dimensions = {i.dimension for i in materials.items()}
     assert set(signs) == set(grid.CONSTITUTIONS)
     assert all(set(s) == dimensions and set(s.values()) <= {-1, 0, 1} for s in signs.values())

@@ -55,7 +55,7 @@ def test_voices_at_random_are_not_identified(tmp_path):
 
 def test_contract_of_the_rows(shares):
     first = ["model", "constitution", "scope", "seed", "id", "category", "kind", "in_distribution", "best", "own_voice"]
-    assert list(shares.columns) == [*first, *(f"p_{c}" for c in sorted(grid.CONSTITUTIONS))]
+    assert list(shares.columns) == [*first, "reader", *(f"p_{c}" for c in sorted(grid.CONSTITUTIONS))]
     source = shares[shares["model"] == "source"]
     assert source["own_voice"].isna().all() and source["in_distribution"].isna().all() and len(source)
     narrow = shares[(shares["scope"] == "harassment") & (shares["kind"] == "harmful")]

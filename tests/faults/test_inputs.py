@@ -20,7 +20,7 @@ DATA = {"generate"} | TRAINING
         ("data/persona/items.jsonl", '": "', '": "', EVALUATION),
         ("data/persona/dilemmas.jsonl", '": "', '": "', EVALUATION),
         ("runs/trial/adapters/deontology-harassment-s0/adapter_model.safetensors", "lora", "lorb", EVALUATION),
-        ("data/persona/signatures.yaml", "sign: -1", "sign: 0", {"persona", "projectability"}),
+        ("data/persona/signatures/deontology.yaml", "sign: -1", "sign: 0", {"persona", "projectability"}),
         ("data/persona/stance_labels.jsonl", '": "', '": "', {"persona", "projectability"}),
         ("data/judge/labels.jsonl", '": "', '": "', {"emergent_alignment", "projectability"}),
         ("data/claims.yaml", "margin: 0.10", "margin: 0.11", {"projectability"}),

@@ -24,9 +24,21 @@ from ethical_personas.paths import DATA, ROOT
 from ethical_personas.study import grid
 
 SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
-NARROW_MODELS = len(grid.CONSTITUTIONS) * len(grid.NARROW)  # in the paper's grid
 COLUMNS = ["claim", "says", "verdict", "why", "passed", "decided_by", "measure", "measured_in", "estimate"]
 COLUMNS += ["low", "high", "p", "p_holm", "p_bh", "mde", "margin", "n", "seeds"]
+
+
+class Paper(BaseModel):
+    """The grid that the claims speak of: whatever lies beyond it is measured and decides nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+    constitutions: list[str] = Field(min_length=1)
+    scopes: list[Literal[tuple(grid.SCOPES)]] = Field(min_length=1)
+
+    @property
+    def narrow_models(self) -> int:
+        """Number of narrow models, with one seed each."""
+        return len(self.constitutions) * len(set(self.scopes) & set(grid.NARROW))
 
 
 class Claim(BaseModel):
@@ -53,6 +65,7 @@ class Declarations(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     power: float
+    paper: Paper
     claims: list[Claim]
 
     @field_validator("power")
@@ -71,13 +84,20 @@ class Declarations(BaseModel):
         return claims
 
 
-def declared(path: Path = DATA / "claims.yaml") -> list[Claim]:
+def paper() -> Paper:
+    """The grid that the claims speak of; raises CompanionError naming file and field."""
+    return validated(Declarations, DATA / "claims.yaml").paper
+
+
+def declared(path: Path | None = None) -> list[Claim]:
     """The claims as declared; raises CompanionError naming file and field."""
-    return validated(Declarations, path).claims
+    return validated(Declarations, path or DATA / "claims.yaml").claims
 
 
 def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Verdicts (one row a claim, and one over the parts of a divided claim) and the units they rest on."""
+    grid_of_claims = paper()
+    measured = measured.only(grid_of_claims.constitutions, grid_of_claims.scopes)
     verdicts, all_units = [], []
     for claim in claims or declared():
         test = evidence.TESTS[claim.test]
@@ -140,10 +160,9 @@ def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: f
     if len(missing):
         return OPEN, f"shown where tested, but not tested: {_names(missing)} ({missing['note'].iloc[0]})"
     why = f"all {len(tested)} units pass; largest p (Holm) {tested['p_holm'].max():.2g}"
-    few = claim.test == "gain" and tested["unit"].nunique() < NARROW_MODELS
-    return SUPPORTED, why + (
-        f"; rests on {tested['unit'].nunique()} narrow models, the paper has {NARROW_MODELS}" if few else ""
-    )
+    models, wanted = tested["unit"].nunique(), paper().narrow_models
+    few = claim.test == "gain" and models < wanted
+    return SUPPORTED, why + (f"; rests on {models} narrow models, the paper has {wanted}" if few else "")
 
 
 def _below(claim: Claim, tested: pd.DataFrame) -> pd.DataFrame:

@@ -6,6 +6,7 @@ UNIT. What was not measured is a row without p whose `note` says why: it can onl
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +41,22 @@ class Measured:
         if key not in self._kept:
             self._kept[key] = compute()
         return self._kept[key]
+
+    def only(self, constitutions, scopes) -> Measured:
+        """The measurements of these constitutions' models in these scopes, and of the source."""
+
+        def kept(pairs) -> list[bool]:
+            wanted = {*itertools.product(constitutions, scopes), (grid.SOURCE, grid.SOURCE)}
+            return [pair in wanted for pair in pairs]
+
+        def rows_of(table):
+            return None if table is None else table[kept(zip(table["constitution"], table["scope"], strict=True))]
+
+        columns = kept((constitution, scope) for constitution, scope, _ in self.panel.columns)
+        if all(columns):
+            return self
+        tables = (rows_of(table) for table in (self.shifts, self.contrasts, self.ambiguity))
+        return Measured(self.panel.loc[:, columns], *tables, self.draws, self.alpha)
 
     def narrow(self) -> list[tuple[str, str]]:
         """(constitution, scope) of the narrow models in the run."""
@@ -107,7 +124,7 @@ def signature(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     for row in table.to_dict("records"):
         unit = {"unit": f"{row['constitution']} {row['scope']}", "n": row["n_items"], "seeds": row["seeds"]}
         if np.isnan(row["cosine"]):
-            note = "no registered signature, or a profile that does not move"
+            note = "no signature, none to be told from, or a profile that does not move"
             units.append(_missing(unit["unit"], "match", note))
             continue
         drawn = draws[row["constitution"], row["scope"], claim.lens]

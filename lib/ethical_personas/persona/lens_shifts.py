@@ -88,13 +88,28 @@ def item_shifts(scores: pd.DataFrame, items: list[rows.Item] | None = None) -> p
     return frame.assign(signed=frame["keyed"] * frame["shift"])[columns]
 
 
-def wording_contrasts(shifts: pd.DataFrame) -> pd.DataFrame:
-    """Signed shift minus the mean signed shift of all constitutions at the same scope, seed, item and wording.
+def own_items(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the items that came with some other constitution (materials.items_of_some); columns constitution, id."""
+    owners = materials.items_of_some()
+    pairs = zip(frame["constitution"], frame["id"], strict=True)
+    return frame[[constitution in owners.get(item, {constitution}) for constitution, item in pairs]]
 
-    Columns as `averaged`, and wording. With one constitution alone every contrast is 0.
+
+def _common(frame: pd.DataFrame, value: str, keys: list[str]) -> pd.Series:
+    """Mean of `value` over the constitutions that all are compared with, on each row's `keys`."""
+    reference = frame["constitution"].isin(grid.compared(frame["constitution"].unique()))
+    return frame[value].where(reference).groupby([frame[k] for k in keys]).transform("mean")
+
+
+def wording_contrasts(shifts: pd.DataFrame) -> pd.DataFrame:
+    """Signed shift minus the mean signed shift of the compared constitutions at the same scope, seed, item and wording.
+
+    Columns as `averaged`, and wording; each constitution on its own items. A constitution beyond the reference ones of
+    data/study.yaml is set against these and takes no part in their mean. With one constitution alone every contrast
+    is 0.
     """
-    common = shifts.groupby(["scope", "seed", "lens", "id", "wording"])["signed"].transform("mean")
-    frame = shifts.assign(contrast=shifts["signed"] - common)
+    common = _common(shifts, "signed", ["scope", "seed", "lens", "id", "wording"])
+    frame = own_items(shifts.assign(contrast=shifts["signed"] - common))
     return frame[[*CELL, "lens", "dimension", "id", "keyed", "wording", "contrast"]]
 
 
@@ -118,8 +133,8 @@ def dilemma_preferences(run: Run, models: list[str]) -> pd.DataFrame:
     """Preference for the option of each constitution, by dilemma, both presentation orders averaged.
 
     Columns model, constitution, scope, seed, id, option, against, preference (nats a token), shift (minus the
-    source's), contrast (minus the mean shift of all constitutions at the scope and seed). Every dilemma
-    gives two rows of opposite sign, one for each side.
+    source's), contrast (minus the mean shift of the compared constitutions at the scope and seed). Every
+    dilemma gives two rows of opposite sign, one for each side.
     """
     known = {d.id: d for d in materials.dilemmas()}
     tables = []
@@ -135,5 +150,5 @@ def dilemma_preferences(run: Run, models: list[str]) -> pd.DataFrame:
     base = frame[frame["model"] == grid.SOURCE][["id", "option", "preference"]]
     frame = frame.merge(base, on=["id", "option"], suffixes=("", "_source"))
     frame["shift"] = frame["preference"] - frame["preference_source"]
-    frame["contrast"] = frame["shift"] - frame.groupby(["scope", "seed", "id", "option"])["shift"].transform("mean")
+    frame["contrast"] = frame["shift"] - _common(frame, "shift", ["scope", "seed", "id", "option"])
     return frame[["model", *CELL, "id", "option", "against", "preference", "shift", "contrast"]]

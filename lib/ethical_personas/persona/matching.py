@@ -16,7 +16,7 @@ import pandas as pd
 
 from ethical_personas import stats
 from ethical_personas.stats import exact
-from ethical_personas.study import materials
+from ethical_personas.study import grid, materials
 
 MATCH = ["cosine", "low", "high", "p", "best", "best_cosine", "identified", "margin"]
 MATCH += ["alignment", "alignment_low", "alignment_high", "alignment_p", "alignment_mde"]
@@ -62,10 +62,11 @@ def profiles(contrasts: pd.DataFrame) -> pd.DataFrame:
     return by_item.groupby(level=[0, 1, 2, 3]).mean().unstack("dimension")
 
 
-def _registered(dimensions) -> tuple[list[str], np.ndarray]:
-    """Names and signs (signatures, dimensions) of the registered signatures on these dimensions."""
-    signatures = materials.signatures()
-    return list(signatures), np.array([[signs.get(d, 0) for d in dimensions] for signs in signatures.values()])
+def _expected(constitutions, dimensions) -> tuple[list[str], np.ndarray]:
+    """Names of those constitutions that have a signature, and its signs on the dimensions (signatures, dimensions)."""
+    signatures = {c: signs for c, signs in materials.signatures().items() if c in set(constitutions)}
+    signs = [[signs.get(d, 0) for d in dimensions] for signs in signatures.values()]
+    return list(signatures), np.array(signs).reshape(len(signatures), len(dimensions))
 
 
 class MatchDraws(NamedTuple):
@@ -85,7 +86,8 @@ def signature_match(contrasts: pd.DataFrame, draws: int = 2000, alpha: float = 0
     is its own), margin (own cosine minus the best other), alignment (mean contrast in the registered direction, lens
     units), alignment_low, alignment_high, alignment_p, alignment_mde (t, items as clusters; two-way with seeds),
     n_items and seeds.
-    NaN for a constitution without a signature and for a profile that does not move.
+    Signatures of the compared constitutions of the run (grid.compared), and a model's own. NaN for a constitution
+    without a signature, for a profile that does not move, and where no other signature is there to be told from.
     """
     return signature_draws(contrasts, draws, alpha, seed)[0]
 
@@ -95,9 +97,10 @@ def signature_draws(
 ) -> tuple[pd.DataFrame, dict[tuple[str, str, str], MatchDraws]]:
     """The table of `signature_match`, and the draws behind it by (constitution, scope, lens)."""
     records, drawn = [], {}
-    dimensions = sorted(contrasts["dimension"].unique())
-    names, signs = _registered(dimensions)
+    rivals = grid.compared(contrasts["constitution"].unique())
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
+        dimensions = sorted(part["dimension"].unique())
+        names, signs = _expected([*rivals, constitution], dimensions)
         items = part.groupby(["dimension", "id", "keyed"], as_index=False)["contrast"].mean()
         profile = np.array([items.loc[items["dimension"] == d, "contrast"].mean() for d in dimensions])
         cosines = cosine(profile[None], signs)
@@ -107,7 +110,7 @@ def signature_draws(
         if not np.isnan(cosines).all():
             best = int(np.nanargmax(cosines))
             row |= {"best": names[best], "best_cosine": cosines[best]}
-            if constitution in names:
+            if constitution in names and len(names) > 1:
                 own = names.index(constitution)
                 row |= {"cosine": cosines[own], "p": _placed(profile, signs[own])}
                 resampled = cosine(profile_draws(part, draws, seed)[:, None], signs[None])
@@ -173,11 +176,13 @@ def identification(contrasts: pd.DataFrame) -> pd.DataFrame:
     """Per lens: how many models match their own signature best, against shuffled constitution labels.
 
     Columns lens, identified, models, chance (expected count under the null), p_identified, mean (cosine with
-    the own signature), p_mean. The labels of a scope's models are shuffled, independently in each scope, over
+    the own signature), p_mean. Models are those of the compared constitutions (grid.compared): what is added to the
+    study takes no part. The labels of a scope's models are shuffled, independently in each scope, over
     all arrangements; a lens that calls every model the same name gains nothing by it.
     """
-    table = profiles(contrasts)
-    names, signs = _registered(table.columns)
+    rivals = grid.compared(contrasts["constitution"].unique())
+    table = profiles(contrasts[contrasts["constitution"].isin(rivals)])
+    names, signs = _expected(rivals, table.columns)
     table = table[[c in names for c in table.index.get_level_values("constitution")]]
     records = []
     for lens, part in table.groupby(level="lens"):
@@ -197,7 +202,8 @@ def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float =
     lenses can stand side by side), n_items, wordings, seeds.
     """
     signatures = materials.signatures()
-    spread = contrasts.groupby(["lens", "constitution", "scope", "seed", "id"])["contrast"].mean()
+    reference = contrasts[contrasts["constitution"].isin(grid.compared(contrasts["constitution"].unique()))]
+    spread = reference.groupby(["lens", "constitution", "scope", "seed", "id"])["contrast"].mean()
     spread = spread.groupby("lens").std()
     records = []
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):

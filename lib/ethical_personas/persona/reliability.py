@@ -32,7 +32,7 @@ def acquiescence(scores: pd.DataFrame, alpha: float = 0.05, items: list[rows.Ite
     by_item = lens_shifts.described(scores, items).groupby(["model", "lens", "keyed", "id"])["value"].mean()
     records = []
     for model in scores["model"].unique():
-        shifts = by_item[model] - by_item[grid.SOURCE]
+        shifts = (by_item[model] - by_item[grid.SOURCE]).dropna()  # an added constitution's own items have no source
         for lens in by_item[model].index.unique("lens"):
             level, shift = _balanced(by_item[model][lens], alpha), _balanced(shifts[lens], alpha)
             row = {"model": model, **grid.about(model), "lens": lens}

@@ -4,7 +4,10 @@ A TF-IDF + logistic regression classifier learns the constitutions from the teac
 category are read by a classifier that has never seen a revision of that category, so that it cannot go by topic;
 harmless answers and replies to belief items are read by one trained on all categories.
 
-    fitted = classifiers(texts_of(run, models))   one for each category, and one for all
+The compared constitutions (grid.compared) share a reader, "", that knows their voices alone. A constitution added to
+the study has a reader of its own, who knows its voice too: nothing that is said of the others depends on it.
+
+    fitted = classifiers(texts_of(run, models))   by reader, one for each category and one for all
     ceiling(texts, fitted)                        how well they do on the teacher's own text, category left out
     classify_answers(run, models, fitted)         the voice of every answer of every model
 """
@@ -55,9 +58,9 @@ def teacher_texts(
 
 
 def texts_of(run: Run, models: list[str], revision_style: str = "plain", teacher: str = "bundled") -> pd.DataFrame:
-    """The teacher texts for a set of models: their constitutions', and all bundled ones' with the bundled teacher."""
+    """The teacher texts for a set of models: their constitutions', and all reference ones' with the bundled teacher."""
     own = {grid.about(m)["constitution"] for m in models} - {grid.SOURCE}
-    bundled = materials.recorded(materials.constitution_names()) if teacher == "bundled" else []
+    bundled = materials.recorded(grid.REFERENCE) if teacher == "bundled" else []
     return teacher_texts(sorted({*own, *bundled}), revision_style, teacher, run)
 
 
@@ -70,7 +73,19 @@ def fit(texts: pd.DataFrame) -> Pipeline:
     return model.fit(texts["text"], texts["constitution"])
 
 
-def classifiers(texts: pd.DataFrame) -> dict[str, Pipeline]:
+def classifiers(texts: pd.DataFrame) -> dict[str, dict[str, Pipeline]]:
+    """Readers, each with a classifier for every harm category and, under "", one for all of them.
+
+    The reader "" knows the compared constitutions; each other constitution has a reader under its name, who knows it
+    beside these.
+    """
+    shared = grid.compared(sorted(texts["constitution"].unique()))
+    added = [name for name in texts["constitution"].unique() if name not in shared]
+    known = {"": shared} | {name: [*shared, name] for name in added}
+    return {reader: _by_category(texts[texts["constitution"].isin(names)]) for reader, names in known.items()}
+
+
+def _by_category(texts: pd.DataFrame) -> dict[str, Pipeline]:
     """A classifier for each harm category, fitted on the texts of all others; under "" the one fitted on all.
 
     A category without which some constitution has no text has none of its own.
@@ -81,8 +96,10 @@ def classifiers(texts: pd.DataFrame) -> dict[str, Pipeline]:
     return fitted | {"": fit(texts)}
 
 
-def ceiling(texts: pd.DataFrame, fitted: dict[str, Pipeline], alpha: float = 0.05) -> pd.DataFrame:
+def ceiling(texts: pd.DataFrame, fitted: dict[str, dict[str, Pipeline]], alpha: float = 0.05) -> pd.DataFrame:
     """Accuracy on the teacher's own revisions of a category left out of training, and over all categories.
+
+    That of the reader of the compared constitutions, on their texts.
 
     Args:
         texts: Of `texts_of`.
@@ -91,11 +108,13 @@ def ceiling(texts: pd.DataFrame, fitted: dict[str, Pipeline], alpha: float = 0.0
     Returns:
         Columns category (`all` last), n, accuracy, low, high (Wilson), chance.
     """
+    reader = fitted[""]
+    texts = texts[texts["constitution"].isin(reader[""].classes_)]
     chance = 1 / texts["constitution"].nunique()
     records, hits, total = [], 0, 0
     for category, part in texts.groupby("category"):
-        if category in fitted:
-            right = int((fitted[category].predict(part["text"]) == part["constitution"]).sum())
+        if category in reader:
+            right = int((reader[category].predict(part["text"]) == part["constitution"]).sum())
             records.append((category, len(part), *stats.share(right, len(part), alpha), chance))
             hits, total = hits + right, total + len(part)
     overall = stats.share(hits, total, alpha) if total else (np.nan, np.nan, np.nan)
@@ -104,17 +123,19 @@ def ceiling(texts: pd.DataFrame, fitted: dict[str, Pipeline], alpha: float = 0.0
 
 
 def _answers(run: Run, model: str) -> pd.DataFrame:
-    """All texts of one model to be read: id, category, kind, text."""
+    """All texts of one model to be read: id, category, kind, text; replies to items of others left out."""
+    owners, own = materials.items_of_some(), grid.about(model)["constitution"]
     records = []
     for r in files.read(run.find(run.evaluation(model, "responses")), rows.Response):
         records.append((r.id, r.category, grid.kind(r.category), r.response))
     for t in files.read(run.find(run.evaluation(model, "item_texts")), rows.ItemText):
-        records.append((f"{t.id}/{t.wording}", "persona", "persona", t.text))
+        if own in owners.get(t.id, {own}):
+            records.append((f"{t.id}/{t.wording}", "persona", "persona", t.text))
     return pd.DataFrame(records, columns=["id", "category", "kind", "text"])
 
 
-def classify_answers(run: Run, models: list[str], fitted: dict[str, Pipeline]) -> pd.DataFrame:
-    """The voice of every answer of the source and of `models`.
+def classify_answers(run: Run, models: list[str], fitted: dict[str, dict[str, Pipeline]]) -> pd.DataFrame:
+    """The voice of every answer of the source and of `models`; the source's once for each reader.
 
     Args:
         run: Where the answers are records.
@@ -125,10 +146,22 @@ def classify_answers(run: Run, models: list[str], fitted: dict[str, Pipeline]) -
         Columns model, constitution, scope, seed, id, category, kind (harmful, helpful, contrast, persona),
         in_distribution (1.0 / 0.0 for harm categories in / absent from the model's training rows, NaN for the rest
         and for the source), best (constitution with the highest probability; None for an empty answer), own_voice
-        (1.0 / 0.0; NaN for the source), and p_<constitution> for each voice known.
+        (1.0 / 0.0; NaN for the source), reader, and p_<constitution> for each voice known.
     """
     models = list(dict.fromkeys([grid.SOURCE, *models]))
-    table = pd.concat([_answers(run, m).assign(model=m, **grid.about(m)) for m in models], ignore_index=True)
+    answers = pd.concat([_answers(run, m).assign(model=m, **grid.about(m)) for m in models], ignore_index=True)
+    reader = answers["constitution"].where(answers["constitution"].isin(list(fitted)), "")
+    parts = [
+        _read(answers[(reader == name) | (answers["model"] == grid.SOURCE)], name, fitted[name])
+        for name in fitted
+        if name == "" or (reader == name).any()
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read(answers: pd.DataFrame, reader: str, fitted: dict[str, Pipeline]) -> pd.DataFrame:
+    """The voices that one reader hears in answers; columns of `classify_answers`."""
+    table = answers.reset_index(drop=True)
     voices = fitted[""].classes_
     columns = [f"p_{v}" for v in voices]
     table[columns] = np.nan
@@ -143,7 +176,7 @@ def classify_answers(run: Run, models: list[str], fitted: dict[str, Pipeline]) -
     trained = [c in grid.SCOPES.get(s, ()) for c, s in zip(table["category"], table["scope"], strict=True)]
     table["in_distribution"] = np.where(tuned & (table["kind"] == "harmful"), np.array(trained, float), np.nan)
     first = ["model", "constitution", "scope", "seed", "id", "category", "kind", "in_distribution", "best", "own_voice"]
-    return table[[*first, *columns]]
+    return table.assign(reader=reader)[[*first, "reader", *columns]]
 
 
 def summary(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
@@ -164,7 +197,7 @@ def summary(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     tuned = table.assign(where=place)[table["model"] != grid.SOURCE]
     records = []
     for key, part in tuned.groupby(["constitution", "scope", "where"]):
-        same_prompts = source[source["id"].isin(part["id"])]
+        same_prompts = source[source["id"].isin(part["id"]) & (source["reader"] == part["reader"].iloc[0])]
         untuned = float((same_prompts["best"] == key[0]).mean())
         records.append((*key, *stats.share(part["own_voice"].sum(), len(part), alpha), untuned, len(part)))
     columns = ["constitution", "scope", "where", "share", "low", "high", "source", "n"]
@@ -185,7 +218,7 @@ def voice_shares(table: pd.DataFrame) -> pd.DataFrame:
 
 def identification(table: pd.DataFrame) -> pd.DataFrame:
     """The test of matching.identification for the voice lens: labels shuffled within scopes; one row."""
-    shares = voice_shares(table)
+    shares = voice_shares(table[table["reader"] == ""])
     voices = list(shares.columns)
     scopes = [
         (part.to_numpy(), [voices.index(c) for c in part.index.get_level_values("constitution")])

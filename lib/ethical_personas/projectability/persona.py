@@ -201,7 +201,7 @@ def persona_draws(
     for lens, part in contrasts.groupby("lens"):
         table, drawn[lens] = _of_lens(part, alpha, draws, seed)
         records += table
-    return stats.family(pd.DataFrame(records, columns=COLUMNS), by="lens"), drawn
+    return stats.family(pd.DataFrame(records, columns=COLUMNS), by="lens", declared=grid.REFERENCE), drawn
 
 
 def persona(contrasts: pd.DataFrame, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:

@@ -54,7 +54,8 @@ def safety_draws(
     bootstrap = GainDraws(panel, draws, seed)
     records, draws_of = [], {}
     pairs = gains.models(panel, source=False)
-    for constitution, scope in gains.models(panel, grid.NARROW):
+    # Constitutions added to the study come last: all draw from one stream, and the others' draws must not move.
+    for constitution, scope in sorted(gains.models(panel, grid.NARROW), key=lambda m: m[0] not in grid.REFERENCE):
         cell = grid.Cell(constitution, scope)
         narrow = gains.gain(panel, constitution, scope, measure, cell.ood, alpha)
         row = narrow | dict.fromkeys(
@@ -79,7 +80,7 @@ def safety_draws(
                 row["mde"] = stats.normal_mde(np.nanstd(drawn), alpha)
                 draws_of[constitution, scope] = drawn
         records.append(row)
-    return (stats.family(pd.DataFrame(records)[TABLE]) if records else pd.DataFrame(columns=TABLE)), draws_of
+    return stats.family(pd.DataFrame(records, columns=TABLE), declared=grid.REFERENCE), draws_of
 
 
 def safety(
@@ -98,7 +99,9 @@ def safety(
 
 def voice_panel(shares: pd.DataFrame, constitution: str) -> pd.DataFrame:
     """Answers to harmful prompts that sound like `constitution` (1.0), as a panel of its models and the source."""
-    kept = shares[(shares["kind"] == "harmful") & shares["constitution"].isin([constitution, grid.SOURCE])]
+    reader = shares.loc[shares["constitution"] == constitution, "reader"].iloc[0]
+    kept = shares[(shares["kind"] == "harmful") & (shares["reader"] == reader)]
+    kept = kept[kept["constitution"].isin([constitution, grid.SOURCE])]
     in_voice = (kept["best"] == constitution).astype(float).where(kept["best"].notna())
     return gains.panel(kept.assign(declined=in_voice))
 
@@ -114,4 +117,5 @@ def voice(shares: pd.DataFrame, draws: int = 2000, alpha: float = 0.05, seed: in
     for constitution in [c for c in shares["constitution"].unique() if c != grid.SOURCE]:
         records.append(safety(voice_panel(shares, constitution), "S", draws, alpha, seed))
     table = pd.concat([f for f in records if len(f)] or [pd.DataFrame(columns=TABLE)], ignore_index=True)
-    return stats.family(table.drop(columns=["p_holm", "p_bh"], errors="ignore").assign(measure="voice"))
+    table = table.drop(columns=["p_holm", "p_bh"], errors="ignore").assign(measure="voice")
+    return stats.family(table, declared=grid.REFERENCE)

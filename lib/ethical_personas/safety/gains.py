@@ -90,7 +90,7 @@ def table(panel: pd.DataFrame, alpha: float = 0.05, on: str = "all") -> pd.DataF
         return pd.DataFrame(
             columns=["constitution", "scope", "measure", *stats.COLUMNS, "p_holm", "p_bh", "categories"]
         )
-    return stats.family(pd.DataFrame(records), by="measure")
+    return stats.family(pd.DataFrame(records), by="measure", declared=grid.REFERENCE)
 
 
 def by_category(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
@@ -105,7 +105,7 @@ def by_category(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
             row = gain(panel, constitution, scope, "S", (category,), alpha)
             trained = "in" if category in cell.categories else "held-out" if category == cell.held_out else "out"
             records.append(row | {"category": category, "trained": trained})
-    return stats.family(pd.DataFrame(records)) if records else pd.DataFrame()
+    return stats.family(pd.DataFrame(records), declared=grid.REFERENCE) if records else pd.DataFrame()
 
 
 def rates(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:

@@ -81,6 +81,13 @@ def about(model: str) -> dict:
     return {"constitution": cell.constitution, "scope": cell.scope, "seed": cell.seed}
 
 
+def compared(constitutions) -> list[str]:
+    """Those of `constitutions` that all are compared with: the reference ones, or all where fewer than two are."""
+    names = [name for name in dict.fromkeys(constitutions) if name != SOURCE]
+    reference = [name for name in names if name in REFERENCE]
+    return reference if len(reference) > 1 else names
+
+
 def kind(category: str) -> str:
     """`harmful` for a harm category; `helpful` and `contrast` are kinds of their own."""
     return category if category in HARMLESS else "harmful"

@@ -7,6 +7,7 @@ Paths are relative to the repository's root.
 
 from __future__ import annotations
 
+from ethical_personas.paths import DATA
 from ethical_personas.study import grid
 
 STUDY = "data/study.yaml"
@@ -30,7 +31,7 @@ PERSONA = (
     HARMFUL,
     "data/persona/items.jsonl",
     "data/persona/dilemmas.jsonl",
-    "data/persona/signatures.yaml",
+    *(f"data/persona/signatures/{p.name}" for p in sorted((DATA / "persona/signatures").glob("[!.]*.yaml"))),
     "data/persona/stance_labels.jsonl",
 )
 CLAIMS = "data/claims.yaml"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
@@ -34,12 +34,10 @@ class Sign(BaseModel):
     reason: str = ""
 
 
-class Signatures(BaseModel):
-    """The pre-registration: constitution -> dimension -> sign."""
+class Signature(RootModel):
+    """What one constitution is expected to move: dimension -> sign."""
 
-    model_config = ConfigDict(extra="forbid")
-    dimensions: list[str]
-    signatures: dict[str, dict[str, Sign]]
+    root: dict[str, Sign]
 
 
 class Constitution(BaseModel):
@@ -122,6 +120,18 @@ def dilemmas() -> list[rows.Dilemma]:
 
 
 def signatures() -> dict[str, dict[str, int]]:
-    """Pre-registered signs: constitution -> dimension -> -1, 0 or +1."""
-    found = validated(Signatures, DATA / "persona" / "signatures.yaml").signatures
-    return {c: {d: cell.sign for d, cell in signs.items()} for c, signs in found.items()}
+    """Signs expected beforehand: constitution -> dimension -> -1, 0 or +1, those of data/study.yaml first."""
+    known = {path.stem: path for path in sorted((DATA / "persona" / "signatures").glob("[!.]*.yaml"))}
+    order = [*(c for c in grid.CONSTITUTIONS if c in known), *(c for c in known if c not in grid.CONSTITUTIONS)]
+    return {c: {d: cell.sign for d, cell in validated(Signature, known[c]).root.items()} for c in order}
+
+
+def items_of_some() -> dict[str, set[str]]:
+    """Items on dimensions that no reference constitution's signature names: id -> the constitutions that name it.
+
+    They come with a constitution added to the study, and say nothing about the others.
+    """
+    signed = signatures()
+    shared = {d for name in grid.REFERENCE for d in signed.get(name, {})}
+    owners = {i.id: {name for name, signs in signed.items() if i.dimension in signs} for i in items()}
+    return {i.id: owners[i.id] for i in items() if i.dimension not in shared}

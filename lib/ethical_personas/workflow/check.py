@@ -69,12 +69,26 @@ def everything(profile: Profile) -> None:
     if profile.persona_evals:
         instrument.chosen(profile.persona_evals, profile.persona_evals_limit)
     _covers(materials.initial_answers(), wanted, "data/transcripts/initial.jsonl")
-    dimensions = {i.dimension for i in materials.items()}
-    for name, signs in materials.signatures().items():
-        if set(signs) != dimensions:
-            raise CompanionError(f"data/persona/signatures.yaml: {name}: its dimensions differ from the items'")
+    _signatures()
     materials.dilemmas()
     _analysis()
+
+
+def _signatures() -> None:
+    """Raise when signatures and items do not speak of the same dimensions."""
+    dimensions, signatures = {i.dimension for i in materials.items()}, materials.signatures()
+    for dimension in sorted(dimensions):
+        where = f"data/persona/items.jsonl: dimension {dimension!r}"
+        if dimension not in grid.STUDY.dimensions:
+            raise CompanionError(f"{where} is not in data/study.yaml; add it")
+        if not any(dimension in signs for signs in signatures.values()):
+            raise CompanionError(f"{where} is in no file of data/persona/signatures; add it")
+    shared = {d for name in grid.REFERENCE for d in signatures.get(name, {})}
+    for name, signs in signatures.items():
+        odd = set(signs) - dimensions or (shared - set(signs) if name in grid.REFERENCE else set())
+        if odd:
+            where = f"data/persona/signatures/{name}.yaml"
+            raise CompanionError(f"{where}: dimension {min(odd)!r}: its dimensions differ from the items'; correct it")
 
 
 def pairs(folder: Path = ROOT / "notebooks") -> None:
