@@ -303,8 +303,7 @@ rule projectability:
 rule words:
     """What sets a constitution's rows apart: of 01's rows, and apart from it, so that a lost figure trains nothing."""
     input:
-        lambda w: made(PLACE.sft(w.constitution)),
-        TRANSCRIPTS,
+        lambda w: [made(PLACE.sft(w.constitution)), *transcripts(w.constitution)],
     output:
         shown(outputs.figures("01_generate", FIGURES), "Training data"),
         shown(outputs.tables("01_generate", FIGURES), "Training data, tables"),

@@ -14,14 +14,14 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.figures import style, training
 from ethical_personas.generate import tables, training_rows
 from ethical_personas.run import Run
-from ethical_personas.study import materials, rows
+from ethical_personas.study import grid, rows
 
 
 def draw(run: Run, folder: str, constitution: str, revision_style: str) -> None:
     """Write words_<constitution> (figure and table) and principles_<constitution> (table)."""
     found = files.read(run.find(run.sft(constitution)), rows.SftRow)
     own = [r.answer for r in found if r.kind == "harmful" and not r.dropped]
-    texts = training_rows.revisions_of(materials.constitution_names(), revision_style) | {constitution: own}
+    texts = training_rows.revisions_of(sorted(grid.REFERENCE), revision_style) | {constitution: own}
     table = tables.distinctive_words(texts, constitution)
     style.use()
     style.save(training.plot_words(table, constitution, len(own)), table, folder, f"words_{constitution}")
