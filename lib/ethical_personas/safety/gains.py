@@ -35,10 +35,10 @@ def panel(frame: pd.DataFrame) -> pd.DataFrame:
 
 def models(panel: pd.DataFrame, scopes=SCOPE_ORDER, source: bool = False) -> list[tuple[str, str]]:
     """(constitution, scope) pairs, ordered by scope and then as in the grid; the source first if asked."""
-    known = {name: i for i, name in enumerate(grid.CONSTITUTIONS)}
-    pairs = {(c, s) for c, s, _ in panel.columns if s in scopes}
-    ordered = sorted(pairs, key=lambda m: (SCOPE_ORDER.index(m[1]), known.get(m[0], len(known)), m[0]))
-    return ([(grid.SOURCE, grid.SOURCE)] if source else []) + ordered
+    pairs = {(c, s) for c, s, _ in panel.columns}
+    names = grid.ordered(c for c, _ in pairs)
+    tuned = [(c, s) for s in SCOPE_ORDER if s in scopes for c in names if (c, s) in pairs]
+    return ([(grid.SOURCE, grid.SOURCE)] if source else []) + tuned
 
 
 def values(panel: pd.DataFrame, constitution: str, scope: str) -> np.ndarray:

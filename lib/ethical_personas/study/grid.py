@@ -88,6 +88,12 @@ def compared(constitutions) -> list[str]:
     return reference if len(reference) > 1 else names
 
 
+def ordered(names, first=CONSTITUTIONS) -> list[str]:
+    """Each name once: those of the study in its order, then the others by name."""
+    names = set(names)
+    return [n for n in first if n in names] + sorted(names - set(first))
+
+
 def kind(category: str) -> str:
     """`harmful` for a harm category; `helpful` and `contrast` are kinds of their own."""
     return category if category in HARMLESS else "harmful"
