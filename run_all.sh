@@ -64,7 +64,8 @@ sys.exit(not any(x.startswith(("nvidia", "cuda")) for x in r("torch")))'; then
     fi
     if [ -n "$1" ]; then pip_install --require-hashes -r requirements-dev.lock; fi
     pip_install --no-build-isolation -e . # the library itself, so that a notebook opened by hand finds it
-    stamp "$1" >"$ENVIRONMENT/.ready$1" # last: its presence means that the environment is complete
+    stamp "" >"$ENVIRONMENT/.ready" # last: its presence means that the environment is complete
+    if [ -n "$1" ]; then stamp "$1" >"$ENVIRONMENT/.ready$1"; fi
 }
 
 locked() { # run the rest of the line while no other call of this clone sets up its environment
