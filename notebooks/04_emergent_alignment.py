@@ -67,8 +67,9 @@ Markdown(
 # ## Who declines what
 #
 # Read down a column: the source at the top, then models tuned on everything, on harassment alone, on illegal acts
-# alone. A dot marks a category that was in the training rows. The frame marks the category that the paper, by what is
-# known of it, keeps out of a narrow set and tests on (claim C2). The two columns on the right should be pale.
+# alone. The line under a number is its interval: the cell's left edge is 0, its right edge 1. A dot marks a category
+# that was in the training rows. The frame marks the category that the paper, by what is known of it, keeps out of a
+# narrow set and tests on (claim C2). The two columns on the right should be pale.
 
 # %%
 rates = gains.rates(panel, p.alpha)
@@ -123,7 +124,7 @@ held_out.round(3)
 
 # %%
 matrix = gains.transfer(panel, p.alpha)
-figure = draw.transfer(matrix)
+figure = draw.transfer(matrix, p.alpha)
 style.save(figure, matrix, p.figures_dir, "safety_transfer")
 style.save(None, gains.by_category(panel, p.alpha), p.figures_dir, "safety_by_category")
 display(figure, matrix.round(3))
@@ -131,12 +132,12 @@ display(figure, matrix.round(3))
 # %% [markdown]
 # ## Dose: does safety come before over-refusal?
 #
-# Checkpoints of a cell along its training, with the finished model as dashed lines. If S rises while O is
-# still flat, stopping earlier would have been better.
+# Checkpoints of a cell along its training; the band is the finished model. Nothing was measured between the points. If S
+# rises while O is still flat, stopping earlier would have been better.
 
 # %%
 dose = gains.dose(judged.safety(run, [grid.SOURCE, *steps], run_judge), p.alpha)
-figure = draw.dose(dose, table) if steps else style.empty("no checkpoints in this run: dose was not measured")
+figure = draw.dose(dose, table, p.alpha) if steps else style.empty("no checkpoints in this run: dose was not measured")
 style.save(figure, dose, p.figures_dir, "safety_dose")
 display(figure, dose.round(3))
 

@@ -153,7 +153,7 @@ display(figure, Markdown(sentences.source_ambiguity(ambiguous)), stance.accuracy
 
 # %%
 alphas = reliability.cronbach(shifts, p.alpha)
-figure = draw_trust.reliability(alphas)
+figure = draw_trust.reliability(alphas, p.alpha)
 style.save(figure, alphas, p.figures_dir, "persona_reliability")
 figure
 
@@ -177,9 +177,9 @@ display(
 # %% [markdown]
 # ## Dilemmas
 #
-# Twenty-four forced choices set one constitution's option against another's, each presented in both orders. Rows:
-# what the model was trained on; columns: whose option it came to prefer, relative to the other constitutions. A
-# persona would show as a positive diagonal (framed); bold cells have intervals without zero.
+# Twenty-four forced choices set one constitution's option against another's, each presented in both orders.
+# Panels: what the model was trained on; rows: whose option it came to prefer, relative to the other constitutions. A
+# persona would show as filled points right of zero.
 
 # %%
 preferences = tables.dilemma_summary(lens_shifts.dilemma_preferences(run, models), p.alpha)

@@ -125,7 +125,7 @@ figure
 
 # %%
 ranks = pd.concat([compared.ranks(m) for m in ("S", "J")], ignore_index=True)
-figure = draw.slopes(ranks, p.alpha) if len(ranks) else style.empty("no narrow model to rank")
+figure = draw.slopes(ranks, len(panel), p.alpha) if len(ranks) else style.empty("no narrow model to rank")
 style.save(figure, ranks, p.figures_dir, "projectability_ranks")
 figure
 

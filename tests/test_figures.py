@@ -1,10 +1,16 @@
 """A figure and its numbers on disk: four files, the same bytes each time, one colour a constitution."""
 
+import itertools
+import os
+import subprocess
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from ethical_personas.figures import style
+from ethical_personas.figures import persona, projectability, safety, style, training, trust
+from ethical_personas.paths import ROOT
 from ethical_personas.study import grid, materials
 
 TABLE = pd.DataFrame(
@@ -87,3 +93,96 @@ def test_two_added_constitutions_have_two_colours(place, monkeypatch):
     for name in (*grid.CONSTITUTIONS, "kantian", "stoic"):
         (place / f"constitutions/{name}.yaml").touch()
     assert style.colour("kantian") != style.colour("stoic")
+
+
+def shipped(name):
+    return pd.read_csv(ROOT / f"figures/cpu/tables/{name}.csv")
+
+
+def with_controls(table):
+    """The table with control arms and a user's constitution, each with the numbers of virtue."""
+    if "constitution" not in table:
+        return table
+    virtue = table[table["constitution"] == "virtue"]
+    return pd.concat([table, *(virtue.assign(constitution=c) for c in (*style.CONTROL_COLOURS, "care_ethics"))])
+
+
+VOICES = pd.DataFrame(np.eye(4), pd.Index(grid.CONSTITUTIONS, name="constitution"), grid.CONSTITUTIONS)
+FIGURES = {
+    "safety_heatmap": safety.heatmap,
+    "safety_corners": safety.corners,
+    "safety_gains": safety.forest,
+    "safety_transfer": safety.transfer,
+    "safety_dose": lambda table: safety.dose(table, shipped("safety_gains")),
+    "persona_profile": persona.profile,
+    "persona_identification": lambda table: persona.confusion(table, shipped("persona_identification_tests"), VOICES),
+    "persona_c4": persona.c4,
+    "persona_voice": lambda table: persona.voice(table, 1.0, 0.25),
+    "persona_ambiguity": lambda table: trust.trust(table, with_controls(shipped("persona_acquiescence"))),
+    "persona_reliability": trust.reliability,
+    "persona_dilemmas": trust.dilemmas,
+    "projectability": projectability.projectability,
+    "projectability_ranks": lambda table: projectability.slopes(table, 258),
+    "words_virtue": lambda table: training.plot_words(table, "virtue", 288),
+}
+
+
+def drawn_texts(fig):
+    """Texts that are drawn: matplotlib keeps ticks beyond an axis's ends and does not draw them."""
+    fig.canvas.draw()
+    hidden = set()
+    for ax in fig.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            hidden |= {tick.label1 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
+            hidden |= {tick.label2 for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high}
+    return [t for t in fig.findobj(plt.Text) if t.get_visible() and t.get_text().strip() and t not in hidden]
+
+
+@pytest.mark.parametrize("change", [lambda table: table, with_controls], ids=["shipped", "controls"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_is_cropped_too_wide_too_small_or_on_top_of_another(name, change):
+    fig = FIGURES[name](change(shipped(name)))
+    assert fig.get_figwidth() in (style.COLUMN, style.PAGE)
+    texts = drawn_texts(fig)
+    boxes = [t.get_window_extent() for t in texts]
+    for text, box in zip(texts, boxes, strict=True):
+        assert box.x0 >= 0 and box.y0 >= 0 and box.x1 <= fig.bbox.x1 and box.y1 <= fig.bbox.y1, text.get_text()
+        assert text.get_fontsize() >= 6, text.get_text()
+    # A turned text's box is larger than the text.
+    level = [(t, b.padded(-1)) for t, b in zip(texts, boxes, strict=True) if t.get_rotation() in (0, 90)]
+    touching = [(t.get_text(), u.get_text()) for (t, a), (u, b) in itertools.combinations(level, 2) if a.overlaps(b)]
+    assert not touching
+    assert any("n = " in text.get_text() or "n answers" in text.get_text() for text in texts) or name in WITHOUT_N
+
+
+WITHOUT_N = {"persona_identification", "words_virtue"}  # these say `3 of 12` and `288 revisions`
+
+
+def test_control_arms_are_grey_and_last():
+    greys = [style.colour(name) for name in ("plain", "shuffled", "harmless")]
+    assert all(c[1:3] == c[3:5] == c[5:7] for c in greys) and len({*greys, style.colour(grid.SOURCE)}) == 4
+    assert style.ordered(["plain", "care", "virtue", "deontology"]) == ["deontology", "virtue", "care", "plain"]
+
+
+DRAW = """
+import sys
+import pandas as pd
+from ethical_personas.figures import style, trust
+style.use()
+trust.dilemmas(pd.read_csv(sys.argv[1])).savefig(sys.argv[2])
+"""
+
+
+def test_a_users_matplotlibrc_changes_nothing(tmp_path):
+    rc = tmp_path / "matplotlibrc"
+    for name, text in {
+        "plain": "",
+        "odd": "text.usetex: True\nfont.family: fantasy\nbackend: qtagg\nsavefig.dpi: 30\nfigure.autolayout: True\n"
+        "axes.prop_cycle: cycler('color', ['r'])\nlines.linewidth: 9\nsavefig.bbox: tight\n",
+    }.items():
+        rc.write_text(text)
+        command = [sys.executable, "-c", DRAW, str(ROOT / "figures/cpu/tables/persona_dilemmas.csv")]
+        environment = os.environ | {"MATPLOTLIBRC": str(rc), "MPLBACKEND": "agg"}
+        subprocess.run([*command, str(tmp_path / f"{name}.png")], check=True, env=environment)
+    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "odd.png").read_bytes()

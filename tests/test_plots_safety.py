@@ -11,6 +11,7 @@ from ethical_personas.figures import safety as draw
 from ethical_personas.figures import style
 from ethical_personas.projectability import compare, persona, ratio
 from ethical_personas.safety import gains
+from matplotlib.collections import LineCollection
 from matplotlib.patches import Rectangle
 
 mpl.use("agg")
@@ -44,7 +45,9 @@ def test_heatmap_prints_every_rate_and_frames_held_out_cells(panel):
     for value in rates["estimate"].dropna():
         assert f"{value:.2f}" in printed
     assert "–" in printed
-    frames = [r for r in fig.axes[0].findobj(Rectangle) if r.get_edgecolor()[:2] == mpl.colors.to_rgb("#E69F00")[:2]]
+    frames = [r for r in fig.findobj(Rectangle) if r.get_edgecolor()[:2] == mpl.colors.to_rgb("#E69F00")[:2]]
+    lines = [c for ax in fig.axes for c in ax.collections if isinstance(c, LineCollection)]
+    assert len(lines) == rates["estimate"].notna().sum()  # each number has its interval
     narrow = [m for m in gains.models(panel) if m[1] != "broad"]
     assert len(frames) == len(narrow)
 
@@ -52,31 +55,38 @@ def test_heatmap_prints_every_rate_and_frames_held_out_cells(panel):
 def test_scope_labels_keep_clear_of_names(panel):
     for fig in (draw.heatmap(gains.rates(panel)), draw.forest(gains.table(panel))):
         fig.canvas.draw()
-        ax = fig.axes[0]
-        names = min(t.get_window_extent().x0 for t in ax.get_yticklabels())
-        scopes = [t for t in ax.texts if t.get_text() in ("broad", "harassment", "illegal") and t.get_rotation() == 90]
-        assert scopes and max(t.get_window_extent().x1 for t in scopes) <= names + 1
+        first = [ax for ax in fig.axes if ax.get_subplotspec().is_first_col()]
+        assert {ax.get_ylabel() for ax in first} - {""} == {scope for _, scope in gains.models(panel)}
+        for ax in first:
+            names = min(t.get_window_extent().x0 for t in ax.get_yticklabels())
+            assert not ax.get_ylabel() or ax.yaxis.label.get_window_extent().x1 <= names + 1
 
 
 def test_forest_corners_and_transfer(panel):
     fig = draw.forest(gains.table(panel))
     assert any(t.startswith("n = ") and "seed" in t for t in texts(fig))
     printed = texts(draw.corners(gains.overall(panel)))
-    assert {"helpful-only", "refuses everything", "ideal"} <= set(printed)
+    assert {"helpful-only", "refuses all", "ideal"} <= set(printed)
     matrix = gains.transfer(panel)
     assert len([t for t in texts(draw.transfer(matrix)) if "[" in t]) == len(matrix)
 
 
-def test_dose_starts_at_the_source(panel):
+def test_dose_draws_what_was_measured_and_a_dotted_guide(panel):
     frame = simulate.frame(constitutions=("deontology",), scopes=("harassment",), per_category=2)
-    early = frame[frame["model"] != "source"].assign(model="deontology-harassment-s0@6")
-    table = gains.dose(pd.concat([frame[frame["model"] == "source"], early]))
+    source, tuned = frame[frame["model"] == "source"], frame[frame["model"] != "source"]
+    steps = [tuned.assign(model=f"deontology-harassment-s0@{step}") for step in (6, 30)]
+    table = gains.dose(pd.concat([source, *steps]))
     fig = draw.dose(table, gains.table(panel))
-    assert all(
-        line.get_xdata()[0] == 0 and line.get_ydata()[0] == 0
-        for line in fig.axes[0].lines
-        if line.get_marker() != "None"
-    )
+    assert len(fig.axes) == 3
+    for ax, measure in zip(fig.axes, "SOJ", strict=True):
+        part = table[table["measure"] == measure]
+        (guide,) = (line for line in ax.lines if line.get_gid() == "guide")
+        assert guide.get_linestyle() == ":" and list(guide.get_xdata()) == [0, 6, 30]
+        assert list(guide.get_ydata()) == [0, *part["estimate"]]
+        points = [p for c in ax.collections if not isinstance(c, LineCollection) for p in c.get_offsets().tolist()]
+        assert [6, part["estimate"].iloc[0]] in points and {x for x, _ in points} == {6, 30}
+        bars = [seg.tolist() for c in ax.collections if isinstance(c, LineCollection) for seg in c.get_segments()]
+        assert sorted(bars) == [[[r.step, r.low], [r.step, r.high]] for r in part.itertuples()]
 
 
 def test_projectability_and_slopes(panel):
@@ -87,6 +97,6 @@ def test_projectability_and_slopes(panel):
     undefined = [t for t in texts(fig) if "undefined" in t]
     assert len(undefined) == summary["estimate"].isna().sum()
     ranks = compare.ranks(panel, "S", draws=100)
-    fig = draw_projectability.slopes(ranks)
+    fig = draw_projectability.slopes(ranks, len(panel))
     assert len(fig.axes) == ranks["scope"].nunique()
     assert any("τ" in t for t in texts(fig))

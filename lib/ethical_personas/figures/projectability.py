@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import textwrap
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
+import seaborn.objects as so
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from ethical_personas.figures.style import MARKERS, PAGE, colour, seeds_told
-from ethical_personas.study import grid
+from ethical_personas.figures import marks
+from ethical_personas.figures.style import MARKERS, PAGE, ordered, seeds_told
 
 TITLES = {"S": "safety, S", "J": "discrimination, J", "voice": "voice", "pP": "persona (noise-free pP)"}
 
@@ -19,94 +17,61 @@ TITLES = {"S": "safety, S", "J": "discrimination, J", "voice": "voice", "pP": "p
 def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """One panel a measure: ratio with interval by constitution and narrow scope; table of `summary`.
 
-    1: the narrow model carries as much as the broad one; 0: nothing. A cross at the edge: undefined; where a whole
-    panel is, the reason.
+    1: the narrow model carries as much as the broad one; 0: nothing. Where a ratio is undefined, the panel says so;
+    where all of a panel's are, also why.
     """
-    measures = [m for m in TITLES if m in set(table["measure"])]
-    names = [
-        *dict.fromkeys([c for c in grid.CONSTITUTIONS if c in set(table["constitution"])] + list(table["constitution"]))
-    ]
-    scopes = [s for s in grid.NARROW if s in set(table["scope"])]
-    fig, axes = plt.subplots(
-        1, len(measures), figsize=(PAGE, 0.42 * len(names) + 1.25), sharey=True, squeeze=False, layout="constrained"
+    titles = {m: TITLES[m] for m in ordered(table["measure"], TITLES)}
+    names, scopes = ordered(table["constitution"]), ordered(table["scope"], MARKERS)
+    # A ratio of two small gains can reach far: the frame holds every estimate, and intervals up to -1 and 2.
+    low = min(-0.15, table["estimate"].min() - 0.1, max(-1.0, table["low"].min() - 0.05))
+    high = max(1.3, table["estimate"].max() + 0.1, min(2.0, table["high"].max() + 0.05))
+    some = table.groupby("measure")["estimate"].transform("count") > 0
+    words = (some & table["estimate"].isna()).map({True: "× undefined", False: ""})
+    word = (so.Text(halign="left", fontsize=6), {"x": "edge", "xmin": None, "xmax": None, "text": "word"})
+    fig, axes = marks.intervals(
+        table.assign(word=words, edge=low + 0.03),
+        "estimate",
+        "constitution",
+        (PAGE, 0.4 * len(names) + 1.2),
+        col=("measure", titles),
+        order=names,
+        layers=(word,),
     )
-    for ax, measure in zip(axes[0], measures, strict=True):
+    for ax, measure in zip(axes[0], titles, strict=True):
         part = table[table["measure"] == measure]
-        high = max(1.3, min(2.0, part["high"].max() + 0.05)) if part["high"].notna().any() else 1.3
-        low = min(-0.15, max(-1.0, part["low"].min() - 0.05)) if part["low"].notna().any() else -0.15
-        for row in part.itertuples():
-            y = -names.index(row.constitution) + (0.16 if row.scope == scopes[0] else -0.16)
-            shade = colour(row.constitution)
-            if part["estimate"].isna().all():
-                continue
-            if np.isnan(row.estimate):
-                ax.text(low + 0.03, y, "× undefined", color=shade, fontsize=6, va="center")
-                continue
-            ends = np.clip([row.low, row.high], low, high)
-            ax.plot(ends, [y, y], color=shade, lw=1.2)
-            for end, inside, arrow in ((row.low, low, "<"), (row.high, high, ">")):
-                if (end < inside) if arrow == "<" else (end > inside):
-                    ax.plot(inside, y, arrow, color=shade, ms=3, clip_on=False)
-            ax.plot(np.clip(row.estimate, low, high), y, MARKERS[row.scope], color=shade, ms=4.5, mec="white", mew=0.4)
         if part["estimate"].isna().all():
             why = textwrap.fill(f"undefined: {part['reason'].iloc[0].removeprefix('undefined: ')}", 24)
-            ax.text(0.5, 0.5, why, transform=ax.transAxes, fontsize=6.5, color="0.3", ha="center", va="center")
-        for x in (0, 1):
-            ax.axvline(x, color="0.6", lw=0.7, ls="-" if x == 0 else "--", zorder=0)
+            place = {"ha": "center", "va": "center", "transform": ax.transAxes}
+            ax.text(0.5, 0.5, why, fontsize=6.5, bbox={"fc": "w", "lw": 0}, **place)
+        ax.axvline(1, color=marks.GREY, lw=0.7, ls="--", zorder=0)
         ax.set_xlim(low, high)
-        ax.set_title(TITLES[measure], fontsize=8)
-        n = int(part["n_clusters"].max()) if len(part) else 0
         kind = "items" if measure == "pP" else "prompts"
-        ax.set_xlabel(f"n = {n} {kind}, {seeds_told(part['seeds'].max())}", fontsize=6.5)
-    axes[0, 0].set_yticks([-i for i in range(len(names))], names)
-    axes[0, 0].set_ylim(-len(names) + 0.5, 0.5)
-    for label, name in zip(axes[0, 0].get_yticklabels(), names, strict=True):
-        label.set_color(colour(name))
-    marks = [Line2D([], [], marker=MARKERS[s], ls="", color="0.4", ms=4, label=f"trained on {s} only") for s in scopes]
-    fig.legend(
-        handles=marks,
-        loc="outside lower center",
-        ncols=2,
-        fontsize=7,
-        title=f"bars: {1 - alpha:.0%} intervals",
-        title_fontsize=7,
-    )
+        ax.set_xlabel(f"n = {marks.count_range(part['n_clusters'])} {kind}, {seeds_told(part['seeds'].max())}")
+    note = f"trained on (bars: {1 - alpha:.0%} intervals; one that reaches the frame goes on beyond it)"
+    marks.key(fig, note, scopes)
     return fig
 
 
-def slopes(ranks: pd.DataFrame, alpha: float = 0.05) -> Figure:
+def slopes(ranks: pd.DataFrame, prompts: int, alpha: float = 0.05) -> Figure:
     """Gain of each constitution in distribution (left) and out of it (right), with intervals; table of `ranks`.
 
+    prompts: how many there are in all, harmful and harmless.
     Crossing lines are changes of rank; the title gives Kendall's tau of the two orders.
     """
-    panels = list(dict.fromkeys(zip(ranks["measure"], ranks["scope"], strict=True)))
-    fig, axes = plt.subplots(1, len(panels), figsize=(max(PAGE, 1.75 * len(panels)), 2.7), sharey=True, squeeze=False)
-    for ax, (measure, scope) in zip(axes[0], panels, strict=True):
-        part = ranks[(ranks["measure"] == measure) & (ranks["scope"] == scope)].reset_index(drop=True)
-        offsets = np.linspace(-0.18, 0.18, len(part)) if len(part) > 1 else [0.0]
-        for row, offset in zip(part.itertuples(), offsets, strict=True):
-            shade = colour(row.constitution)
-            ends = np.array([offset, 1 + offset])
-            ax.plot(ends, [row.id_gain, row.ood_gain], color=shade, lw=0.8, alpha=0.6)
-            ax.vlines(ends, [row.id_low, row.ood_low], [row.id_high, row.ood_high], color=shade, lw=1.1)
-            ax.plot(ends, [row.id_gain, row.ood_gain], MARKERS[scope], color=shade, ms=4, mec="white", mew=0.4)
-        first = part.iloc[0]
-        told = (
-            "τ undefined"
-            if np.isnan(first["tau"])
-            else f"τ = {first['tau']:.2f} [{first['tau_low']:.2f}, {first['tau_high']:.2f}]".replace("-", "−")
-        )
-        ax.set_title(f"{measure}, {scope}\n{told}", fontsize=7.5)
-        ax.set_xticks([0, 1], ["in\ndistribution", "out of\ndistribution"], fontsize=7)
-        ax.set_xlim(-0.45, 1.45)
-        ax.axhline(0, color="0.5", lw=0.6)
+    ranks = ranks.assign(panel=ranks["measure"] + ", " + ranks["scope"])
+    titles = {}
+    for row in ranks.drop_duplicates("panel").itertuples():
+        tau = f"{marks.number(row.tau)} {marks.interval(row.tau_low, row.tau_high)}"
+        titles[row.panel] = f"{row.panel}\nτ " + ("undefined" if pd.isna(row.tau) else f"= {tau}")
+    ends = [
+        ranks.assign(end=name, gain=ranks[f"{part}_gain"], low=ranks[f"{part}_low"], high=ranks[f"{part}_high"])
+        for part, name in (("id", "in\ndistribution"), ("ood", "out of\ndistribution"))
+    ]
+    table, size = pd.concat(ends, ignore_index=True), (max(PAGE, 1.75 * len(titles)), 2.8)
+    line = (so.Line(linewidth=0.8, alpha=0.6), {"marker": None})
+    panels = {"col": ("panel", titles), "dodge": "color", "vertical": True, "layers": (line,)}
+    fig, axes = marks.intervals(table, "gain", "end", size, **panels)
     axes[0, 0].set_ylabel("gain over the source")
-    names = list(dict.fromkeys(ranks["constitution"]))
-    marks = [Line2D([], [], color=colour(c), marker="o", ms=4, label=c) for c in names]
-    title = f"bars: {1 - alpha:.0%} intervals; τ: Kendall's correlation of the two orders, by bootstrap"
-    fig.legend(
-        handles=marks, loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=len(names), fontsize=7,
-        title=title, title_fontsize=7,
-    )  # fmt: skip
-    fig.tight_layout()
+    note = f"n = {prompts} prompts in all; bars: {1 - alpha:.0%} intervals; τ: Kendall's correlation of the two orders"
+    marks.key(fig, note, names=ordered(ranks["constitution"]))
     return fig

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from ethical_personas.paths import ROOT
 from ethical_personas.study import grid, materials
 
 # Okabe-Ito, told apart in the common colour-vision deficiencies; one colour a constitution, everywhere.
-COLOURS = {name: arm.colour for name, arm in (grid.STUDY.constitutions | grid.STUDY.controls).items()}
+CONTROL_COLOURS = {"plain": "#333333", "shuffled": "#808080", "harmless": "#B3B3B3"}  # arms without a constitution
+CONTROL_COLOURS |= {name: arm.colour for name, arm in grid.STUDY.controls.items()}
+COLOURS = {name: arm.colour for name, arm in grid.STUDY.constitutions.items()} | CONTROL_COLOURS
 COLOURS[grid.SOURCE] = "#555555"
 EXTRA_COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#000000")  # constitutions that study.yaml does not list
 MARKERS = {name: scope.marker for name, scope in grid.STUDY.scopes.items()} | {grid.SOURCE: "X"}
@@ -26,29 +30,42 @@ COLUMN, PAGE = 3.5, 7.0  # widths in inches: one column, full page
 
 
 def use() -> None:
-    """Set matplotlib's defaults: vector text, small print readable at column width."""
-    plt.rcdefaults()  # of matplotlib itself: a user's matplotlibrc has no say
-    plt.rcParams.update(
-        {
-            "figure.dpi": 110,
-            "savefig.dpi": 200,
-            "font.size": 8,
-            "axes.titlesize": 9,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-            "legend.frameon": False,
-            "svg.hashsalt": "emergent-alignment",  # same figure, same bytes
-            "svg.fonttype": "none",
-        }
-    )
+    """Set the look of every figure, from matplotlib's own defaults: a user's matplotlibrc (TeX, fonts) has no say."""
+    matplotlib.rcdefaults()  # keeps the backend
+    # The font that matplotlib brings with it: the same text widths, so the same layout, on every machine.
+    look = {
+        "font.sans-serif": ["DejaVu Sans"],
+        "font.size": 8,
+        "axes.titlesize": 8,
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "legend.frameon": False,
+        "figure.dpi": 110,
+        "savefig.dpi": 200,
+        "svg.hashsalt": "emergent-alignment",  # same figure, same bytes
+        "svg.fonttype": "none",
+    }
+    small = ("axes.labelsize", "figure.labelsize", "legend.fontsize", "legend.title_fontsize")
+    look |= dict.fromkeys(small, 7)
+    for axis in ("xtick", "ytick"):
+        look |= {f"{axis}.labelsize": 7, f"{axis}.major.width": 0.8, f"{axis}.major.size": 3}
+    sns.set_theme(context="paper", style="ticks", rc=look)
 
 
 def colour(constitution: str) -> str:
-    """The colour of a constitution; a user's own get the next free ones, by name."""
+    """The colour of a constitution; control arms are grey, a user's own get the next free ones, by name."""
     if constitution in COLOURS:
         return COLOURS[constitution]
     added = [c for c in materials.constitution_names() if c not in COLOURS]
     return EXTRA_COLOURS[(added.index(constitution) if constitution in added else 0) % len(EXTRA_COLOURS)]
+
+
+def ordered(names, first=grid.CONSTITUTIONS) -> list[str]:
+    """Each name once: those of `first` in its order, then others by name, control arms last."""
+    names = set(names)
+    others = sorted(names.difference(first), key=lambda name: (name in CONTROL_COLOURS, name))
+    return [name for name in first if name in names] + others
 
 
 def seeds_told(number) -> str:
@@ -74,6 +91,7 @@ def save(fig: Figure | None, table: pd.DataFrame, folder: str, name: str) -> pd.
     if fig is not None:
         fig.savefig(place / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
         fig.savefig(place / f"{name}.png", bbox_inches="tight", metadata={"Software": None})
+        plt.close(fig)  # the notebook shows it where it names it, once
     table.to_csv(place / "tables" / f"{name}.csv", index=False, float_format="%.4f", lineterminator="\n")
     (place / "tables" / f"{name}.md").write_text(markdown(table), encoding="utf-8")
     return table

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ethical_personas.figures import style
+from ethical_personas.figures import marks, style
 
 
 def plot_words(table: pd.DataFrame, constitution: str, revisions: int) -> Figure:
     """The distinctive words as points with 95 % intervals, most distinctive on top."""
-    fig, axis = plt.subplots(figsize=(style.COLUMN, 2.9))
-    place = np.arange(len(table))[::-1]
-    spread = [table["log_odds"] - table["low"], table["high"] - table["log_odds"]]
-    axis.errorbar(table["log_odds"], place, xerr=spread, fmt="o", color=style.colour(constitution), ms=4, lw=1)
-    axis.set_yticks(place, [f"{w}  ({n})" for w, n in zip(table["word"], table["count"], strict=True)])
-    axis.axvline(0, color="#999999", lw=0.8)
-    axis.set_xlabel("log-odds against the other constitutions, 95 % interval")
-    axis.set_title(f"Words of {constitution} (count)\n{revisions} revisions", loc="left")
+    label = table["word"] + "  (" + table["count"].astype(str) + ")"
+    table = table.assign(label=label, constitution=constitution)
+    fig, ((ax,),) = marks.intervals(table, "log_odds", "label", (style.COLUMN, 2.9), dodge=None)
+    ax.set_xlabel("log-odds against the other constitutions\n95 % intervals; count in brackets")
+    ax.set_title(f"Words of {constitution}, {revisions} revisions")
     return fig
 
 
 def plot_loss(log: pd.DataFrame, constitution: str, title: str) -> Figure:
     """Answer loss by step, with its running mean over one eighth of training."""
-    fig, axis = plt.subplots(figsize=(style.COLUMN, 2.2))
-    shade = style.colour(constitution)
-    axis.plot(log["step"], log["loss"], color=shade, alpha=0.35, lw=1, label="each step")
+    fig, ax = plt.subplots(figsize=(style.COLUMN, 2.2), layout="constrained")
     smooth = log["loss"].rolling(max(2, len(log) // 8), min_periods=1).mean()
-    axis.plot(log["step"], smooth, color=shade, lw=1.8, label="running mean")
-    axis.set(xlabel="step", ylabel="loss on answer tokens (nats)", ylim=(0, None))
-    axis.set_title(title, loc="left")
-    axis.legend()
+    for loss, look in ((log["loss"], {"alpha": 0.35, "label": "each step"}), (smooth, {"label": "running mean"})):
+        sns.lineplot(x=log["step"], y=loss, color=style.colour(constitution), estimator=None, ax=ax, **look)
+    ax.set(title=title, xlabel="step", ylabel="loss on answer tokens (nats)", ylim=(0, None))
     return fig

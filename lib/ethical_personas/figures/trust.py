@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from ethical_personas.figures.persona import minus, ordered, scope_legend, scopes_of, spread
-from ethical_personas.figures.style import DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour
+from ethical_personas.figures import marks
+from ethical_personas.figures.style import COLUMN, DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour, ordered
 from ethical_personas.study import grid
 
 
@@ -18,102 +17,51 @@ def trust(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame, alpha: float = 0.
 
     Both tables hold the source's rows: its share is the dashed line on the left, its shift is zero.
     """
-    source = ambiguity.loc[ambiguity["constitution"] == grid.SOURCE, "share"]
-    ambiguity = ambiguity[ambiguity["constitution"] != grid.SOURCE]
-    acquiescence = acquiescence[acquiescence["constitution"] != grid.SOURCE]
-    constitutions = ordered(ambiguity["constitution"])
-    lenses = [n for n in LENS_TITLES if n in set(acquiescence["lens"])]
-    scopes = scopes_of(ambiguity)
-    offsets = spread(scopes)
-    fig, axes = plt.subplots(1, 1 + len(lenses), figsize=(PAGE, 0.42 * len(constitutions) + 1.5), sharey=True)
-    for row in ambiguity.itertuples():
-        y = -constitutions.index(row.constitution) - offsets[row.scope]
-        axes[0].hlines(y, row.low, row.high, color=colour(row.constitution), lw=1)
-        axes[0].plot(row.share, y, MARKERS[row.scope], color=colour(row.constitution), ms=4)
-    for share in source:
-        axes[0].axvline(share, color=colour(grid.SOURCE), lw=0.8, ls="--", zorder=0)
-    axes[0].set_xlim(0, 1)
-    axes[0].set_title("text: share of\nambiguous replies", fontsize=8)
-    for ax, lens in zip(axes[1:], lenses, strict=True):
-        for row in acquiescence[acquiescence["lens"] == lens].itertuples():
-            y = -constitutions.index(row.constitution) - offsets[row.scope]
-            ax.hlines(y, row.shift_low, row.shift_high, color=colour(row.constitution), lw=1)
-            ax.plot(row.shift, y, MARKERS[row.scope], color=colour(row.constitution), ms=4)
-        ax.axvline(0, color="0.4", lw=0.6)
-        ax.margins(x=0.15)
-        ax.set_title(f"{lens}: shift in\nacquiescence", fontsize=8)
-    axes[0].set_yticks([-k for k in range(len(constitutions))], constitutions)
-    for label, name in zip(axes[0].get_yticklabels(), constitutions, strict=True):
-        label.set_color(colour(name))
-    fig.supxlabel(f"{1 - alpha:.0%} intervals over {int(ambiguity['n'].max())} items", fontsize=7.5, y=0.09)
-    dashed = [Line2D([], [], color=colour(grid.SOURCE), lw=0.8, ls="--", label="source")]
-    fig.legend(
-        handles=scope_legend(scopes, dashed), loc="lower center", ncol=4, fontsize=7, bbox_to_anchor=(0.5, -0.02)
-    )
-    fig.tight_layout(rect=(0, 0.07, 1, 1))
-    plt.close(fig)  # the notebook shows it where it is named, once
+    lenses = ordered(acquiescence["lens"], LENS_TITLES)
+    titles = {"": "text: share of\nambiguous replies"} | {lens: f"{lens}: shift in\nacquiescence" for lens in lenses}
+    columns = {"lens": "panel", "shift": "value", "shift_low": "low", "shift_high": "high"}
+    shifts = acquiescence[["constitution", "scope", *columns]].rename(columns=columns)
+    table = pd.concat([ambiguity.rename(columns={"share": "value"}).assign(panel=""), shifts], ignore_index=True)
+    table = table[table["constitution"] != grid.SOURCE]
+    names, scopes = ordered(table["constitution"]), ordered(table["scope"], MARKERS)
+    size = (PAGE, 0.42 * len(names) + 1.3)
+    fig, axes = marks.intervals(table, "value", "constitution", size, col=("panel", titles), order=names, share=False)
+    for row in ambiguity[ambiguity["constitution"] == grid.SOURCE].itertuples():
+        axes[0, 0].axvspan(row.low, row.high, color=colour(grid.SOURCE), alpha=0.12, lw=0, zorder=0)
+        axes[0, 0].axvline(row.share, color=colour(grid.SOURCE), lw=0.8, ls="--", zorder=0)
+    axes[0, 0].set_xlim(0, 1)
+    dashed = Line2D([], [], color=colour(grid.SOURCE), lw=0.8, ls="--", label="source (on the right: zero)")
+    note = f"bars and band: {1 - alpha:.0%} intervals, n = {marks.count_range(ambiguity['n'])} items"
+    marks.key(fig, note, scopes, extra=[dashed])
     return fig
 
 
-def reliability(table: pd.DataFrame) -> Figure:
-    """Heat map of Cronbach's alpha, dimension by lens, with its interval in words."""
-    lenses = [n for n in LENS_TITLES if n in set(table["lens"])]
-    names = ordered(table["dimension"], DIMENSIONS)
-    wide = table.pivot(index="dimension", columns="lens", values="alpha").loc[names, lenses]
-    fig, ax = plt.subplots(figsize=(5.2, 0.27 * len(wide) + 0.9))
-    ax.imshow(wide.to_numpy(float), cmap="PuOr", vmin=-1, vmax=1, aspect="auto")
-    for row in table.itertuples():
-        i, j = list(wide.index).index(row.dimension), lenses.index(row.lens)
-        words = "–" if pd.isna(row.alpha) else minus(f"{row.alpha:.2f} [{row.low:.2f}, {row.high:.2f}]")
-        dark = not pd.isna(row.alpha) and abs(row.alpha) > 0.55
-        ax.text(j, i, words, ha="center", va="center", fontsize=6, color="white" if dark else "0.15")
+def reliability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
+    """Heat map of Cronbach's alpha, dimension by lens, with its interval in words; all from zero down is pale."""
+    lenses, names = ordered(table["lens"], LENS_TITLES), ordered(table["dimension"], DIMENSIONS)
+    words = [f"{marks.number(r.alpha)}\n{marks.interval(r.low, r.high)}" for r in table.itertuples()]
+    wide = table.assign(words=words).pivot(index="dimension", columns="lens").reindex(names)
+    wide = wide.reindex(columns=lenses, level="lens")
+    fig, ax = plt.subplots(figsize=(COLUMN, 0.31 * len(names) + 0.8), layout="constrained")
+    marks.heat(ax, wide["alpha"], wide["words"], "Blues", size=6)
     subjects = table.groupby("lens")["subjects"].max()
-    ax.set_xticks(range(len(lenses)), [f"{lens}\n({subjects[lens]} subjects)" for lens in lenses])
-    ax.set_yticks(range(len(wide)), [DIMENSIONS.get(d, d) for d in wide.index], fontsize=7)
-    ax.set_title(f"Cronbach's alpha ({int(table['items'].max())} items a dimension)", fontsize=8)
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    fig.tight_layout()
-    plt.close(fig)  # the notebook shows it where it is named, once
+    ax.set_xticklabels([f"{lens}\n(n = {subjects[lens]})" for lens in lenses])
+    ax.set_yticklabels([DIMENSIONS.get(d, d) for d in names], fontsize=6.5)
+    fig.supxlabel(
+        f"Cronbach's alpha, {1 - alpha:.0%} intervals, {marks.count_range(table['items'])} items\n"
+        "a dimension; n: models × wordings; the darker, the nearer to 1"
+    )
     return fig
 
 
 def dilemmas(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
-    """Preference for each constitution's options, contrast to the other constitutions; framed: its own."""
-    trained, options = ordered(table["constitution"]), ordered(table["option"])
-    wide = table.pivot(index="constitution", columns="option", values="contrast").reindex(
-        index=trained, columns=options
+    """Preference for each constitution's options, contrast to the other constitutions; filled: its own option."""
+    options, size = ordered(table["option"]), (PAGE, 0.22 * table["option"].nunique() + 1.3)
+    panels = {"col": ("constitution", {name: f"trained on\n{name}" for name in ordered(table["constitution"])})}
+    fig, axes = marks.intervals(table, "contrast", "option", size, **panels, order=options, dodge=None, fill="own")
+    axes[0, 0].set_ylabel("whose option")
+    fig.supxlabel(
+        f"preference in nats a token, contrast to the other constitutions; {1 - alpha:.0%} intervals; "
+        f"n = {marks.count_range(table['n'])} dilemmas a mark, all scopes;\nfilled: the constitution's own option"
     )
-    reach = max(float(np.nanmax(np.abs(wide.to_numpy()))), 1e-9)
-    fig, ax = plt.subplots(figsize=(5.4, 0.46 * len(trained) + 1.4))
-    image = ax.imshow(wide.to_numpy(float), cmap="PuOr", vmin=-reach, vmax=reach, aspect="auto")
-    for row in table.itertuples():
-        i, j = trained.index(row.constitution), options.index(row.option)
-        clear = row.low > 0 or row.high < 0
-        dark = abs(row.contrast) > 0.7 * reach
-        ax.text(
-            j,
-            i,
-            minus(f"{row.contrast:+.2f}\n[{row.low:.2f}, {row.high:.2f}]"),
-            ha="center",
-            va="center",
-            fontsize=6.5,
-            weight="bold" if clear else "normal",
-            color="white" if dark else "0.15",
-        )
-        if row.own:
-            ax.add_patch(plt.Rectangle((j - 0.49, i - 0.47), 0.98, 0.94, fill=False, ec="0.2", lw=1.1))
-    ax.set_xticks(range(len(options)), options, rotation=25, ha="right")
-    ax.set_yticks(range(len(trained)), trained)
-    ax.set_xlabel(
-        f"whose option (n = {int(table['n'].max())} dilemmas each; all scopes pooled)\n"
-        f"{1 - alpha:.0%} intervals; bold: without 0; framed: its own",
-        fontsize=7,
-    )
-    ax.set_ylabel("trained on")
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    fig.colorbar(image, ax=ax, shrink=0.8, label="nats a token").ax.tick_params(labelsize=6)
-    fig.tight_layout()
-    plt.close(fig)  # the notebook shows it where it is named, once
     return fig
