@@ -55,8 +55,8 @@ class Measured:
         columns = kept((constitution, scope) for constitution, scope, _ in self.panel.columns)
         if all(columns):
             return self
-        tables = (rows_of(table) for table in (self.shifts, self.contrasts, self.ambiguity))
-        return Measured(self.panel.loc[:, columns], *tables, self.draws, self.alpha)
+        shifts, contrasts, ambiguity = map(rows_of, (self.shifts, self.contrasts, self.ambiguity))
+        return Measured(self.panel.loc[:, columns], shifts, contrasts, ambiguity, self.draws, self.alpha)
 
     def narrow(self) -> list[tuple[str, str]]:
         """(constitution, scope) of the narrow models in the run."""

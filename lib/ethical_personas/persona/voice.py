@@ -60,7 +60,7 @@ def teacher_texts(
 def texts_of(run: Run, models: list[str], revision_style: str = "plain", teacher: str = "bundled") -> pd.DataFrame:
     """The teacher texts for a set of models: their constitutions', and all reference ones' with the bundled teacher."""
     own = {grid.about(m)["constitution"] for m in models} - {grid.SOURCE}
-    bundled = materials.recorded(grid.REFERENCE) if teacher == "bundled" else []
+    bundled = materials.recorded(list(grid.REFERENCE)) if teacher == "bundled" else []
     return teacher_texts(sorted({*own, *bundled}), revision_style, teacher, run)
 
 
