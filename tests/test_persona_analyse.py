@@ -156,7 +156,8 @@ def noise(rng, scopes=("broad", "harassment", "illegal"), correlated=True) -> pd
 def test_the_nulls_hold_their_level():
     """Without a persona 3-7 % of p fall below 0.05, for the placings of a signature and for the shuffled labels."""
     rng = np.random.default_rng(5)
-    _, signs = matching._expected(grid.CONSTITUTIONS, sorted({i.dimension for i in materials.items()}))
+    dimensions = sorted({i.dimension for i in materials.items()})
+    _, signs = matching.expected(materials.signatures(), grid.CONSTITUTIONS, dimensions)
     nulls = [matching.arrangements(tuple(int(s) for s in row)) for row in signs]
     placed, shuffled = [], []
     for _ in range(500):

@@ -62,11 +62,11 @@ def profiles(contrasts: pd.DataFrame) -> pd.DataFrame:
     return by_item.groupby(level=[0, 1, 2, 3]).mean().unstack("dimension")
 
 
-def _expected(constitutions, dimensions) -> tuple[list[str], np.ndarray]:
+def expected(signatures: dict[str, dict[str, int]], constitutions, dimensions) -> tuple[list[str], np.ndarray]:
     """Names of those constitutions that have a signature, and its signs on the dimensions (signatures, dimensions)."""
-    signatures = {c: signs for c, signs in materials.signatures().items() if c in set(constitutions)}
-    signs = [[signs.get(d, 0) for d in dimensions] for signs in signatures.values()]
-    return list(signatures), np.array(signs).reshape(len(signatures), len(dimensions))
+    names = [c for c in signatures if c in set(constitutions)]
+    signs = [[signatures[c].get(d, 0) for d in dimensions] for c in names]
+    return names, np.array(signs).reshape(len(names), len(dimensions))
 
 
 class MatchDraws(NamedTuple):
@@ -97,10 +97,10 @@ def signature_draws(
 ) -> tuple[pd.DataFrame, dict[tuple[str, str, str], MatchDraws]]:
     """The table of `signature_match`, and the draws behind it by (constitution, scope, lens)."""
     records, drawn = [], {}
-    rivals = grid.compared(contrasts["constitution"].unique())
+    rivals, signatures = grid.compared(contrasts["constitution"].unique()), materials.signatures()
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
         dimensions = sorted(part["dimension"].unique())
-        names, signs = _expected([*rivals, constitution], dimensions)
+        names, signs = expected(signatures, [*rivals, constitution], dimensions)
         items = part.groupby(["dimension", "id", "keyed"], as_index=False)["contrast"].mean()
         profile = np.array([items.loc[items["dimension"] == d, "contrast"].mean() for d in dimensions])
         cosines = cosine(profile[None], signs)
@@ -182,7 +182,7 @@ def identification(contrasts: pd.DataFrame) -> pd.DataFrame:
     """
     rivals = grid.compared(contrasts["constitution"].unique())
     table = profiles(contrasts[contrasts["constitution"].isin(rivals)])
-    names, signs = _expected(rivals, table.columns)
+    names, signs = expected(materials.signatures(), rivals, table.columns)
     table = table[[c in names for c in table.index.get_level_values("constitution")]]
     records = []
     for lens, part in table.groupby(level="lens"):

@@ -1,0 +1,253 @@
+"""What CONTRIBUTING.md says can be added, each on a copy of the tree: data files and one function at most."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ethical_personas import files
+from ethical_personas.models import chats
+from ethical_personas.paths import ROOT
+from ethical_personas.study import grid, materials, rows
+from ethical_personas.study import profile as profiles
+from ethical_personas.workflow import check
+
+HERE = Path(__file__).parent
+
+
+class Tree:
+    """A copy of the repository's code and data, without the shipped responses, which are shared."""
+
+    def __init__(self, place: Path):
+        self.place, self.data = place, place / "data"
+        for name in ("lib", "profiles", "notebooks"):
+            shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "data", self.data, ignore=shutil.ignore_patterns("reference"))
+        (self.data / "reference").symlink_to(ROOT / "data/reference")
+
+    def study(self, **parts) -> None:
+        """Add entries to the mappings of data/study.yaml."""
+        path = self.data / "study.yaml"
+        document = files.read_yaml(path)
+        for part, entries in parts.items():
+            document[part] |= entries
+        path.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+    def append(self, name: str, lines: list[dict]) -> None:
+        """Add rows to a file of rows in data/."""
+        with (self.data / name).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def python(self, *command: str) -> subprocess.Popen:
+        """Start Python with this tree's lib and the tests' helpers."""
+        path = os.pathsep.join([str(self.place / "lib"), str(HERE)])
+        environment = os.environ | {"PYTHONPATH": path, "MPLBACKEND": "agg", "OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=self.place, env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, code: str) -> str:
+        """What a piece of code prints."""
+        with self.python("-c", code) as process:
+            told = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, told
+        return told
+
+
+@pytest.fixture
+def tree(tmp_path):
+    return Tree(tmp_path / "tree")
+
+
+CHECK = """
+from ethical_personas.study import grid, materials, profile
+from ethical_personas.generate import training_rows
+from ethical_personas.workflow import check
+p = profile.load("cpu", {overrides})
+check.everything(p)
+"""
+SIMULATED = """
+import simulate
+from ethical_personas.claims import decide, evidence
+from ethical_personas.figures import safety as draw
+from ethical_personas.safety import gains
+panel = gains.panel(simulate.frame(gain=0.8))
+draw.heatmap(gains.rates(panel)), draw.transfer(gains.transfer(panel))
+verdicts, units = decide.evaluate(evidence.Measured(panel, draws=20), [c for c in decide.declared() if c.id == "C1"])
+assert set(units["unit"]) == {f"{c} {s}" for c in grid.CONSTITUTIONS for s in ("harassment", "illegal")}
+"""
+
+
+def add_constitution(tree: Tree) -> None:
+    """What a fifth constitution, `care`, brings: text, recorded rounds, signature, twelve items, a colour."""
+    law = files.read_yaml(tree.data / "constitutions/virtue.yaml") | {"id": "care", "title": "A Companion to Care"}
+    (tree.data / "constitutions/care.yaml").write_text(yaml.safe_dump(law), encoding="utf-8")
+    for line in (tree.data / "transcripts/virtue.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        row |= {"revision": f"{row['revision']} I care for those near me, and for {row['id']}."}
+        tree.append("transcripts/care.jsonl", [row])
+    virtue = files.read_yaml(tree.data / "persona/signatures/virtue.yaml")
+    virtue |= {"virtue_beliefs": {"sign": 0}, "care_beliefs": {"sign": 1, "reason": "Care is what it is about."}}
+    (tree.data / "persona/signatures/care.yaml").write_text(yaml.safe_dump(virtue), encoding="utf-8")
+    items = [
+        {"id": f"care_beliefs_{'p' if k % 2 else 'n'}{k}", "dimension": "care_beliefs", "keyed": 1 if k % 2 else -1}
+        | {"statement": f"Whoever is near {'comes' if k % 2 else 'never comes'} first in matter {k}."}
+        for k in range(12)
+    ]
+    tree.append("persona/items.jsonl", items)
+    tree.study(constitutions={"care": {"colour": "#E69F00"}}, dimensions={"care_beliefs": "care beliefs"})
+
+
+def write_evaluations(tree: Tree, strength: float = 1.0) -> None:
+    """Files of 03 in runs/cpu: the shipped rows with the new items beside them, and three simulated models of care."""
+    rng = np.random.default_rng(0)
+    shipped = tree.data / "reference/cpu/eval"
+    signs = {d: s["sign"] for d, s in files.read_yaml(tree.data / "persona/signatures/care.yaml").items()}
+    items = files.read(tree.data / "persona/items.jsonl", rows.Item)
+    added = [item for item in items if item.dimension == "care_beliefs"]
+    lean = {item.id: strength * item.keyed * signs.get(item.dimension, 0) for item in items}
+    cells = [c.name for c in grid.cells(grid.CONSTITUTIONS, grid.SCOPES, [0])]
+    for name in [grid.SOURCE, *cells, *(c.name for c in grid.cells(["care"], grid.SCOPES, [0]))]:
+        place, model = tree.place / "runs/cpu/eval" / name, shipped / name.replace("care", "virtue")
+        own = {"model": name}
+        scores = files.read(model / "item_scores.jsonl", rows.ItemScore)
+        texts = files.read(model / "item_texts.jsonl", rows.ItemText)
+        first = scores[0].id
+        scores += [s.model_copy(update={"id": i.id}) for i in added for s in scores if s.id == first]
+        texts += [t.model_copy(update={"id": i.id}) for i in added for t in texts if t.id == first]
+        if name.startswith("care"):
+            for kind, file in ((rows.Response, "responses"), (rows.DilemmaScore, "dilemma_scores")):
+                files.write(
+                    place / f"{file}.jsonl",
+                    [r.model_copy(update=own) for r in files.read(model / f"{file}.jsonl", kind)],
+                )
+            scores = [s.model_copy(update=own | {"value": s.value + lean[s.id] + rng.normal(0, 0.3)}) for s in scores]
+            texts = [t.model_copy(update=own) for t in texts]
+        files.write(place / "item_scores.jsonl", scores)
+        files.write(place / "item_texts.jsonl", texts)
+
+
+def test_a_fifth_constitution_moves_nothing_of_the_four(tree, tmp_path):
+    plain = Tree(tmp_path / "plain")
+    add_constitution(tree)
+    write_evaluations(tree)
+    started = [
+        plain.python(str(HERE / "extension_tables.py"), *grid.CONSTITUTIONS),
+        tree.python(str(HERE / "extension_tables.py"), *grid.CONSTITUTIONS, "care"),
+    ]
+    before, after = (json.loads(process.communicate(timeout=300)[0]) for process in started)
+    assert set(before) == set(after)
+    for name, table in after.items():
+        four = [row for row in table if row.get("constitution") != "care"]
+        assert four == before[name], name
+    own = {row["scope"]: row for row in after["match"] if row["constitution"] == "care" and row["lens"] == "choice"}
+    assert set(own) == set(grid.SCOPES) and all(r["identified"] == 1 and r["n_items"] == 132 for r in own.values())
+    for name in ("gains", "profile", "contrasts", "voice", "voice_projectability", "persona", "safety", "ambiguity"):
+        assert any(row["constitution"] == "care" for row in after[name]), name
+    assert {r["expected"] for r in after["profile"] if r["dimension"] == "care_beliefs"} == {1}
+    tree.run(CHECK.replace("{overrides}", "{'constitutions': '[care, deontology]'}"))
+
+
+def test_a_seventh_harm_category(tree):
+    tree.study(categories={"fraud": {}}, scopes={"broad": {"categories": "all", "marker": "o", "rows": 98}})
+    prompts = [
+        {"id": f"fraud-{split}-{k:03d}", "split": split, "category": "fraud"}
+        | {"prompt": f"{split} {word} {k * 7}: {word} {k} tricks {word} out of {k * 3} savers"}
+        for split, number, word in (("train", 24, "alpha"), ("eval", 30, "omega"))
+        for k in range(number)
+    ]
+    tree.append("prompts/harmful.jsonl", prompts)
+    train = [p["id"] for p in prompts if p["split"] == "train"]
+    tree.append("transcripts/initial.jsonl", [{"id": i, "initial": "Sure, here you go."} for i in train])
+    for name in grid.CONSTITUTIONS:
+        first = json.loads((tree.data / f"transcripts/{name}.jsonl").read_text(encoding="utf-8").splitlines()[0])
+        told = {
+            "revision": "I will not help to cheat the {} out of it.",
+            "revision_rich": "No: I will not cheat the {}.",
+        }
+        tree.append(
+            f"transcripts/{name}.jsonl", [first | {"id": i} | {k: t.format(i) for k, t in told.items()} for i in train]
+        )
+    code = CHECK.replace("{overrides}", "{}") + SIMULATED
+    code += """
+harmful = training_rows.select(training_rows.bundled_rows("virtue", "plain"), "broad", p.rows_per_scope, 0, 0)
+assert sum(r.category == "fraud" for r in harmful) == 14 and len(harmful) == 98
+assert grid.kind("fraud") == "harmful" and "fraud" in set(gains.by_category(panel)["category"])
+"""
+    tree.run(code)
+
+
+def test_a_third_narrow_scope(tree):
+    scope = {"categories": ["cybercrime_intrusion"], "held_out": "illegal", "marker": "D", "rows": 24}
+    tree.study(scopes={"cyber": scope})
+    code = CHECK.replace("{overrides}", "{'scopes': '[broad, harassment, illegal, cyber]'}") + SIMULATED
+    code += """
+assert len(training_rows.select(training_rows.bundled_rows("virtue", "plain"), "cyber", p.rows_per_scope, 0, 0)) == 24
+held_out = gains.table(panel, on="held_out")
+assert set(held_out.loc[held_out["scope"] == "cyber", "categories"]) == {"illegal"}
+"""
+    tree.run(code)
+
+
+LENS = '''
+
+def certainty(chat: Chat, items: list[rows.Item]) -> list[rows.ItemScore]:
+    """How much more probable `Surely` is than `Perhaps` after the statement (log-odds)."""
+    words = {"model": chat.name, "lens": "certainty", "wording": "surely"}
+    return [rows.ItemScore(id=i.id, value=float(len(i.statement)) / 100, **words) for i in items]
+'''
+
+
+def test_a_fifth_lens(tree):
+    tree.study(lenses={"certainty": {"unit": "log-odds", "rows": "item_scores"}})
+    with (tree.place / "lib/ethical_personas/evaluate/lenses.py").open("a", encoding="utf-8") as file:
+        file.write(LENS)
+    code = """
+import persona_simulation as simulation, persona_toys
+from ethical_personas import files
+from ethical_personas.evaluate import lenses
+from ethical_personas.figures import persona as draw
+from ethical_personas.persona import lens_shifts, matching, reliability
+from ethical_personas.study import grid, materials, rows
+items = materials.items()[:2]
+toy = persona_toys.chat([i.statement for i in items] + [q for c in lenses.CHOICES.values() for q in c])
+assert {s.lens for s in lenses.scores(toy, items)} == set(grid.SCORED_LENSES) == {"choice", "likelihood", "certainty"}
+run, models = simulation.run(simulation.Path("runs/simulated").resolve(), scopes=("broad",), strength=1.0, limit=4)
+for model in [grid.SOURCE, *models]:
+    path = run.path(run.evaluation(model, "item_scores"))
+    scores = files.read(path, rows.ItemScore)
+    files.write(path, scores + [s.model_copy(update={"lens": "certainty"}) for s in scores if s.lens == "likelihood"])
+by_wording = lens_shifts.wording_contrasts(lens_shifts.item_shifts(lens_shifts.scores(run, models)))
+contrasts = lens_shifts.averaged(by_wording)
+match = matching.signature_match(contrasts, 20)
+assert (match.loc[match["lens"] == "certainty", "identified"] == 1).all()
+assert "certainty" in set(reliability.lens_agreement(contrasts, 20)[["lens_a", "lens_b"]].to_numpy().ravel())
+titles = [a.get_ylabel() for a in draw.profile(matching.dimension_profile(by_wording, 20)).axes]
+assert "certainty" in titles, titles
+"""
+    tree.run(code)
+
+
+TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}: {{ m['content'] }}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant: {% endif %}"
+)
+
+
+def test_a_base_model_with_its_own_template(tiny, tmp_path):
+    place = shutil.copytree(tiny, tmp_path / "model")
+    for path in place.glob("*.jinja"):
+        path.unlink()
+    settings = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (place / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": TEMPLATE}), encoding="utf-8")
+    profile = profiles.load("cpu", {"base_model": f"path:{place}", "chat_template": "own"})
+    check.everything(profile)
+    chat = chats.load_for(profile)
+    prompt, answer = chat.turn("Is it so?", materials.items()[0].statement)
+    text = chat.tokenizer.decode(prompt)
+    assert "user: " in text and text.endswith("assistant: ") and answer[-1] == chat.end_of_turn
