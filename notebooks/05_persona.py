@@ -67,7 +67,7 @@ Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shif
 # ## Profiles against signatures
 #
 # Tuning as such moves beliefs, whatever the constitution. So each profile is a *contrast*: the model's shift from the
-# source minus the mean shift of all constitutions at the same scope, signed so that right means "more of this
+# source minus the mean shift of the reference constitutions at the same scope, signed so that right means "more of this
 # dimension". Shading marks the registered direction; a profile that fits its signature has its marks inside the shading.
 # Dimensions without shading carry no prediction.
 

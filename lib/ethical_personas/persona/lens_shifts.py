@@ -2,7 +2,7 @@
 
     scores = scores(run, models)            all rows of the source and the models, read once
     shifts = item_shifts(scores)            each model minus the source, by item and wording
-    contrasts = wording_contrasts(shifts)   the same minus the mean of all constitutions of its scope and seed
+    contrasts = wording_contrasts(shifts)   the same minus the mean of the compared constitutions
     averaged(contrasts)                     one value per item
 
 Units: choice, log-odds; likelihood, nats per token; text, +1 agree, -1 disagree, 0 ambiguous.
