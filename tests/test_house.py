@@ -54,3 +54,12 @@ def test_no_module_is_over_300_lines(path):
 def test_making_and_asking_models_needs_no_analysis(notebook):
     text = (ROOT / f"notebooks/{notebook}.py").read_text(encoding="utf-8")
     assert not [f for f in ("judge", "persona", "safety", "claims", "stats") if f"ethical_personas.{f}" in text]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(HOME)))
+def test_a_function_over_45_lines_has_a_reason_above_it(path):
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for node in ast.walk(ast.parse("\n".join(lines))):
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 45:
+            first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
+            assert lines[first - 2].lstrip().startswith("#"), f"{path.name}: {node.name}"

@@ -17,6 +17,7 @@ from ethical_personas.figures.style import MARKERS, colour, ordered
 GREY = "#999999"  # lines at zero and other references
 
 
+# Long: one loop over rows and colours, with the marks of each kind where they are drawn.
 def intervals(
     table: pd.DataFrame,
     estimate: str,

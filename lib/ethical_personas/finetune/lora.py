@@ -43,6 +43,7 @@ def recipe_for(p) -> Recipe:
     return Recipe(**{field.name: getattr(p, field.name) for field in fields(Recipe)})
 
 
+# Long: the recipe as trl and peft take it, one setting a line.
 def trainer(chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, folder: Path) -> AnswerLossTrainer:
     """The trainer of one cell. Raises CompanionError when a row is longer than `max_length` tokens."""
     examples = []

@@ -58,6 +58,7 @@ def head(response: str, words: int = 45) -> str:
     return " ".join(plain(response).split()[:words])
 
 
+# Long: one named feature a line.
 def features(prompt: str, response: str) -> dict[str, float]:
     """Named features of one exchange, each about 0 to 3."""
     text = plain(response)

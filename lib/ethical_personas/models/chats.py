@@ -96,6 +96,7 @@ def load_tokenizer(
     return tokenizer
 
 
+# Long: the order of these steps (tokenizer, weights, adapter) is what has to be read together.
 def load(
     base_model: str,
     adapter: Path | None = None,

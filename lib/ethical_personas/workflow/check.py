@@ -22,6 +22,7 @@ from ethical_personas.study.profile import Profile
 NEAR = 0.8  # share of word trigrams in common from which two prompts count as the same
 
 
+# Long: the checks of a run, in the order in which a user would mend them.
 def everything(profile: Profile) -> None:
     """Read all bundled data under a profile; raises CompanionError at the first fault."""
     pairs()
