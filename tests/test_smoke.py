@@ -76,17 +76,22 @@ def test_a_touched_input_reruns_nothing(smoke):
     assert "up to date" in call("--profile", "smoke").stderr
 
 
-def test_another_learning_rate_reruns_training_and_what_follows(smoke):
+def test_another_learning_rate_is_a_run_of_its_own(smoke):
+    before = (ROOT / "runs/smoke/snakemake.log").read_bytes()
     call("--profile", "smoke", "-p", "learning_rate", "3e-3", "--", "--dry-run")
-    plan = (ROOT / "runs/smoke/snakemake.log").read_text()
+    plan = (ROOT / "runs/smoke-learning_rate-0.003/snakemake.log").read_text()
     planned = {line.split()[0] for line in plan.splitlines() if line[:1].isalpha() and line.split()[-1].isdigit()}
     assert {"finetune", "evaluate", "emergent_alignment", "persona", "projectability"} <= planned
-    assert not {"harmless", "generate"} & planned
+    assert (ROOT / "runs/smoke/snakemake.log").read_bytes() == before
 
 
 def test_another_judge_retrains_nothing(smoke):
+    claims = (ROOT / "figures/smoke/claims.json").read_bytes()
     done = call("figures", "--profile", "smoke", "-p", "judge", "keyword")
     assert done.returncode == 0, done.stderr[-2000:]
-    plan = (ROOT / "runs/smoke/snakemake.log").read_text()
+    run = ROOT / "runs/smoke-judge-keyword"
+    plan = (run / "snakemake.log").read_text()
     assert "rule finetune" not in plan and "rule evaluate" not in plan
-    assert set((ROOT / "runs/smoke/judgements/keyword").glob("*.jsonl"))
+    assert set((run / "judgements/keyword").glob("*.jsonl"))
+    assert (ROOT / "figures/smoke-judge-keyword/claims.json").is_file()
+    assert (ROOT / "figures/smoke/claims.json").read_bytes() == claims
