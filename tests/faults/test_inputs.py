@@ -7,7 +7,7 @@ pytestmark = pytest.mark.timeout(300)
 ANALYSIS = {"emergent_alignment", "persona", "projectability"}
 EVALUATION = {"evaluate"} | ANALYSIS
 TRAINING = {"finetune"} | EVALUATION
-DATA = {"generate"} | TRAINING
+DATA = {"generate", "words"} | TRAINING  # words: figures of what sets the constitutions' rows apart
 
 
 @pytest.mark.parametrize(
