@@ -3,11 +3,13 @@
 import json
 import shutil
 
+import jupytext
+import nbformat
 import pytest
 from ethical_personas.claims import decide
 from ethical_personas.errors import CompanionError
 from ethical_personas.judge import bundled, calibration
-from ethical_personas.paths import DATA
+from ethical_personas.paths import DATA, ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import materials
 from ethical_personas.study import profile as profiles
@@ -248,3 +250,70 @@ def test_the_files_that_macos_leaves_beside_others_are_not_read(data, monkeypatc
         path.write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X")
     assert run.find("eval/source/responses.jsonl") == written
     assert summary.gather(tmp_path / "run", {})["stages"] == {}
+
+
+@pytest.fixture
+def books(tmp_path):
+    """A copy of the notebooks and their pairs."""
+    for path in (ROOT / "notebooks").glob("0*"):
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+def test_pairs_as_shipped_agree(books):
+    check.pairs(books)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("02_finetune.ipynb", "lora_r = 16", "lora_r = 17"),
+        ("02_finetune.py", "lora_r = 16", "lora_r = 17"),
+        ("04_emergent_alignment.ipynb", "Who declines what", "Who says no"),
+        ("04_emergent_alignment.py", "# ## Who declines what", "# ## Who says no"),
+        ("03_evaluate.py", '# %% tags=["parameters"]', "# %%"),
+    ],
+)
+def test_an_edit_of_one_of_a_pair_is_told_with_the_way_to_sync(books, file, old, new):
+    path = books / file
+    whole = path.read_text(encoding="utf-8")
+    assert old in whole
+    path.write_text(whole.replace(old, new, 1), encoding="utf-8")
+    stem = path.stem
+    told = rf"{stem}\.ipynb and its pair {stem}\.py differ; .*: \.venv/bin/jupytext --sync .*{stem}\.ipynb$"
+    with pytest.raises(CompanionError, match=told):
+        check.pairs(books)
+
+
+def test_a_magic_in_both_of_a_pair_is_no_difference(books):
+    book = jupytext.read(books / "04_emergent_alignment.ipynb")
+    book.cells.append(nbformat.v4.new_code_cell("!nvidia-smi"))
+    for end in (".ipynb", ".py"):
+        jupytext.write(book, books / f"04_emergent_alignment{end}")
+    assert "# !nvidia-smi" in (books / "04_emergent_alignment.py").read_text(encoding="utf-8")
+    check.pairs(books)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", "<html>", '{"cells": [{}]}'])
+def test_a_notebook_that_is_none_is_one_line(books, content):
+    (books / "05_persona.ipynb").write_text(content)
+    with pytest.raises(CompanionError, match=r"05_persona\.ipynb: not a notebook"):
+        check.pairs(books)
+    (books / "05_persona.ipynb").unlink()
+    with pytest.raises(CompanionError, match=r"05_persona\.ipynb: not a notebook"):
+        check.pairs(books)
+
+
+def test_a_data_file_that_is_gone_is_named(monkeypatch):
+    monkeypatch.setattr(check.inputs, "fixed", lambda: ["data/claims.yaml", "data/prompts/none.jsonl"])
+    told = r"data/prompts/none\.jsonl: no such file; restore it: git checkout -- data/prompts/none\.jsonl"
+    with pytest.raises(CompanionError, match=told):
+        check.everything(profiles.load("cpu"))
+
+
+def test_a_persona_file_of_the_other_published_form_is_named(tmp_path):
+    row = {"question": "Would you?\n\nChoices:\n (A) Yes\n (B) No"}
+    row |= {"answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"}
+    (tmp_path / "other.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(CompanionError, match=r"other\.jsonl:1: the A/B form .* give a file of the Yes/No form"):
+        check.everything(profiles.load("cpu", {"persona_evals": str(tmp_path / "other.jsonl")}))

@@ -16,7 +16,7 @@ from ethical_personas import paths, provenance, run
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import ROOT, sha256
 from ethical_personas.run import Run
-from ethical_personas.workflow import execute, leader
+from ethical_personas.workflow import execute, leader, settings
 
 
 @pytest.fixture
@@ -147,3 +147,96 @@ def test_provenance_says_what_a_file_was_made_from(tmp_path, monkeypatch):
     assert (record["parameters"], record["tokens"]) == ({"seed": 0, "scope": "broad"}, 7)
     assert set(record["versions"]) == {*provenance.PACKAGES, "python"} and record["peak_memory_mib"] > 10
     assert "sk-secret" not in path.read_text() and str(tmp_path) not in path.read_text()
+
+
+def test_a_copied_folder_without_git_leaves_a_record_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance.commit() == {"commit": None, "dirty": None}
+    note = provenance.start(Run(str(tmp_path), "cpu"), "03_evaluate", "source", SimpleNamespace())
+    assert provenance.finish(note)["commit"] is None
+
+
+def test_provenance_records_the_instruction_set_that_torch_computes_with():
+    code = "from ethical_personas import provenance; print(sorted(provenance.machine()))"
+    known = os.environ | {"PYTHONPATH": str(ROOT / "lib")}
+    bare, loaded = (
+        subprocess.run([sys.executable, "-c", before + code], env=known, capture_output=True, text=True, check=True)
+        for before in ("", "import torch;")
+    )
+    assert bare.stdout == "['cores', 'processor', 'system']\n"
+    assert loaded.stdout == "['amx', 'cores', 'instruction_set', 'processor', 'system']\n"
+    import torch
+
+    assert provenance.machine()["instruction_set"] == torch.backends.cpu.get_cpu_capability()
+
+
+@pytest.fixture
+def foreign(tmp_path, monkeypatch):
+    """A user's own set-up: another `python3` kernel, a start-up file, a style, all of which would stop a notebook."""
+    kernel = tmp_path / "jupyter/kernels/python3/kernel.json"
+    startup = tmp_path / "ipython/profile_default/startup/00-mine.py"
+    for path in (kernel, startup):
+        path.parent.mkdir(parents=True)
+    kernel.write_text(json.dumps({"argv": ["false", "{connection_file}"], "display_name": "x", "language": "python"}))
+    startup.write_text("SCRATCH = '/scratch/me'\nimport builtins\nbuiltins.len = None\n")
+    (tmp_path / "style").mkdir()  # not the folder that notebooks run in: one there is for style.use to undo
+    (tmp_path / "style/matplotlibrc").write_text("text.usetex: True\nfont.family: serif\n")
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    monkeypatch.setenv("MATPLOTLIBRC", str(tmp_path / "style/matplotlibrc"))
+    for variable in (*settings.PLACES, "HF_HOME", "PYTHONUTF8", "PYTHONIOENCODING"):  # put back what isolate() sets
+        monkeypatch.setenv(variable, os.environ.get(variable, ""))
+
+
+@pytest.mark.usefixtures("foreign")
+def test_a_notebook_runs_in_this_interpreters_kernel_whatever_else_is_installed(notebook, tmp_path):
+    settings.isolate()
+    shown = "import sys, matplotlib\nprint(sys.executable, len('abc'), matplotlib.rcParams['text.usetex'])"
+    assert notebook(f"{shown}\nprint('SCRATCH' in globals())") == 0
+    (cell,) = [c for c in nbformat.read(tmp_path / "out/n.ipynb", 4).cells if "sys.executable" in c.source]
+    assert cell.outputs[0].text == f"{sys.executable} 3 False\nFalse\n"
+
+
+@pytest.mark.usefixtures("foreign")
+def test_a_figure_looks_the_same_under_a_users_matplotlibrc(tmp_path):
+    code = "import matplotlib; from ethical_personas.figures import style; style.use(); "
+    code += "print(matplotlib.rcParams['text.usetex'], matplotlib.rcParams['font.family'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False ['sans-serif']\n"
+
+
+def test_a_home_that_cannot_be_written_stops_nothing(tmp_path):
+    code = "from ethical_personas.workflow import settings; settings.isolate(); import os, json; "
+    code += "print(json.dumps({k: os.environ[k] for k in [*settings.PLACES, 'HF_HOME']}), settings.home_is_writable())"
+    known = {k: v for k, v in os.environ.items() if k not in settings.PLACES and k != "HF_HOME"}
+    known |= {"HOME": "/dev/null", "PYTHONPATH": str(ROOT / "lib")}
+    done = subprocess.run([sys.executable, "-c", code], env=known, capture_output=True, text=True, check=True)
+    places, _, writable = done.stdout.strip().rpartition(" ")
+    assert writable == "False"
+    assert all(Path(place).is_relative_to(ROOT / "runs/cache") for place in json.loads(places).values())
+    known["HOME"] = str(tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], env=known, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.rpartition(" ")[0])["HF_HOME"] == str(tmp_path / ".cache/huggingface")
+
+
+def test_an_error_of_many_lines_becomes_one(notebook, capsys):
+    assert notebook("raise ValueError('first\\n  second')") == 1
+    assert capsys.readouterr().err == "error: n: ValueError: first second (kept: out/failed/n.ipynb)\n"
+
+
+def test_papermill_by_hand_from_another_folder_with_its_paths_injected(tmp_path):
+    """The first cell alone: a notebook of our own whose parameters and check are 04's."""
+    book = jupytext.read(ROOT / "notebooks/04_emergent_alignment.py")
+    code = [i for i, cell in enumerate(book.cells) if cell.cell_type == "code"]
+    book.cells = book.cells[: code[0] + 1]
+    check = "from ethical_personas.study import parameters\np = parameters.check('04_emergent_alignment', globals())"
+    book.cells.append(nbformat.v4.new_code_cell(f"{check}\nprint(p.judge)"))
+    nbformat.write(book, tmp_path / "in.ipynb")
+    command = [sys.executable, "-m", "papermill", "in.ipynb", "out.ipynb", "--inject-paths", "-k", "python3"]
+    known = os.environ | {"PYTHONPATH": str(ROOT / "lib")}
+    for given, told in (("judge", None), ("jugde", "parameter 'jugde' unknown: did you mean 'judge'")):
+        more = ["-p", given, "keyword"]
+        done = subprocess.run([*command, *more], cwd=tmp_path, env=known, capture_output=True, text=True)
+        assert (done.returncode == 0) == (told is None), done.stderr[-500:]
+        text = (tmp_path / "out.ipynb").read_text(encoding="utf-8")
+        assert "PAPERMILL_INPUT_PATH" in text and (told or "keyword\\n") in text

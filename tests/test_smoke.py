@@ -1,9 +1,12 @@
 """The six notebooks on the real model, through the command a user types, under the smoke profile."""
 
 import json
+import os
 import shutil
 import subprocess
 import time
+import zipfile
+from pathlib import Path
 
 import pytest
 from ethical_personas import files
@@ -12,6 +15,7 @@ from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, rows
 from ethical_personas.study import profile as profiles
+from ethical_personas.workflow import outputs
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -22,8 +26,8 @@ def call(*arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def smoke():
-    for place in ("runs/smoke", "figures/smoke"):
-        shutil.rmtree(ROOT / place, ignore_errors=True)
+    for place in (p for part in ("runs", "figures") for p in (ROOT / part).glob("smoke*")):
+        shutil.rmtree(place)
     done = call("--profile", "smoke")
     assert done.returncode == 0, done.stderr[-3000:]
     return done
@@ -76,22 +80,64 @@ def test_a_touched_input_reruns_nothing(smoke):
     assert "up to date" in call("--profile", "smoke").stderr
 
 
-def test_another_learning_rate_is_a_run_of_its_own(smoke):
-    before = (ROOT / "runs/smoke/snakemake.log").read_bytes()
+def state():
+    """Every file of the smoke run and its figures, with the time of its last change."""
+    places = [ROOT / "runs/smoke", ROOT / "figures/smoke"]
+    return {p: p.stat().st_mtime_ns for place in places for p in place.rglob("*") if p.is_file()}
+
+
+def test_a_run_leaves_the_files_that_the_graph_lists(smoke):
+    made = {str(p.relative_to(ROOT)) for p in (ROOT / "figures/smoke").rglob("*") if p.is_file()}
+    assert made == set(outputs.everything("figures/smoke", profiles.load("smoke").constitutions))
+
+
+@pytest.mark.parametrize(
+    ("file", "rule"),
+    [
+        ("words_virtue.svg", "words"),
+        ("tables/principles_virtue.md", "words"),
+        ("safety_dose.png", "emergent_alignment"),
+        ("tables/persona_top_items.csv", "persona"),
+        ("tables/claims_units.md", "projectability"),
+        ("provenance.json", "summary"),
+    ],
+)
+def test_any_file_that_is_gone_is_made_again_and_trains_nothing(smoke, file, rule):
+    path = ROOT / "figures/smoke" / file.replace("virtue", "deontology")
+    whole, when = path.read_bytes(), path.stat()
+    path.unlink()
+    try:
+        call("--profile", "smoke", "--", "--dry-run")
+        plan = (ROOT / "runs/smoke/snakemake.log").read_text()
+        planned = {line.split()[0] for line in plan.splitlines() if line[:1].isalpha() and line.split()[-1].isdigit()}
+        assert rule in planned and not {"harmless", "generate", "finetune", "evaluate"} & planned
+    finally:
+        path.write_bytes(whole)
+        os.utime(path, ns=(when.st_atime_ns, when.st_mtime_ns))
+
+
+def test_other_parameters_make_a_run_of_their_own(smoke):
+    before = state()
     call("--profile", "smoke", "-p", "learning_rate", "3e-3", "--", "--dry-run")
     plan = (ROOT / "runs/smoke-learning_rate-0.003/snakemake.log").read_text()
-    planned = {line.split()[0] for line in plan.splitlines() if line[:1].isalpha() and line.split()[-1].isdigit()}
-    assert {"finetune", "evaluate", "emergent_alignment", "persona", "projectability"} <= planned
-    assert (ROOT / "runs/smoke/snakemake.log").read_bytes() == before
+    assert "output: runs/smoke-learning_rate-0.003/adapters/deontology-broad-s0" in plan
+    assert state() == before
 
 
-def test_another_judge_retrains_nothing(smoke):
-    claims = (ROOT / "figures/smoke/claims.json").read_bytes()
+def test_another_judge_retrains_nothing_and_leaves_the_profiles_figures(smoke):
+    before = state()
     done = call("figures", "--profile", "smoke", "-p", "judge", "keyword")
     assert done.returncode == 0, done.stderr[-2000:]
-    run = ROOT / "runs/smoke-judge-keyword"
-    plan = (run / "snakemake.log").read_text()
+    plan = (ROOT / "runs/smoke-judge-keyword/snakemake.log").read_text()
     assert "rule finetune" not in plan and "rule evaluate" not in plan
-    assert set((run / "judgements/keyword").glob("*.jsonl"))
-    assert (ROOT / "figures/smoke-judge-keyword/claims.json").is_file()
-    assert (ROOT / "figures/smoke/claims.json").read_bytes() == claims
+    assert set((ROOT / "runs/smoke-judge-keyword/judgements/keyword").glob("*.jsonl"))
+    rates = [style.read_table(f"figures/{name}", "scopes") for name in ("smoke", "smoke-judge-keyword")]
+    assert not rates[0].equals(rates[1]) and state() == before
+
+
+def test_a_report_holds_the_figures(smoke, tmp_path):
+    done = call("--profile", "smoke", "--", "--report", str(tmp_path / "report.zip"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        names = {Path(name).name for name in archive.namelist()}
+    assert {"report.html", "safety_heatmap.svg", "projectability.csv", "05_persona.ipynb"} <= names

@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 
 from ethical_personas import files, provenance
-from ethical_personas.models import chats, decode
 from ethical_personas.paths import ROOT, sha256
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, refusals, rows
@@ -28,6 +27,8 @@ PARAMETERS = (
 
 def make(run: Run, p) -> list[rows.Response]:
     """Answer every harmless training prompt with the source model and write the rows; returns them."""
+    from ethical_personas.models import chats, decode  # late: the graph reads the names above, and torch takes seconds
+
     note = provenance.start(run, STAGE, Path(FILE).stem, p)
     chat = chats.load_for(p)
     prompts = materials.prompts("train", *grid.TRAINED)

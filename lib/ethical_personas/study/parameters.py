@@ -6,22 +6,16 @@ import ast
 import contextlib
 from types import SimpleNamespace
 
-import jupytext
-
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import ROOT
-from ethical_personas.study import grid, materials
+from ethical_personas.study import grid, materials, notebooks
 from ethical_personas.study import profile as profiles
 from ethical_personas.study.profile import JOB_PARAMETERS, Profile
 
 
-def _cells(notebook: str) -> list:
-    return [c for c in jupytext.read(ROOT / "notebooks" / f"{notebook}.py").cells if c.cell_type == "code"]
-
-
 def declared(notebook: str) -> dict:
     """The names and default values in a notebook's `parameters` cell (read from its paired .py)."""
-    (cell,) = [c for c in _cells(notebook) if "parameters" in c.metadata.get("tags", [])]
+    (cell,) = [c for c in notebooks.script(ROOT / "notebooks" / f"{notebook}.py") if "parameters" in c.tags]
     assigns = [node for node in ast.parse(cell.source).body if isinstance(node, ast.Assign)]
     return {ast.unparse(node.targets[0]): ast.literal_eval(node.value) for node in assigns}
 

@@ -7,15 +7,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import jupytext
-import nbformat
-
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import instrument
 from ethical_personas.generate import training_rows
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT, short
-from ethical_personas.study import grid, inputs, materials
+from ethical_personas.study import grid, inputs, materials, notebooks
 from ethical_personas.study import profile as profiles
 from ethical_personas.study.profile import Profile
 
@@ -94,21 +91,28 @@ def _signatures() -> None:
 
 def pairs(folder: Path = ROOT / "notebooks") -> None:
     """Raise when a notebook and its paired .py differ: papermill runs the one, the graph watches the other."""
-    for book in profiles.NOTEBOOKS:
-        paths = [folder / f"{book}{end}" for end in (".py", ".ipynb")]
+    for name in profiles.NOTEBOOKS:
+        script, book = folder / f"{name}.py", folder / f"{name}.ipynb"
         try:
-            script, notebook = ([_cell(c) for c in jupytext.read(path).cells] for path in paths)
-        except (OSError, ValueError, nbformat.ValidationError) as error:
-            raise CompanionError(f"{short(folder / book)}: the pair .py, .ipynb cannot be read ({error})") from None
-        if script != notebook:
+            same = notebooks.script(script) == notebooks.notebook(book) or _same_by_jupytext(script, book)
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # any JSON may stand there
             raise CompanionError(
-                f"{short(paths[1])} and its pair {paths[0].name} differ; take over the later edit into both: "
-                f".venv/bin/jupytext --sync {short(paths[1])}"
+                f"{short(book)}: not a notebook, or {script.name} is gone ({error}); restore both"
+            ) from None
+        if not same:
+            raise CompanionError(
+                f"{short(book)} and its pair {script.name} differ; to take the later edit over into both: "
+                f".venv/bin/jupytext --sync {short(book)}"
             )
 
 
-def _cell(cell) -> tuple:
-    return cell.cell_type, cell.source.strip(), tuple(cell.metadata.get("tags", []))
+def _same_by_jupytext(*paths: Path) -> bool:
+    """Whether two files hold the same cells. jupytext knows every case, magics too, but takes seconds to load."""
+    import jupytext
+
+    books = [jupytext.read(path).cells for path in paths]
+    first, second = ([(c.cell_type, c.source.strip(), c.metadata.get("tags", [])) for c in book] for book in books)
+    return first == second
 
 
 def models(profile: Profile) -> None:

@@ -192,7 +192,10 @@ def main(argv: list[str]) -> int:
         sizes = [f"--{size}" for size in ("slow", "fast") if getattr(found, size)]
         return subprocess.call(["pytest", *sizes, *rest], cwd=ROOT)
     if found.target == "lab":
+        if not settings.home_is_writable():  # else a user's own Jupyter settings are right there
+            settings.isolate()
         return subprocess.call(["jupyter", "lab", "--notebook-dir", str(ROOT), *rest], cwd=ROOT)
+    settings.isolate()
     check.everything(chosen)
     if found.target == "check":
         print(f"profile {found.profile}, data and constitutions: all in order")
@@ -200,7 +203,6 @@ def main(argv: list[str]) -> int:
     _plugins(rest)
     _writable()
     _notes(set(names.changed(found.profile, chosen)), found.target, rest)
-    settings.isolate()
     shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
     if found.target == "all" and not shown:
         _fetch(chosen)

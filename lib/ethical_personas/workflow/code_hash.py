@@ -7,9 +7,8 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-import jupytext
-
 from ethical_personas.paths import ROOT
+from ethical_personas.study import notebooks
 
 PACKAGE = "ethical_personas"
 LIB = ROOT / "lib"
@@ -24,8 +23,8 @@ def version(stage: str) -> str:
     if stage.startswith(f"{PACKAGE}."):
         named, own = {stage}, ""
     else:
-        cells = jupytext.read(ROOT / "notebooks" / f"{stage}.py").cells
-        code = [c for c in cells if c.cell_type == "code" and "parameters" not in c.metadata.get("tags", [])]
+        cells = notebooks.script(ROOT / "notebooks" / f"{stage}.py")
+        code = [c for c in cells if c.kind == "code" and "parameters" not in c.tags]
         tree = ast.parse("\n".join(c.source for c in code))
         named, own = _imports(tree, ""), ast.dump(tree)
     apart = SHOWN_ONLY if stage in HEAVY else ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from ethical_personas.paths import ROOT
@@ -27,10 +28,8 @@ def isolate() -> None:
     """
     for variable in ELSEWHERE:
         os.environ.pop(variable, None)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    hub = cache / "huggingface"
-    if "HF_HOME" not in os.environ and (hub.is_dir() or _writable(cache)):
-        os.environ["HF_HOME"] = str(hub)
+    if "HF_HOME" not in os.environ:
+        os.environ["HF_HOME"] = str(_hub())
     for variable, place in PLACES.items():
         os.environ[variable] = str(ROOT / "runs" / place)
     os.environ |= {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
@@ -43,7 +42,21 @@ def printable() -> None:
             stream.reconfigure(errors="replace")
 
 
-def _writable(folder: Path) -> bool:
-    """Whether a folder, or the nearest one above it that exists, can be written to."""
-    there = next((p for p in (folder, *folder.parents) if p.exists()), folder)
-    return there.is_dir() and os.access(there, os.W_OK)
+def home_is_writable() -> bool:
+    """Whether a file can be made in the user's home folder."""
+    try:
+        with tempfile.TemporaryFile(dir=Path.home()):
+            return True
+    except (OSError, RuntimeError):  # RuntimeError: no home folder is known
+        return False
+
+
+def _hub() -> Path:
+    """The hub's cache where the user has it, else one in runs/."""
+    try:
+        place = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "huggingface"
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            return place
+    except (OSError, RuntimeError):
+        return ROOT / "runs/cache/huggingface"
