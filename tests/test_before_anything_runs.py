@@ -44,9 +44,9 @@ def test_every_profile_loads_and_its_data_is_in_order(name):
     chosen = profiles.load(name, {"teacher": "bundled"})
     if chosen.judge == "api":  # which model judges is for the user to say, and asked for before anything runs
         with pytest.raises(CompanionError, match="field judge_model: judge api needs one; -p judge_model NAME"):
-            check.everything(chosen)
+            check.check_all(chosen)
         chosen = profiles.load(name, {"teacher": "bundled", "judge": "bundled"})
-    check.everything(chosen)
+    check.check_all(chosen)
 
 
 @pytest.mark.parametrize("notebook", profiles.NOTEBOOKS)
@@ -80,7 +80,7 @@ def test_an_evaluation_prompt_in_training_is_refused(data):
     taken = materials.prompts("eval", "illegal")[0].prompt
     change(data / "prompts/harmful.jsonl", materials.prompts("train", "illegal")[0].prompt, taken + " Please.")
     with pytest.raises(CompanionError, match="nearly training prompt"):
-        check.everything(profiles.load("cpu"))
+        check.check_all(profiles.load("cpu"))
 
 
 def test_a_constitution_without_critiques_is_refused_and_one_with_fewer_principles_is_not(data):

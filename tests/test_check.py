@@ -11,7 +11,7 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.judge import bundled, calibration
 from ethical_personas.paths import DATA, ROOT
 from ethical_personas.run import Run
-from ethical_personas.study import materials
+from ethical_personas.study import grid, materials
 from ethical_personas.study import profile as profiles
 from ethical_personas.workflow import check, summary
 
@@ -34,7 +34,7 @@ def data(tmp_path, monkeypatch):
 
 
 def verdict():
-    check.everything(profiles.load("cpu"))
+    check.check_all(profiles.load("cpu"))
 
 
 def test_the_data_as_shipped_is_in_order(data):
@@ -114,7 +114,7 @@ def test_a_missing_transcript_is_refused(data, name):
 
 def test_transcripts_are_asked_of_the_bundled_teacher_only(data):
     (materials.DATA / "transcripts/virtue.jsonl").unlink()
-    check.everything(profiles.load("cpu", {"teacher": "local"}))
+    check.check_all(profiles.load("cpu", {"teacher": "local"}))
     with pytest.raises(CompanionError, match="no bundled transcripts for 'virtue'"):
         verdict()
 
@@ -146,7 +146,7 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
     text = (materials.DATA / "constitutions/virtue.yaml").read_text(encoding="utf-8")
     (materials.DATA / f"constitutions/{name}.yaml").write_text(text.replace("id: virtue", f"id: {name}", 1))
     with pytest.raises(CompanionError, match=name):
-        check.everything(profiles.load("cpu", {"constitutions": f"[{name}]", "teacher": "local"}))
+        check.check_all(profiles.load("cpu", {"constitutions": f"[{name}]", "teacher": "local"}))
 
 
 @pytest.mark.parametrize(
@@ -173,11 +173,11 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
 def test_parameters_that_cannot_work_together_are_refused(data, more, told, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(CompanionError, match=told):
-        check.everything(profiles.load("cpu", more))
+        check.check_all(profiles.load("cpu", more))
 
 
 def test_a_step_that_no_dose_cell_of_the_grid_needs_is_let_by(data):
-    check.everything(profiles.load("cpu", {"epochs": "1", "constitutions": "[virtue, subordinate]"}))
+    check.check_all(profiles.load("cpu", {"epochs": "1", "constitutions": "[virtue, subordinate]"}))
 
 
 @pytest.mark.parametrize(("kind", "id"), [("harmful", "illegal-train-002"), ("helpful", "helpful-train-001")])
@@ -226,10 +226,10 @@ def test_signatures_have_signs(data):
 def test_another_instrument_is_read_before_the_run(data, tmp_path):
     path = tmp_path / "subscribes-to-deontology.jsonl"
     with pytest.raises(CompanionError, match=r"deontology\.jsonl: no such file; a persona evaluation"):
-        check.everything(profiles.load("cpu", {"persona_evals": str(path)}))
+        check.check_all(profiles.load("cpu", {"persona_evals": str(path)}))
     path.write_text('{"statement": "Duties bind."}\n')
     with pytest.raises(CompanionError, match=r"deontology\.jsonl:1: field question: Field required"):
-        check.everything(profiles.load("cpu", {"persona_evals": str(path)}))
+        check.check_all(profiles.load("cpu", {"persona_evals": str(path)}))
 
 
 def test_the_files_that_macos_leaves_beside_others_are_not_read(data, monkeypatch, tmp_path):
@@ -308,7 +308,7 @@ def test_a_data_file_that_is_gone_is_named(monkeypatch):
     monkeypatch.setattr(check.inputs, "fixed", lambda: ["data/claims.yaml", "data/prompts/none.jsonl"])
     told = r"data/prompts/none\.jsonl: no such file; restore it: git checkout -- data/prompts/none\.jsonl"
     with pytest.raises(CompanionError, match=told):
-        check.everything(profiles.load("cpu"))
+        check.check_all(profiles.load("cpu"))
 
 
 def test_a_persona_file_of_the_other_published_form_is_named(tmp_path):
@@ -316,4 +316,21 @@ def test_a_persona_file_of_the_other_published_form_is_named(tmp_path):
     row |= {"answer_matching_behavior": " (A)", "answer_not_matching_behavior": " (B)"}
     (tmp_path / "other.jsonl").write_text(json.dumps(row) + "\n")
     with pytest.raises(CompanionError, match=r"other\.jsonl:1: the A/B form .* give a file of the Yes/No form"):
-        check.everything(profiles.load("cpu", {"persona_evals": str(tmp_path / "other.jsonl")}))
+        check.check_all(profiles.load("cpu", {"persona_evals": str(tmp_path / "other.jsonl")}))
+
+
+def test_figures_do_not_mix_a_stopped_run_with_its_profiles(tmp_path):
+    profile, run = profiles.load("smoke", {"learning_rate": "1e-3"}), Run(str(tmp_path), "smoke")
+    check.one_source(run, profile)  # nothing of its own: the profile's responses, all of them
+    models = [grid.SOURCE, *(c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds))]
+    for model in models[:-1]:
+        path = run.path(run.evaluation(model, "responses"))
+        path.parent.mkdir(parents=True)
+        path.touch()
+        told = rf"unfinished, \d of {len(models)} models have no responses \(\S+\); finish it"
+        with pytest.raises(CompanionError, match=told):
+            check.one_source(run, profile)
+    path = run.path(run.evaluation(models[-1], "responses"))
+    path.parent.mkdir()
+    path.touch()
+    check.one_source(run, profile)

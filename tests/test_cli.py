@@ -196,3 +196,12 @@ def test_output_that_is_not_utf_8_stops_nothing(settings, text):
 def test_a_file_that_cannot_be_read_is_one_line():
     done = call("check", "-p", "persona_evals", "data")
     assert done[0] == 2 and done[2].count("\n") == 1
+
+
+def test_a_change_of_the_analysis_alone_is_told_the_short_way(clone, capsys):
+    cli.main(["--profile", "smoke", "-p", "alpha", "0.1", "-p", "judge", "keyword"])
+    assert "note: alpha, judge changes the analysis alone; `./run_all.sh figures` with it" in capsys.readouterr().err
+    cli.main(["--profile", "smoke", "-p", "alpha", "0.1", "-p", "lora_r", "4"])
+    cli.main(["--profile", "smoke", "-p", "seeds", "[1]"])
+    cli.main(["--profile", "smoke"])
+    assert "note:" not in capsys.readouterr().err

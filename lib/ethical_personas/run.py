@@ -1,4 +1,4 @@
-"""Where a run's files lie: runs/<profile>/, with the shipped reference run behind it.
+"""Where a run's files are: in runs/<name>, else in its profile's run, else in the shipped reference run.
 
     run = Run("runs/cpu", "cpu")
     run.path("eval/source/responses.jsonl")   where 03 writes
@@ -20,7 +20,7 @@ from ethical_personas.paths import ROOT, sha256, short
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder and the profile it belongs to."""
+    """A run: its folder, relative to the repository's root, and the profile whose run it falls back on."""
 
     run_dir: str
     profile: str
@@ -39,14 +39,18 @@ class Run:
         return any((place / relative).exists() for place in self.places)
 
     def locate(self, relative: str) -> Path:
-        """A file or folder for reading: this run's, else the profile's own run's, else the shipped one."""
+        """A file or folder for reading, in the first of `places` that has it; raises CompanionError when none has."""
         for place in self.places:
             if (place / relative).exists():
                 return place / relative
         raise CompanionError(f"{self.run_dir}/{relative}: not made yet; ./run_all.sh --profile {self.profile} makes it")
 
     def find(self, relative: str) -> Path:
-        """`locate`, and its content is what its stage wrote; raises CompanionError where it is not."""
+        """A file or folder for reading whose content is what its stage wrote, by the hashes in its provenance record.
+
+        Raises:
+            CompanionError: it was not made, or has changed since.
+        """
         path = self.locate(relative)
         parts = Path(relative).parts
         place = path.parents[len(parts) - 1]

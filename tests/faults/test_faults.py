@@ -83,7 +83,7 @@ def test_a_kill_loses_nothing(clone, victim, rule):
         )
         assert list((clone.run / "notebooks/failed").glob("02_finetune-*.ipynb"))
     if victim == "ctrl-c":
-        assert status == 130 and "the same command goes on where this stopped" in told
+        assert status == 130 and "the same command continues from here" in told
     assert clone.quiet(60 if victim == "cli" else 15), clone.processes("")
     same_in_the_end(clone)
 

@@ -42,7 +42,7 @@ class Profile(BaseModel):
 
     constitutions: list[str] = Field(min_length=1)
     scopes: list[Literal[tuple(grid.SCOPES)]] = Field(min_length=1)
-    seeds: list[Whole] = Field(min_length=1)
+    seeds: list[Annotated[Whole, Field(lt=2**32)]] = Field(min_length=1)
 
     base_model: str = Field(pattern=r"^(wheel|hf|path):.+")
     chat_template: Literal["own", "chatml", "alpaca"]

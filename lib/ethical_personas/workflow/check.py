@@ -12,6 +12,7 @@ from ethical_personas.evaluate import instrument
 from ethical_personas.generate import training_rows
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT, short
+from ethical_personas.run import Run
 from ethical_personas.study import grid, inputs, materials, notebooks
 from ethical_personas.study import profile as profiles
 from ethical_personas.study.profile import Profile
@@ -20,7 +21,7 @@ NEAR = 0.8  # share of word trigrams in common from which two prompts count as t
 
 
 # Long: the checks of a run, in the order in which a user would mend them.
-def everything(profile: Profile) -> None:
+def check_all(profile: Profile) -> None:
     """Read all bundled data under a profile; raises CompanionError at the first fault."""
     pairs()
     gone = next((f for f in inputs.fixed() if not (ROOT / f).is_file()), None)
@@ -115,6 +116,22 @@ def _same_by_jupytext(*paths: Path) -> bool:
     return first == second
 
 
+def one_source(run: Run, profile: Profile) -> None:
+    """Raise when `figures` would read some models from this run and others from the profile's.
+
+    A run with overrides that was stopped half-way holds responses of another recipe than its profile's.
+    """
+    cells = [c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds)]
+    steps = [f"{c}@{s}" for c in profile.dose_cells if c in cells for s in profile.dose_steps]
+    wanted = [grid.SOURCE, *cells, *steps]
+    missing = [m for m in wanted if not run.path(run.evaluation(m, inputs.RESPONSES)).is_file()]
+    if 0 < len(missing) < len(wanted):
+        raise CompanionError(
+            f"{run.run_dir}: unfinished, {len(missing)} of {len(wanted)} models have no responses ({missing[0]}); "
+            "finish it by the same command without `figures`, or remove it"
+        )
+
+
 def models(profile: Profile) -> None:
     """Raise when a model, key or form that the profile needs is missing; nothing is fetched."""
     kind, _, rest = profile.base_model.partition(":")
@@ -154,7 +171,7 @@ def _analysis() -> None:
 
 
 def _once(train) -> None:
-    """Raise when one training prompt stands under two ids, be it of two kinds."""
+    """Raise when two training prompts, of any kinds, have the same words."""
     seen = {}
     for prompt in train:
         words = " ".join(re.findall(r"\w+", prompt.prompt.lower()))
@@ -196,7 +213,7 @@ def grams(text: str) -> set[tuple[str, ...]]:
 
 
 def _apart(train, evaluation) -> None:
-    """Raise when an evaluation prompt stands in the training split, exactly or nearly (Jaccard of trigrams)."""
+    """Raise when an evaluation prompt is in the training split too, exactly or nearly (Jaccard of trigrams)."""
     known = [(p, grams(p.prompt)) for p in train]
     for prompt in evaluation:
         mine = grams(prompt.prompt)

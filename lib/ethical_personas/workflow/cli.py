@@ -20,6 +20,7 @@ from ethical_personas import locks
 from ethical_personas.errors import CompanionError
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
+from ethical_personas.run import Run
 from ethical_personas.study import parameters
 from ethical_personas.study import profile as profiles
 from ethical_personas.workflow import check, memory, names, settings
@@ -32,6 +33,7 @@ TARGETS = {
     "lab": "JupyterLab on the notebooks",
     "check": "check profile, data and constitutions, and run nothing",
 }
+GRID = {"constitutions", "scopes", "seeds", "dose_cells", "dose_steps"}  # parameters that decide which models there are
 OWN_EXECUTORS = ("local", "dryrun", "touch")  # of Snakemake itself; any other is a plug-in
 
 
@@ -127,13 +129,13 @@ def snakemake(config: dict, options: list[str]) -> int:
         try:
             return Progress(run / "snakemake.log").follow(process)
         except KeyboardInterrupt:
-            # The whole group: kernels too, so that nothing goes on writing behind our back.
+            # The whole group: kernels too, so that nothing goes on writing unseen.
             os.killpg(process.pid, signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=20)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            print("\ninterrupted; the same command goes on where this stopped", file=sys.stderr)
+            print("\ninterrupted; the same command continues from here", file=sys.stderr)
             return 130
 
 
@@ -171,13 +173,22 @@ def _writable() -> None:
 
 
 def _notes(changed: set[str], target: str, options: list[str]) -> None:
-    """Say what is set and has no effect."""
+    """Say what is set and has no effect, or could be had for less."""
     if (theirs := os.environ.pop("SNAKEMAKE_PROFILE", None)) and not _has(options, "--profile"):
         print(f"note: SNAKEMAKE_PROFILE ({theirs}) is not used; to use it: -- --profile {theirs}", file=sys.stderr)
-    books = ("04_emergent_alignment", "05_persona", "06_projectability")
-    idle = sorted(changed - {k for book in books for k in parameters.declared(book)})
+    before, after = (
+        {k for book in books for k in parameters.declared(book)}
+        for books in (profiles.NOTEBOOKS[:3], profiles.NOTEBOOKS[3:])
+    )
+    idle = sorted(changed - after)
     if target == "figures" and idle:
         print(f"note: figures trains and asks no model: {', '.join(idle)} changes nothing here", file=sys.stderr)
+    if target == "all" and changed and not changed & (before | GRID):
+        print(
+            f"note: {', '.join(sorted(changed))} changes the analysis alone; `./run_all.sh figures` with it takes the "
+            "profile's responses and is done in a minute, this trains and asks all models again",
+            file=sys.stderr,
+        )
 
 
 def main(argv: list[str]) -> int:
@@ -196,10 +207,12 @@ def main(argv: list[str]) -> int:
             settings.isolate()
         return subprocess.call(["jupyter", "lab", "--notebook-dir", str(ROOT), *rest], cwd=ROOT)
     settings.isolate()
-    check.everything(chosen)
+    check.check_all(chosen)
     if found.target == "check":
         print(f"profile {found.profile}, data and constitutions: all in order")
         return 0
+    if found.target == "figures" and name != found.profile:
+        check.one_source(Run(f"runs/{name}", found.profile), chosen)
     _plugins(rest)
     _writable()
     _notes(set(names.changed(found.profile, chosen)), found.target, rest)

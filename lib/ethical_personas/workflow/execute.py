@@ -40,7 +40,7 @@ def execute(notebook: str, out: Path, parameters: dict) -> int:
     failed = out.parent / "failed" / out.name
     failed.parent.mkdir(parents=True, exist_ok=True)
     failed.unlink(missing_ok=True)
-    told = None
+    failure = None
     try:
         papermill.execute_notebook(
             str(ROOT / "notebooks" / f"{notebook}.ipynb"),
@@ -52,11 +52,11 @@ def execute(notebook: str, out: Path, parameters: dict) -> int:
             progress_bar=False,
         )
     except papermill.PapermillExecutionError as error:
-        told = f"{error.ename}: {error.evalue}"
+        failure = f"{error.ename}: {error.evalue}"
     except (RuntimeError, OSError) as error:  # a kernel that died (nbclient's DeadKernelError too), a full disk
-        told = f"{type(error).__name__}: {error}"
-    if told:
-        print(f"error: {notebook}: {' '.join(told.split())} (kept: {short(failed)})", file=sys.stderr)
+        failure = f"{type(error).__name__}: {error}"
+    if failure:
+        print(f"error: {notebook}: {' '.join(failure.split())} (kept: {short(failed)})", file=sys.stderr)
         return 1
     failed.replace(out)
     return 0

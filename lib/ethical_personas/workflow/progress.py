@@ -43,8 +43,8 @@ class Progress:
             print("everything is up to date", file=self.out)
         elif status:
             # A stage's own one-line error says more than Snakemake's report of it; without one, the log's end does.
-            told = [x for x in lines if x.startswith("error:")] or [x for x in lines if x.strip()][-5:]
-            print("\n".join(dict.fromkeys(told)), file=self.out)
+            why = [x for x in lines if x.startswith("error:")] or [x for x in lines if x.strip()][-5:]
+            print("\n".join(dict.fromkeys(why)), file=self.out)
             print(f"stopped at step {self.done + 1} of {self.total}; log: {self.log}", file=self.out)
         return status
 
