@@ -17,7 +17,7 @@ from ethical_personas.figures.style import MARKERS, colour, ordered
 GREY = "#999999"  # lines at zero and other references
 
 
-# Long: one loop over rows and colours, with the marks of each kind where they are drawn.
+# Long: every option of the panels is named and explained here, once for all figures; the code itself is half of it.
 def intervals(
     table: pd.DataFrame,
     estimate: str,

@@ -145,7 +145,7 @@ def voice(table: pd.DataFrame, ceiling: float, chance: float, alpha: float = 0.0
     words = {p: PLACES[p].replace("-\n", "").replace("\n", " ") for p in places}
     for ax in axes.flat:
         ax.axhline(ceiling, color="0.4", lw=0.7, ls=":", zorder=0)
-        ax.axhline(chance, color="0.75", lw=0.7, zorder=0)
+        ax.axhline(chance, color="0.4", lw=0.7, ls="--", zorder=0)
         ax.set_ylim(-0.03, 1.05)
         if axes.size > 5:  # narrow panels: lying labels would touch
             ax.set_xticks(range(len(places)), [words[p] for p in places], rotation=90)
@@ -154,7 +154,7 @@ def voice(table: pd.DataFrame, ceiling: float, chance: float, alpha: float = 0.0
     extra = [
         Line2D([], [], marker="_", color="0.5", ls="", mew=1.2, label="source, same prompts"),
         Line2D([], [], color="0.4", lw=0.7, ls=":", label="ceiling: teacher's own text"),
-        Line2D([], [], color="0.75", lw=0.7, label="chance"),
+        Line2D([], [], color="0.4", lw=0.7, ls="--", label="chance"),
     ]
     note = f"n answers a mark: {', '.join(counts)}; {1 - alpha:.0%} intervals"
     marks.key(fig, note, ordered(table["scope"], MARKERS), extra=extra)
