@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
@@ -98,7 +99,7 @@ def transcripts(name: str) -> dict[str, rows.Transcript]:
     return {r.id: r for r in files.read(path, rows.Transcript)}
 
 
-def recorded(names: list[str]) -> list[str]:
+def recorded(names: Iterable[str]) -> list[str]:
     """Those of `names` for which transcripts are bundled."""
     return [name for name in names if (DATA / "transcripts" / f"{name}.jsonl").is_file()]
 
