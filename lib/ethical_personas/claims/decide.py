@@ -18,7 +18,6 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ethical_personas import stats
 from ethical_personas.claims import evidence
-from ethical_personas.figures import style
 from ethical_personas.files import validated
 from ethical_personas.paths import DATA, ROOT
 from ethical_personas.study import grid
@@ -237,6 +236,8 @@ def save(verdicts: pd.DataFrame, units: pd.DataFrame, figures_dir: str) -> pd.Da
     document = _records(verdicts)
     for row in document:
         row["units"] = _records(units[units["claim"] == row["claim"]].drop(columns="claim"))
+    from ethical_personas.figures import style  # late: the check before a run reads claims and draws nothing
+
     path = ROOT / figures_dir / "claims.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"claims": document}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
