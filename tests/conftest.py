@@ -1,9 +1,15 @@
 """Shared fixtures: a tiny random Llama as a base-model folder, and the switches --slow and --fast."""
 
+import os
+import shutil
+import subprocess
+import sys
+
 import loopback
 import persona_toys
 import pytest
 from ethical_personas.models import chats, endpoint
+from ethical_personas.paths import ROOT
 from ethical_personas.study import materials
 from hypothesis import settings
 
@@ -21,17 +27,63 @@ def pytest_addoption(parser):
 LONG = {
     *("test_smoke", "test_faults", "test_inputs", "test_served", "test_judge_api", "test_teacher_faults"),
     *("test_before_anything_runs", "test_code", "test_train", "test_persona_planted", "test_claims"),
-    "test_extending",
+    *("test_extending", "test_fuzz", "test_voice", "test_figures"),
 }
 
 
+# Files that run in one process, whatever else runs beside them: the fault tests share a clone, which takes minutes to
+# make. These two groups start first, as they take longest; what is short fills up the other process.
+GROUPS = {"test_faults": "clone", "test_inputs": "clone", "test_smoke": "smoke"}
+
+
+def _group(item) -> str:
+    return GROUPS.get(item.path.stem, item.path.stem)
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
         long = "long" in item.keywords or item.path.stem in LONG
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: ./run_all.sh test --slow runs it"))
         elif long and config.getoption("--fast"):
             item.add_marker(pytest.mark.skip(reason="long: ./run_all.sh test runs it"))
+    items.sort(key=lambda item: {"clone": 0, "smoke": 1}.get(_group(item), 2))
+
+
+@pytest.fixture(scope="session")
+def copied(tmp_path_factory):
+    """A copy of the code and data without runs or figures, and a call of the command line in it.
+
+    In this clone itself other tests write runs/ at the same time.
+    """
+    folder = tmp_path_factory.mktemp("copy")
+    for part in ("lib", "data", "profiles", "notebooks"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "Snakefile", folder)
+
+    def call(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "ethical_personas.workflow.cli", *arguments]
+        known = os.environ | {"PYTHONPATH": str(folder / "lib")}
+        return subprocess.run(command, cwd=folder, env=known, capture_output=True, text=True, timeout=120)
+
+    return folder, call
+
+
+@pytest.fixture
+def untouched(copied):
+    """A call of the command line that must leave no file or folder behind: its exit status, output and error lines."""
+    folder, start = copied
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        before = {p for p in folder.rglob("*") if "__pycache__" not in p.parts}
+        done = start(*arguments)
+        assert {p for p in folder.rglob("*") if "__pycache__" not in p.parts} == before
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout, done.stderr
+
+    return call
 
 
 @pytest.fixture(scope="session")

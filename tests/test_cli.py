@@ -12,34 +12,24 @@ from ethical_personas.paths import ROOT
 from ethical_personas.workflow import cli
 
 
-def call(*arguments):
-    """Exit status, output and error lines of the command; it must leave runs/ and figures/ as they were."""
-    before = {p for part in ("runs", "figures") for p in (ROOT / part).glob("*")}
-    command = [sys.executable, "-m", "ethical_personas.workflow.cli", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert {p for part in ("runs", "figures") for p in (ROOT / part).glob("*")} == before
-    assert "Traceback" not in done.stderr
-    return done.returncode, done.stdout, done.stderr
-
-
-def test_an_unknown_target_is_told_with_the_known_ones():
-    status, out, told = call("figs")
+def test_an_unknown_target_is_told_with_the_known_ones(untouched):
+    status, out, told = untouched("figs")
     assert (status, out) == (2, "") and "invalid choice: 'figs'" in told and "figures" in told
     assert told.startswith("error: ") and told.count("\n") == 1
 
 
-def test_a_bad_profile_is_one_line():
+def test_a_bad_profile_is_one_line(untouched):
     wanted = "error: profile 'nothing like it' unknown: known are cpu, paper, smoke\n"
-    assert call("figures", "--profile", "nothing like it") == (2, "", wanted)
+    assert untouched("figures", "--profile", "nothing like it") == (2, "", wanted)
 
 
-def test_a_value_that_is_no_date_is_one_line_too():
-    status, _, told = call("check", "-p", "base_model", "2024-13-01")
+def test_a_value_that_is_no_date_is_one_line_too(untouched):
+    status, _, told = untouched("check", "-p", "base_model", "2024-13-01")
     assert status == 2 and told.count("\n") == 1
 
 
-def test_check_says_that_all_is_in_order():
-    assert call("check", "--profile", "smoke") == (0, "profile smoke, data and constitutions: all in order\n", "")
+def test_check_says_that_all_is_in_order(untouched):
+    assert untouched("check", "--profile", "smoke") == (0, "profile smoke, data and constitutions: all in order\n", "")
 
 
 @pytest.fixture
@@ -140,6 +130,24 @@ def test_snakemake_gets_profile_overrides_and_options(clone):
     assert json.loads((clone[0] / "runs/smoke/config.json").read_text())["analysis_only"] is False
 
 
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [
+        (["test"], ["pytest", "-n", "2"]),
+        (["test", "--fast"], ["pytest", "--fast", "-n", "auto"]),
+        (["test", "--slow"], ["pytest", "--slow", "-n", "2"]),
+    ],
+)
+def test_the_tests_run_side_by_side_unless_asked_otherwise(monkeypatch, arguments, start):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    commands = []
+    monkeypatch.setattr(cli.subprocess, "call", lambda command, **_: commands.append(command) or 5)
+    assert cli.main([*arguments, "--", "-n", "0", "tests/test_cli.py"]) == 5
+    (command,) = commands
+    assert command[: len(start)] == start and command[-3:] == ["-n", "0", "tests/test_cli.py"]
+    assert os.environ["OMP_NUM_THREADS"] == "3", "a user's own choice stands"
+
+
 def test_a_dry_run_prints_no_summary(clone, capsys):
     cli.main(["--profile", "smoke", "--", "--dry-run"])
     assert "the summary" not in capsys.readouterr().out
@@ -193,8 +201,8 @@ def test_output_that_is_not_utf_8_stops_nothing(settings, text):
     assert done.returncode == 0 and done.stdout.endswith(b" ? done\n"), done
 
 
-def test_a_file_that_cannot_be_read_is_one_line():
-    done = call("check", "-p", "persona_evals", "data")
+def test_a_file_that_cannot_be_read_is_one_line(untouched):
+    done = untouched("check", "-p", "persona_evals", "data")
     assert done[0] == 2 and done[2].count("\n") == 1
 
 

@@ -34,6 +34,7 @@ def notebook(tmp_path, monkeypatch):
     return call
 
 
+@pytest.mark.long
 def test_a_failure_leaves_the_last_good_notebook_and_a_success_clears_the_failed_one(notebook, tmp_path, capsys):
     good, failed = tmp_path / "out/n.ipynb", tmp_path / "out/failed/n.ipynb"
     assert notebook("print(x * 6)") == 0
@@ -45,6 +46,7 @@ def test_a_failure_leaves_the_last_good_notebook_and_a_success_clears_the_failed
     assert "49" in good.read_text() and not failed.exists()
 
 
+@pytest.mark.long
 def test_a_kernel_that_dies_is_a_failure_too(notebook, tmp_path, capsys):
     assert notebook("import os\nos._exit(9)") == 1
     assert not (tmp_path / "out/n.ipynb").exists() and (tmp_path / "out/failed/n.ipynb").is_file()
@@ -188,6 +190,7 @@ def foreign(tmp_path, monkeypatch):
         monkeypatch.setenv(variable, os.environ.get(variable, ""))
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("foreign")
 def test_a_notebook_runs_in_this_interpreters_kernel_whatever_else_is_installed(notebook, tmp_path):
     settings.isolate()
@@ -224,6 +227,7 @@ def test_an_error_of_many_lines_becomes_one(notebook, capsys):
     assert capsys.readouterr().err == "error: n: ValueError: first second (kept: out/failed/n.ipynb)\n"
 
 
+@pytest.mark.long
 def test_papermill_by_hand_from_another_folder_with_its_paths_injected(tmp_path):
     """The first cell alone: a notebook of our own whose parameters and check are 04's."""
     book = jupytext.read(ROOT / "notebooks/04_emergent_alignment.py")

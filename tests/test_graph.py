@@ -2,11 +2,8 @@
 
 import ast
 import json
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 
 import jupytext
 import pytest
@@ -125,27 +122,30 @@ ODD = "You are {name}, {0} of {{2}} – größer 🙂 'quoted' \"twice\" $HOME `
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory):
-    """A copy of the code and data without runs, and a call of the command line in it that returns its log."""
-    apart = shutil.ignore_patterns(".venv", "runs", ".snakemake", ".git", "tests", "__pycache__")
-    folder = shutil.copytree(ROOT, tmp_path_factory.mktemp("graph") / "clone", ignore=apart)
+def plan(copied):
+    """A dry run on a copy of the code and data: the run's name and its log."""
 
     def call(*arguments):
-        command = [sys.executable, "-m", "ethical_personas.workflow.cli", *arguments, "--", "--dry-run"]
-        known = os.environ | {"PYTHONPATH": str(folder / "lib")}
-        done = subprocess.run(command, cwd=folder, env=known, capture_output=True, text=True)
+        done = copied[1](*arguments, "--", "--dry-run")
         assert done.returncode == 0, done.stderr
-        (log,) = folder.glob("runs/*/snakemake.log")
+        (log,) = copied[0].glob("runs/*/snakemake.log")
         text = log.read_text(encoding="utf-8")
-        shutil.rmtree(log.parent)
+        for made in ("runs", "figures", ".snakemake"):
+            shutil.rmtree(copied[0] / made, ignore_errors=True)
         return log.parent.name, text
 
-    return folder, call
+    return call
+
+
+@pytest.fixture(scope="module")
+def odd(plan):
+    """The plan of a whole run under an odd system prompt."""
+    return plan("-p", "system_prompt", ODD)
 
 
 @pytest.mark.long
-def test_a_text_reaches_the_notebooks_as_it_was_typed(clone):
-    name, log = clone[1]("-p", "system_prompt", ODD)
+def test_a_text_reaches_the_notebooks_as_it_was_typed(odd):
+    name, log = odd
     assert name.startswith("cpu-system_prompt-You_are_name") and len(name) <= names.LONGEST
     jobs = [line.partition("Shell command: ")[2] for line in log.splitlines() if "workflow.execute" in line]
     given = [json.loads(shlex.split(job)[-1]) for job in jobs]
@@ -156,8 +156,8 @@ def test_a_text_reaches_the_notebooks_as_it_was_typed(clone):
 
 
 @pytest.mark.long
-def test_another_judge_reads_the_shipped_responses_and_writes_elsewhere(clone):
-    name, log = clone[1]("figures", "-p", "judge", "keyword")
+def test_another_judge_reads_the_shipped_responses_and_writes_elsewhere(plan):
+    name, log = plan("figures", "-p", "judge", "keyword")
     assert name == "cpu-judge-keyword" and "rule finetune" not in log
     assert "input: data/reference/cpu/eval/source/responses.jsonl" in log
     (line,) = [x for x in log.splitlines() if x.strip().startswith("output: figures/") and "safety_heatmap" in x]
@@ -165,8 +165,8 @@ def test_another_judge_reads_the_shipped_responses_and_writes_elsewhere(clone):
 
 
 @pytest.mark.long
-def test_jobs_declare_their_memory_and_cells_start_before_evaluations(clone):
-    _, log = clone[1]()
+def test_jobs_declare_their_memory_and_cells_start_before_evaluations(odd):
+    _, log = odd
     found = {}
     for block in log.split("\nrule ")[1:]:
         rule, text = block.split(":", 1)

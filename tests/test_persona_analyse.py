@@ -172,6 +172,7 @@ def test_the_nulls_hold_their_level():
     assert np.mean(placed) == pytest.approx(0.5, abs=0.03), "p is even under the null"
 
 
+@pytest.mark.long
 def test_whole_functions_find_nothing_in_noise():
     """The same through the public functions, items and all, on fewer draws."""
     rng = np.random.default_rng(11)
@@ -274,6 +275,7 @@ def test_profile_intervals_hold_the_planted_direction(shifts):
     assert (table["low"] <= table["contrast"]).all() and (table["contrast"] <= table["high"]).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "grid_of",
     [
@@ -299,6 +301,7 @@ def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
     tables.dilemma_summary(lens_shifts.dilemma_preferences(run, models))
 
 
+@pytest.mark.long
 def test_several_seeds_are_averaged(tmp_path):
     run, models = simulation.run(tmp_path, scopes=("harassment",), seeds=(0, 1, 2), strength=0.3)
     shifts = lens_shifts.item_shifts(lens_shifts.scores(run, models))

@@ -91,6 +91,7 @@ def test_differences_and_weakest(panel):
     assert compare.lower_than(rows, draws, "stoic").empty
 
 
+@pytest.mark.long
 def test_no_difference_is_seldom_found_where_there_is_none():
     found = []
     for seed in range(30):
@@ -146,6 +147,7 @@ def test_one_persona_reaches_its_ceiling_however_weak_it_is():
     assert ((weak["of_low"] < 1) & (weak["of_high"] > 1)).mean() > 0.8
 
 
+@pytest.mark.long
 def test_reliability_is_what_split_halves_give():
     contrasts = simulate.contrasts(strength=0.3, noise=0.6, seed=2)
     one = contrasts[(contrasts["constitution"] == "virtue") & (contrasts["scope"] == "illegal")]
@@ -172,6 +174,7 @@ def test_unrelated_and_opposite_personas():
     assert noise["of_ceiling"].isna().sum() >= 6 and noise["reason"].str.contains("does not repeat").sum() >= 6
 
 
+@pytest.mark.long
 def test_interval_of_the_cosine_covers():
     """25 replicates of eight models: one persona in narrow and broad, so the noise-free pP is 1."""
     covered = []

@@ -83,6 +83,14 @@ def _command(config: Path, most: int, options: list[str]) -> list[str]:
     return [*command, *options, "--configfile", str(config)]
 
 
+def _tests(slow: bool, fast: bool, options: list[str]) -> list[str]:
+    """pytest's command line. Two processes for all tests, whose runs fill two cores each; `-- -n 0` for one."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many processes as cores: more threads would only wait
+    sizes = [f"--{size}" for size, asked in (("slow", slow), ("fast", fast)) if asked]
+    side_by_side = ["-n", "auto" if fast else "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
+    return ["pytest", *sizes, *side_by_side, *options]
+
+
 def _plugins(options: list[str]) -> None:
     """Raise when an executor is asked for that is not installed."""
     for option, after in zip(options, [*options[1:], ""], strict=False):
@@ -200,8 +208,7 @@ def main(argv: list[str]) -> int:
     chosen = profiles.load(found.profile, overrides)
     name = names.run_name(found.profile, chosen, found.name)
     if found.target == "test":
-        sizes = [f"--{size}" for size in ("slow", "fast") if getattr(found, size)]
-        return subprocess.call(["pytest", *sizes, *rest], cwd=ROOT)
+        return subprocess.call(_tests(found.slow, found.fast, rest), cwd=ROOT)
     if found.target == "lab":
         if not settings.home_is_writable():  # else a user's own Jupyter settings are right there
             settings.isolate()
