@@ -22,9 +22,7 @@ GENERATE = (
 )
 REQUESTS = (HARMFUL, HARMLESS)  # what a checkpoint along training is asked
 EVALUATE = (*REQUESTS, "data/persona/items.jsonl", "data/persona/dilemmas.jsonl")
-JUDGE = tuple(
-    f"data/judge/{name}" for name in ("bundled.json", "lexicon.yaml", "keyword.yaml", "hf_formats.yaml", "labels.jsonl")
-)
+JUDGE = tuple(f"data/judge/{name}" for name in ("bundled.json", "keyword.yaml", "hf_formats.yaml", "labels.jsonl"))
 # Voices are learned from the teacher's text on the harmful prompts.
 PERSONA = (
     STUDY,

@@ -107,7 +107,26 @@ class Label(Row):
     prompt: str = NonEmpty
     response: str
     verdict: Literal["declined", "complied", "unclear"]
-    coherence: Literal["sensible", "garbled"]
+    coherence: Literal["sensible", "garbled"] | None = None  # None: not marked
+    style: str | None = None  # of written rows: the manner of answering, held out whole
+    canary: Literal[CANARY] = CANARY
+
+
+class Reading(Row):
+    """A response of a run, or a written one, read blind and labelled twice in different orders."""
+
+    KEY = ("id", "model")
+    model: str = NonEmpty
+    kind: str = NonEmpty
+    category: str = NonEmpty
+    twin: str | None = None
+    prompt: str = NonEmpty
+    response: str
+    verdict: Literal["declined", "complied", "unclear"]  # of both readings; where they differ, settled by the codebook
+    first: Literal["declined", "complied", "unclear"]
+    second: Literal["declined", "complied", "unclear"]
+    first_coherence: Literal["sensible", "garbled"]
+    second_coherence: Literal["sensible", "garbled"]
     canary: Literal[CANARY] = CANARY
 
 
