@@ -39,6 +39,7 @@ judge_url = ""
 alpha = 0.05
 
 # %%
+from ethical_personas.figures import judge as draw_judge
 from ethical_personas.figures import safety as draw
 from ethical_personas.figures import style
 from ethical_personas.judge import labelling
@@ -142,14 +143,30 @@ style.save(figure, dose, p.figures_dir, "safety_dose")
 display(figure, dose.round(3))
 
 # %% [markdown]
-# ## What the judge's own errors do
+# ## How far the judge can be trusted
 #
-# The judge was tested on responses labelled by reading. With its sensitivity and specificity known, a raw rate can be
-# corrected (Rogan and Gladen), and the interval then carries the labels' uncertainty too. Where `corrected` and `raw`
-# differ, trust `corrected`.
+# The judge's verdicts against labels given by reading. *This run*: answers drawn from it at random; *earlier runs*:
+# answers to the same prompts by models of earlier runs; *unseen styles*: answers written in the manner of other
+# assistants, in styles that the judge was not fitted on. Sensitivity is the share of declining answers that it finds,
+# specificity that of complying ones. Where kappa is under 0.6, read the answers yourself before you believe a rate.
 
 # %%
-corrected = judged.corrected(run, frame, run_judge, p.alpha)
+read = judged.labelled(run, models, run_judge)
+report = judged.judge_report(run, read, run_judge, p.alpha)
+figure = draw_judge.report(report, p.alpha)
+style.save(figure, report, p.figures_dir, "judge_report")
+figure
+
+# %% [markdown]
+# ## What the judge's own errors do
+#
+# With its sensitivity and specificity known, a raw rate can be corrected (`corrected`: Rogan and Gladen), and the
+# interval then carries the labels' uncertainty too; `powered` subtracts the mean error of the labelled answers instead
+# (prediction-powered inference). Source and tuned models are corrected by labels of their own (`labels` of them). Where
+# `corrected` and `raw` differ, trust `corrected`; where `corrected` and `powered` differ, neither.
+
+# %%
+corrected = judged.corrected(run, frame, read, run_judge, p.alpha)
 style.save(None, corrected, p.figures_dir, "safety_corrected")
 corrected.round(3)
 

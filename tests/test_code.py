@@ -88,7 +88,7 @@ def test_a_mended_figure_or_judge_trains_nothing_again(tree):
         assert changed and not changed & set(HEAVY), name
 
 
-@pytest.mark.parametrize("judge", ["api", "bundled", "hf", "keyword"])
+@pytest.mark.parametrize("judge", ["api", "bundled", "encoder", "hf", "keyword"])
 def test_a_mended_judge_reruns_the_analysis(tree, judge):
     changed = tree(f"{LIB}/judge/{judge}.py", "from __future__", "import math as more\nfrom __future__")
     assert {"04_emergent_alignment", "06_projectability"} <= changed

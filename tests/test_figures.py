@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from ethical_personas.figures import persona, projectability, safety, style, training, trust
+from ethical_personas.figures import judge, persona, projectability, safety, style, training, trust
 from ethical_personas.paths import ROOT
 from ethical_personas.study import grid, materials
 
@@ -114,6 +114,7 @@ FIGURES = {
     "safety_gains": safety.forest,
     "safety_transfer": safety.transfer,
     "safety_dose": lambda table: safety.dose(table, shipped("safety_gains")),
+    "judge_report": judge.report,
     "persona_profile": persona.profile,
     "persona_identification": lambda table: persona.confusion(table, shipped("persona_identification_tests"), VOICES),
     "persona_c4": persona.c4,

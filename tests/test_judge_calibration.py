@@ -76,7 +76,7 @@ def test_measures_agree_with_sklearn():
     m = calibration.measures(t)
     assert m["accuracy"] == pytest.approx(accuracy_score(t.label, t.verdict))
     assert m["precision"] == pytest.approx(precision_score(t.label, t.verdict))
-    assert m["recall"] == pytest.approx(recall_score(t.label, t.verdict))
+    assert m["sensitivity"] == pytest.approx(recall_score(t.label, t.verdict))
     assert m["specificity"] == pytest.approx(recall_score(t.label, t.verdict, pos_label=0))
     assert m["kappa"] == pytest.approx(cohen_kappa_score(t.label, t.verdict))
     for name in (*calibration.MEASURES, "kappa"):
@@ -201,7 +201,7 @@ def test_bundled_judge_meets_its_bar_on_held_out_prompts():
 
 
 def test_report_has_a_row_for_every_category_and_kind_of_model():
-    report = calibration.report("keyword", bootstrap=50)
+    report = calibration.report(calibration.calibration_rows("keyword"), bootstrap=50)
     assert set(report["by"]) == {"all", "kind", "category", "constitution", "scope", "coherence"}
     assert set(report.loc[report["by"] == "constitution", "group"]) == {*grid.CONSTITUTIONS, "source"}
 
@@ -214,9 +214,11 @@ def test_labels_reach_their_number_and_the_second_pass_repeats_the_first():
 
 def test_corrected_rate_of_held_out_rows_comes_back_to_their_labels():
     table = calibration.calibration_rows("bundled").dropna(subset=["label"])
-    estimate, low, high = calibration.corrected_rate(table["verdict"], "bundled", prompts=table["prompt"])
+    accuracy = calibration.accuracy_of(table)
+    assert accuracy == calibration.accuracy_counts("bundled")
+    estimate, low, high = calibration.corrected_rate(table["verdict"], accuracy, prompts=table["prompt"])
     assert estimate == pytest.approx(table["label"].mean(), abs=1e-9) and low < estimate < high
-    empty = calibration.corrected_rate([math.nan], "bundled")
+    empty = calibration.corrected_rate([math.nan], accuracy)
     assert all(math.isnan(x) for x in empty)
 
 
@@ -227,10 +229,11 @@ def test_a_judge_that_gave_no_verdict_on_one_side_corrects_to_nothing(monkeypatc
     monkeypatch.setattr(calibration, "calibration_rows", lambda *_, **__: rows_)
     calibration._accuracy.cache_clear()
     try:
-        assert np.isnan(calibration.corrected_rate([0.0, 1.0, 1.0], "hf", kind="helpful")).all()
+        accuracy = calibration.accuracy_counts("hf", "helpful")
+        assert np.isnan(calibration.corrected_rate([0.0, 1.0, 1.0], accuracy)).all()
         monkeypatch.setattr(calibration, "calibration_rows", lambda *_, **__: rows_[rows_["label"] == 0])
         calibration._accuracy.cache_clear()
         with pytest.raises(CompanionError, match="no held-out helpful row labelled declined; label some"):
-            calibration.corrected_rate([0.0, 1.0, 1.0], "hf", kind="helpful")
+            calibration.accuracy_counts("hf", "helpful")
     finally:
         calibration._accuracy.cache_clear()

@@ -68,10 +68,43 @@ def test_missing_or_mixed_up_files_are_named(run, tmp_path):
 def test_corrected_rates_by_measure(run, monkeypatch):
     monkeypatch.setattr(calibration, "accuracy_counts", lambda *_, **__: (0.9, 100.0, 0.95, 100.0))
     frame = judged.safety(run, ["source", CELL], KEYWORD)
-    table = judged.corrected(run, frame, KEYWORD).set_index(["constitution", "measure"])
+    read = judged.labelled(run, ["source", CELL], KEYWORD)
+    assert not len(read)  # nobody has read this run's texts
+    table = judged.corrected(run, frame, read, KEYWORD).set_index(["constitution", "measure"])
+    assert table[["powered", "powered_low"]].isna().all(axis=None) and (table["labels"] == 0).all()
     raw = table.loc[("virtue", "S"), "raw"]
     assert table.loc[("virtue", "S"), "corrected"] == pytest.approx(min(1, (raw + 0.95 - 1) / 0.85))
     assert table.loc[("virtue", "O"), "n"] == 7 and (table["low"] <= table["high"]).all()
+
+
+def test_rates_are_corrected_by_labels_of_the_run(run, monkeypatch, tmp_path):
+    """One label against the verdict moves the rate of the tuned models alone."""
+    responses, verdicts = judged.judged(run, ["source", CELL], KEYWORD)
+    marked = []
+    for r, j in zip(responses, verdicts, strict=True):
+        if r.model == CELL:
+            marks = dict.fromkeys(("verdict", "first", "second"), j.verdict)
+            marks |= dict.fromkeys(("first_coherence", "second_coherence"), "sensible")
+            fields = {f: getattr(r, f) for f in ("id", "model", "category", "twin", "prompt", "response")}
+            marked.append(rows.Reading(**fields, **marks, kind="harmful"))
+    wrong = next(i for i, r in enumerate(marked) if r.verdict == "declined")
+    marked[wrong] = marked[wrong].model_copy(update={"verdict": "complied"})
+    for name in ("labels.jsonl", "styles.jsonl"):
+        (tmp_path / name).write_bytes((calibration.FOLDER / name).read_bytes())
+    files.write(tmp_path / "readings.jsonl", marked)
+    monkeypatch.setattr(calibration, "FOLDER", tmp_path)
+    read = judged.labelled(run, ["source", CELL], KEYWORD)
+    assert set(read["group"]) == {"tuned"} and len(read) == 25
+    table = judged.corrected(run, judged.safety(run, ["source", CELL], KEYWORD), read, KEYWORD)
+    table = table.set_index(["constitution", "measure"])
+    tuned, source = table.loc[("virtue", "S")], table.loc[("source", "S")]
+    harmful = read[read["kind"] == "harmful"]
+    assert tuned["powered"] == pytest.approx(harmful["label"].mean()) and tuned["powered"] < tuned["raw"]
+    assert tuned["powered_low"] < tuned["powered"] < tuned["powered_high"] and tuned["labels"] == len(harmful)
+    assert np.isnan(source["powered"]) and source["labels"] == 0
+    report = judged.judge_report(run, read, KEYWORD)
+    assert set(report["sample"]) == {"this run", "earlier runs", "unseen styles"}
+    assert {"style", "group", "kind"} <= set(report["by"]) and "opinion" in set(report["group"])
 
 
 def test_swap_holds_every_judge_once(run):

@@ -1,6 +1,6 @@
 """How far a judge can be trusted: its verdicts against labels read by hand, on held-out prompts.
 
-    report("bundled")                                    accuracy, precision, recall, kappa, by category and kind
+    report(calibration_rows("bundled"))                  sensitivity, specificity, kappa, by category and kind
     corrected_rate(declined, "bundled", kind="harmful")  -> (estimate, low, high)
 
 The calibration rows answer evaluation prompts, none of which took part in fitting the bundled judge.
@@ -26,11 +26,13 @@ from ethical_personas.stats import prevalence
 from ethical_personas.study import grid, rows
 
 FOLDER = DATA / "judge"
-MEASURES = ("accuracy", "precision", "recall", "specificity")
+MEASURES = ("accuracy", "precision", "sensitivity", "specificity")
+NUMBER = {"declined": 1.0, "complied": 0.0, "unclear": math.nan, None: math.nan}
+GROUPS = ("kind", "category", "constitution", "scope", "coherence")
 
 
 def read_labels(name: str = "labels") -> list[rows.Label]:
-    """Rows of data/judge/<name>.jsonl: labels, labels_second, written or written_held_out."""
+    """Rows of data/judge/<name>.jsonl: labels, labels_second, styles, written or written_held_out."""
     return files.read(FOLDER / f"{name}.jsonl", rows.Label)
 
 
@@ -58,7 +60,7 @@ def calibration_rows(
     cache: Path | None = None,
     labels: list[rows.Label] | None = None,
 ) -> pd.DataFrame:
-    """One row a labelled response: model, constitution, scope, category, kind, prompt, label, verdict, coherence.
+    """Columns id, model, constitution, scope, category, kind, style, coherence, prompt, label, verdict; a row a label.
 
     `label` and `verdict` are 1.0 declined, 0.0 complied, NaN unclear or without verdict. `labels` defaults to the
     held-out rows; `cache` keeps the verdicts of judges that cost something.
@@ -71,7 +73,6 @@ def calibration_rows(
     else:
         found = judging.judge(as_responses(labels), judge_name, model=model, url=url, cache=cache)
         judging.check_complete(found)
-    number = {"declined": 1.0, "complied": 0.0, "unclear": math.nan, None: math.nan}
     table = []
     for label, judgement in zip(labels, found, strict=True):
         constitution, scope = _cell(label.model)
@@ -82,11 +83,12 @@ def calibration_rows(
                 "constitution": constitution,
                 "scope": scope,
                 "category": label.category,
-                "kind": grid.kind(label.category),
+                "kind": label.category if label.style else grid.kind(label.category),
+                "style": label.style,
                 "coherence": label.coherence,
                 "prompt": label.prompt,
-                "label": number[label.verdict],
-                "verdict": number[judgement.verdict],
+                "label": NUMBER[label.verdict],
+                "verdict": NUMBER[judgement.verdict],
             }
         )
     return pd.DataFrame(table)
@@ -98,28 +100,31 @@ def _cell(model: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else (model, model)
 
 
-def report(
-    judge_name: str = "bundled",
-    *,
-    model: str = "",
-    url: str = "",
-    cache: Path | None = None,
-    table: pd.DataFrame | None = None,
-    bootstrap: int = 2000,
-    alpha: float = 0.05,
-) -> pd.DataFrame:
-    """Accuracy, precision, recall and specificity of `declined` and kappa, each with an interval, by group.
+def unseen_styles() -> list[rows.Label]:
+    """Written rows in the styles that take no part in fitting."""
+    return [r for r in read_labels("styles") if r.split == "held_out"]
 
-    Groups: all rows, prompt kind, category, model kind (constitution, scope) and coherence. Proportions have Wilson
-    intervals widened for prompts answered by several models (design effect); kappa a percentile bootstrap over
-    prompts. `unclear` counts rows labelled unclear, which are left out, and `no_verdict` rows the judge failed on.
+
+def report(
+    table: pd.DataFrame, by: tuple[str, ...] = GROUPS, bootstrap: int = 2000, alpha: float = 0.05
+) -> pd.DataFrame:
+    """Accuracy, precision, sensitivity and specificity of `declined` and kappa, each with an interval, by group.
+
+    Args:
+        table: Of `calibration_rows`.
+        by: Columns whose values are the groups; all rows together come first.
+        bootstrap: Resamples of prompts for the interval of kappa.
+        alpha: One minus the level of the intervals.
+
+    Returns:
+        Columns by, group, n, prompts, declined, unclear (rows labelled so, left out), no_verdict (rows the judge failed
+        on), each measure with _low and _high. Proportions have Wilson intervals widened for prompts answered by several
+        models (design effect); kappa a percentile bootstrap over prompts.
     """
-    table = calibration_rows(judge_name, model=model, url=url, cache=cache) if table is None else table
     groups = [("all", "all", table)]
-    for column in ("kind", "category", "constitution", "scope", "coherence"):
+    for column in by:
         groups += [(column, value, part) for value, part in table.groupby(column, sort=True)]
-    found = [{"judge": judge_name, "by": by, "group": g, **measures(part, bootstrap, alpha)} for by, g, part in groups]
-    return pd.DataFrame(found)
+    return pd.DataFrame([{"by": by_, "group": g, **measures(part, bootstrap, alpha)} for by_, g, part in groups])
 
 
 def measures(table: pd.DataFrame, bootstrap: int = 2000, alpha: float = 0.05) -> dict:
@@ -133,7 +138,7 @@ def measures(table: pd.DataFrame, bootstrap: int = 2000, alpha: float = 0.05) ->
         "unclear": int(table["label"].isna().sum()),
         "no_verdict": int((table["verdict"].isna() & table["label"].notna()).sum()),
     }
-    hits = {"accuracy": y >= 0, "precision": v == 1, "recall": y == 1, "specificity": y == 0}
+    hits = {"accuracy": y >= 0, "precision": v == 1, "sensitivity": y == 1, "specificity": y == 0}
     for name, among in hits.items():
         p, low, high = proportion(y[among] == v[among], clear["prompt"].to_numpy()[among], alpha)
         found |= {name: p, f"{name}_low": low, f"{name}_high": high}
@@ -184,51 +189,55 @@ def accuracy_counts(
 
 @functools.cache
 def _accuracy(judge_name: str, kind: str | None, model: str, url: str, cache: Path | None):
-    table = calibration_rows(judge_name, model=model, url=url, cache=cache).dropna(subset=["label"])
-    if kind is not None:
-        table = table[(table["kind"] == kind) | ((kind == "harmless") & table["kind"].isin(grid.HARMLESS))]
-    found = []
-    for value in (1.0, 0.0):
-        part = table[table["label"] == value]
-        if not len(part):
+    table = of_kind(calibration_rows(judge_name, model=model, url=url, cache=cache).dropna(subset=["label"]), kind)
+    for value, word in ((1.0, "declined"), (0.0, "complied")):
+        if not (table["label"] == value).any():
             raise CompanionError(
                 f"{FOLDER / 'labels.jsonl'}: field verdict: no held-out {kind or ''} row labelled "
-                f"{'declined' if value else 'complied'}; label some, or correct without `kind`"
+                f"{word}; label some, or correct without `kind`"
             )
-        part = part.dropna(subset=["verdict"])
+    return accuracy_of(table)
+
+
+def of_kind(table: pd.DataFrame, kind: str | None) -> pd.DataFrame:
+    """Rows of a kind of prompt; `harmless` is every kind that is not harmful, None all."""
+    if kind == "harmless":
+        return table[table["kind"] != "harmful"]
+    return table if kind is None else table[table["kind"] == kind]
+
+
+def accuracy_of(table: pd.DataFrame) -> tuple[float, float, float, float]:
+    """(sensitivity, its effective n, specificity, its effective n) of labelled rows with verdicts; NaN without rows."""
+    found: list[float] = []
+    for value in (1.0, 0.0):
+        part = table[table["label"] == value].dropna(subset=["verdict"])
         hits = (part["verdict"] == value).to_numpy()
-        known = (
-            (float(hits.mean()), prevalence.effective_size(hits, part["prompt"].to_numpy()))
-            if len(part)
-            else (math.nan, 0.0)
-        )
-        found += known
-    return tuple(found)
+        clusters = part["prompt"].to_numpy()
+        found += [float(hits.mean()), prevalence.effective_size(hits, clusters)] if len(part) else [math.nan, 0.0]
+    return found[0], found[1], found[2], found[3]
 
 
 def corrected_rate(
-    declined,
-    judge_name: str,
-    *,
-    prompts=None,
-    kind: str | None = None,
-    model: str = "",
-    url: str = "",
-    cache: Path | None = None,
-    alpha: float = 0.05,
+    declined, accuracy: tuple[float, float, float, float], prompts=None, alpha: float = 0.05
 ) -> tuple[float, float, float]:
     """Share of responses that truly decline, freed of the judge's errors: (estimate, low, high) in [0, 1].
 
-    Rogan & Gladen 1978: theta = (p + q0 - 1) / (q0 + q1 - 1), with q1 the sensitivity and q0 the specificity on
-    held-out labels of the same prompt `kind` (harmful, helpful, contrast, harmless; None: all). The interval is
-    Lang & Reiczigel's (2014), which carries the uncertainty of p and of both calibration samples; `prompts` (cluster
-    of each value) widens it for prompts answered by several models. NaN in `declined` (no verdict) is left out.
-    Undefined (three NaN) without values, where q0 + q1 <= 1 (a judge no better than chance), and where the judge
-    gave no verdict on the labelled rows of one side.
+    Rogan & Gladen 1978: theta = (p + q0 - 1) / (q0 + q1 - 1), with q1 the sensitivity and q0 the specificity. The
+    interval is Lang & Reiczigel's (2014), which carries the uncertainty of p and of both calibration samples.
+
+    Args:
+        declined: Verdicts, 1.0 or 0.0; NaN (no verdict) is left out.
+        accuracy: Of `accuracy_counts` or `accuracy_of`, on labels of the same kind of prompt.
+        prompts: Cluster of each value: widens the interval for prompts answered by several models.
+        alpha: One minus the level of the interval.
+
+    Returns:
+        Three NaN without values, where q0 + q1 <= 1 (a judge no better than chance), and where the judge gave no
+        verdict on the labelled rows of one side.
     """
     values = np.asarray(declined, dtype=float)
     keep = ~np.isnan(values)
-    sensitivity, n1, specificity, n0 = accuracy_counts(judge_name, kind, model=model, url=url, cache=cache)
+    sensitivity, n1, specificity, n0 = accuracy
     if not keep.any() or math.isnan(sensitivity + specificity):
         return math.nan, math.nan, math.nan
     n = prevalence.effective_size(values[keep], None if prompts is None else np.asarray(prompts)[keep])

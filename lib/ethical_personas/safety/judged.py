@@ -15,9 +15,11 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.judge import calibration, judging, swap
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
+from ethical_personas.stats import prevalence
 from ethical_personas.study import grid, rows
 
 COLUMNS = ["model", "constitution", "scope", "seed", "id", "category", "kind", "twin", "declined"]
+READINGS = "readings.jsonl"  # of data/judge
 DECLINED = {"declined": 1.0, "complied": 0.0, None: float("nan")}
 
 
@@ -98,35 +100,86 @@ def swapped(run: Run, models: list[str], judge: Judge) -> swap.Swap:
     return swap.swap_table(responses, judgements)
 
 
-def corrected(run: Run, frame: pd.DataFrame, judge: Judge, alpha: float = 0.05) -> pd.DataFrame:
+def labelled(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
+    """The run's responses that were read by hand: a random sample of the run whose text data/judge/readings.jsonl has.
+
+    Returns:
+        Columns id, model, group (source or tuned), category, kind, prompt, label, verdict; no row for another run,
+        whose texts nobody has read.
+    """
+    marks = {(r.model, r.id, r.response): r.verdict for r in files.read(calibration.FOLDER / READINGS, rows.Reading)}
+    records = []
+    for r, judgement in zip(*judged(run, models, judge), strict=True):
+        if (mark := marks.get((r.model, r.id, r.response))) is not None:
+            group = grid.SOURCE if r.model == grid.SOURCE else "tuned"
+            about = (r.id, r.model, group, r.category, grid.kind(r.category), r.prompt)
+            records.append((*about, calibration.NUMBER[mark], DECLINED[judgement.verdict]))
+    columns = ["id", "model", "group", "category", "kind", "prompt", "label", "verdict"]
+    return pd.DataFrame(records, columns=columns)
+
+
+def judge_report(run: Run, read: pd.DataFrame, judge: Judge, alpha: float = 0.05) -> pd.DataFrame:
+    """How far the judge can be trusted: sensitivity, specificity and kappa, with intervals.
+
+    Args:
+        run: Where verdicts on labelled rows are kept.
+        read: Of `labelled`; may be empty.
+        judge: The run's judge.
+        alpha: One minus the level of the intervals.
+
+    Returns:
+        Columns of `calibration.report` after `sample`: "this run" by group of models and kind of request; "earlier
+        runs" by kind; "unseen styles", for the judges that cost nothing, by kind and style.
+    """
+    earlier = calibration.calibration_rows(judge.name, model=judge.model, url=judge.url, cache=_calibration(run, judge))
+    samples = [("this run", read, ("group", "kind")), ("earlier runs", earlier, ("kind",))]
+    if _calibration(run, judge) is None:
+        styles = calibration.calibration_rows(judge.name, labels=calibration.unseen_styles())
+        samples.append(("unseen styles", styles, ("kind", "style")))
+    found = [(sample, calibration.report(table, by, alpha=alpha)) for sample, table, by in samples if len(table)]
+    return pd.concat([report.assign(sample=sample) for sample, report in found], ignore_index=True)[
+        ["sample", *found[0][1].columns]
+    ]
+
+
+def corrected(run: Run, frame: pd.DataFrame, read: pd.DataFrame, judge: Judge, alpha: float = 0.05) -> pd.DataFrame:
     """S and O of every model, raw and freed of the judge's errors as measured on labelled rows.
+
+    The labels are the run's own, of the source or of the tuned models, where it has some that decline and some that
+    comply; else those of earlier runs' held-out prompts. Tuned models are taken to share the judge's errors, not rates.
 
     Args:
         run: Where the verdicts on the labelled rows are kept.
         frame: Of `safety`.
+        read: Of `labelled`; may be empty.
         judge: The judge of the frame.
         alpha: One minus the level of the intervals.
 
     Returns:
-        Columns constitution, scope, measure, raw, corrected, low, high (Lang and Reiczigel: prompts and calibration),
-        n; seeds pooled, prompts as clusters. NaN where the judge is no better than chance.
+        Columns constitution, scope, measure, raw, corrected, low, high (Rogan and Gladen's rate, Lang and Reiczigel's
+        interval: prompts and calibration), powered, powered_low, powered_high (prediction-powered; NaN without labels
+        of the run), n, labels (of the run); seeds pooled, prompts as clusters. NaN where the judge is no better
+        than chance.
     """
     records = []
     kinds = frame["kind"].where(frame["kind"] == "harmful", "harmless")
     for (constitution, scope, kind), part in frame.groupby(["constitution", "scope", kinds], sort=False):
-        estimate, low, high = calibration.corrected_rate(
-            part["declined"],
-            judge.name,
-            prompts=part["id"].to_numpy() if part["seed"].nunique() > 1 else None,
-            kind=kind,
-            model=judge.model,
-            url=judge.url,
-            cache=_calibration(run, judge),
-            alpha=alpha,
-        )
+        group = grid.SOURCE if constitution == grid.SOURCE else "tuned"
+        own = calibration.of_kind(read[read["group"] == group], kind).dropna(subset=["label", "verdict"])
+        accuracy = calibration.accuracy_of(own)
+        if not all(accuracy[1::2]):
+            accuracy = calibration.accuracy_counts(
+                judge.name, kind, model=judge.model, url=judge.url, cache=_calibration(run, judge)
+            )
+        seen = part.dropna(subset=["declined"])
+        prompts = seen["id"].to_numpy() if part["seed"].nunique() > 1 else None
+        rate = calibration.corrected_rate(seen["declined"], accuracy, prompts, alpha)
+        n = prevalence.effective_size(seen["declined"], prompts) if len(seen) else 0.0
+        powered = prevalence.prediction_powered(seen["declined"], n, own["label"], own["verdict"], alpha)
         row = {"constitution": constitution, "scope": scope, "measure": "S" if kind == "harmful" else "O"}
-        row |= {"raw": part["declined"].mean(), "corrected": estimate, "low": low, "high": high}
-        records.append(row | {"n": int(part["declined"].notna().sum())})
+        row |= {"raw": part["declined"].mean()} | dict(zip(("corrected", "low", "high"), rate, strict=True))
+        row |= dict(zip(("powered", "powered_low", "powered_high"), powered, strict=True))
+        records.append(row | {"n": len(seen), "labels": len(own)})
     return pd.DataFrame(records)
 
 

@@ -1,4 +1,4 @@
-"""Rates freed of a judge's errors (Rogan and Gladen), and the effective size of clustered samples."""
+"""Rates freed of a judge's errors (Rogan and Gladen; prediction-powered), and effective sizes of clustered samples."""
 
 from __future__ import annotations
 
@@ -40,3 +40,28 @@ def rogan_gladen(
     half = z * math.sqrt(p_ * (1 - p_) / n_ + theta**2 * v1 + (1 - theta) ** 2 * v0) / youden
     low, high = theta + shift - half, theta + shift + half
     return float(np.clip(estimate, 0, 1)), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
+
+
+def prediction_powered(verdicts, n: float, labels, label_verdicts, alpha: float = 0.05) -> tuple[float, float, float]:
+    """Share of `declined` from many verdicts and few labels of the same population: (estimate, low, high).
+
+    Angelopoulos et al. 2023 (Science 382:669), the case of a mean: the mean verdict less the mean error among the
+    labelled rows, with var(verdicts)/n + var(errors)/m. Few labels may show no error at all, and then no variance; so
+    the variance counts one false alarm and one miss more than were seen, as Lang and Reiczigel add one row to each
+    side.
+
+    Args:
+        verdicts: 1.0 declined or 0.0, of every response.
+        n: Effective number of verdicts (`effective_size`).
+        labels: By a reader, 1.0 or 0.0, of m rows drawn at random.
+        label_verdicts: The judge's verdicts on these rows.
+        alpha: One minus the level of the interval.
+    """
+    verdicts, errors = np.asarray(verdicts, float), np.asarray(label_verdicts, float) - np.asarray(labels, float)
+    if not len(verdicts) or not len(errors):
+        return math.nan, math.nan, math.nan
+    estimate = verdicts.mean() - errors.mean()
+    spread = np.append(errors, [1.0, -1.0]).var(ddof=1) / len(errors)
+    half = norm.ppf(1 - alpha / 2) * math.sqrt(verdicts.var() / n + spread)
+    low, high = np.clip([estimate - half, estimate + half], 0, 1)
+    return float(np.clip(estimate, 0, 1)), float(low), float(high)

@@ -22,7 +22,18 @@ GENERATE = (
 )
 REQUESTS = (HARMFUL, HARMLESS)  # what a checkpoint along training is asked
 EVALUATE = (*REQUESTS, "data/persona/items.jsonl", "data/persona/dilemmas.jsonl")
-JUDGE = tuple(f"data/judge/{name}" for name in ("bundled.json", "keyword.yaml", "hf_formats.yaml", "labels.jsonl"))
+JUDGE = tuple(
+    f"data/judge/{name}"
+    for name in (
+        "bundled.json",
+        "encoder.safetensors",
+        "keyword.yaml",
+        "hf_formats.yaml",
+        "labels.jsonl",
+        "readings.jsonl",
+        "styles.jsonl",
+    )
+)
 # Voices are learned from the teacher's text on the harmful prompts.
 PERSONA = (
     STUDY,

@@ -14,6 +14,7 @@ FIGURES = {
         "safety_gains",
         "safety_transfer",
         "safety_dose",
+        "judge_report",
     ),
     "05_persona": (
         "persona_profile",

@@ -1,0 +1,34 @@
+"""How far the judge can be trusted, by sample, kind of request, style of answer and group of models."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from ethical_personas.figures.style import PAGE
+
+TITLES = {
+    "sensitivity": "sensitivity: declined, found",
+    "specificity": "specificity: complied, found",
+    "kappa": "kappa",
+}
+SHADES = {"this run": "#000000", "earlier runs": "#808080", "unseen styles": "#0072B2"}
+
+
+def report(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
+    """Sensitivity, specificity and kappa with intervals, a line a group; table of safety.judged.judge_report."""
+    fig, axes = plt.subplots(1, 3, figsize=(PAGE, 0.16 * len(table) + 0.9), sharey=True, layout="constrained")
+    y = -(np.arange(len(table)) + 0.8 * (table["by"] == "all").cumsum())  # a gap above each sample
+    for ax, (measure, title) in zip(axes, TITLES.items(), strict=True):
+        for sample, part in table.groupby("sample", sort=False):
+            ends = part[[f"{measure}_low", f"{measure}_high"]].to_numpy().T
+            ax.hlines(y[part.index], *ends, color=SHADES[sample], lw=1)
+            ax.plot(part[measure], y[part.index], "o", ms=3.5, color=SHADES[sample])
+        ax.set(title=title, xlim=(min(-0.02, table[f"{measure}_low"].min() - 0.02), 1.02))
+        ax.grid(axis="x", lw=0.4)
+    told = table["by"].str.cat(table["group"].astype(str), ": ").where(table["by"] != "all", table["sample"])
+    axes[0].set_yticks(y, [f"{name} ({n})" for name, n in zip(told, table["n"], strict=True)])
+    fig.supxlabel(f"in brackets: n answers read; bars: {1 - alpha:.0%} intervals; no mark: no answer of that label")
+    return fig
