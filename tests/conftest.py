@@ -31,25 +31,19 @@ LONG = {
 }
 
 
-# Files that run in one process, whatever else runs beside them: the fault tests share a clone, which takes minutes to
-# make. These two groups start first, as they take longest; what is short fills up the other process.
-GROUPS = {"test_faults": "clone", "test_inputs": "clone", "test_smoke": "smoke"}
+# These files take longest and start first; what is short fills up the other process. A file runs in one process: the
+# smoke tests share a run of this clone, the fault tests a clone of their own that takes minutes to make.
+FIRST = ("test_inputs", "test_faults", "test_smoke")
 
 
-def _group(item) -> str:
-    return GROUPS.get(item.path.stem, item.path.stem)
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
         long = "long" in item.keywords or item.path.stem in LONG
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: ./run_all.sh test --slow runs it"))
         elif long and config.getoption("--fast"):
             item.add_marker(pytest.mark.skip(reason="long: ./run_all.sh test runs it"))
-    items.sort(key=lambda item: {"clone": 0, "smoke": 1}.get(_group(item), 2))
+    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ def _tests(slow: bool, fast: bool, options: list[str]) -> list[str]:
     """pytest's command line. Two processes for all tests, whose runs fill two cores each; `-- -n 0` for one."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many processes as cores: more threads would only wait
     sizes = [f"--{size}" for size, asked in (("slow", slow), ("fast", fast)) if asked]
-    side_by_side = ["-n", "auto" if fast else "2", "--dist", "loadgroup", "--no-loadscope-reorder"]
+    side_by_side = ["-n", "auto" if fast else "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     return ["pytest", *sizes, *side_by_side, *options]
 
 
