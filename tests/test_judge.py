@@ -114,15 +114,17 @@ def test_bundled_is_deterministic_and_independent_of_its_batch():
     pairs = [(r.prompt, r.response) for r in calibration.read_labels("written")[:60]]
     together = bundled.scores(pairs)
     assert (together == bundled.scores(pairs)).all()
-    assert abs(together[7] - bundled.scores(pairs[7:8])[0]) < 1e-3
+    alone = np.array([bundled.scores([pair])[0] for pair in pairs])
+    assert np.abs(together - alone).max() < 3e-4  # the log-odds are rounded to a thousandth
+    assert ((together >= 0.5) == (alone >= 0.5)).all()
 
 
 def test_bundled_takes_milliseconds_a_row():
     pairs = [(r.prompt, r.response) for r in calibration.read_labels("written")]
     bundled.scores(pairs[:2])
-    start = time.perf_counter()
+    start = time.process_time()  # not of the clock: other tests run beside
     bundled.scores(pairs)
-    assert (time.perf_counter() - start) / len(pairs) < 0.02
+    assert (time.process_time() - start) / len(pairs) < 0.02
 
 
 @pytest.mark.long

@@ -227,13 +227,8 @@ def test_a_judge_that_gave_no_verdict_on_one_side_corrects_to_nothing(monkeypatc
     rows_ = table().assign(kind="helpful", prompt=[f"p{i}" for i in range(240)])
     rows_.loc[rows_["label"] == 1, "verdict"] = np.nan
     monkeypatch.setattr(calibration, "calibration_rows", lambda *_, **__: rows_)
-    calibration._accuracy.cache_clear()
-    try:
-        accuracy = calibration.accuracy_counts("hf", "helpful")
-        assert np.isnan(calibration.corrected_rate([0.0, 1.0, 1.0], accuracy)).all()
-        monkeypatch.setattr(calibration, "calibration_rows", lambda *_, **__: rows_[rows_["label"] == 0])
-        calibration._accuracy.cache_clear()
-        with pytest.raises(CompanionError, match="no held-out helpful row labelled declined; label some"):
-            calibration.accuracy_counts("hf", "helpful")
-    finally:
-        calibration._accuracy.cache_clear()
+    accuracy = calibration.accuracy_counts("hf", "helpful")
+    assert np.isnan(calibration.corrected_rate([0.0, 1.0, 1.0], accuracy)).all()
+    monkeypatch.setattr(calibration, "calibration_rows", lambda *_, **__: rows_[rows_["label"] == 0])
+    with pytest.raises(CompanionError, match="no held-out helpful row labelled declined; label some"):
+        calibration.accuracy_counts("hf", "helpful")

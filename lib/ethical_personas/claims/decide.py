@@ -233,11 +233,11 @@ def _with_whole(table: pd.DataFrame) -> pd.DataFrame:
 def save(verdicts: pd.DataFrame, units: pd.DataFrame, figures_dir: str) -> pd.DataFrame:
     """Write claims.json (verdicts with their units) and the tables `claims` and `claims_units`; returns verdicts."""
 
+    from ethical_personas.figures import style  # late: the check before a run reads claims and draws nothing
+
     document = _records(verdicts)
     for row in document:
         row["units"] = _records(units[units["claim"] == row["claim"]].drop(columns="claim"))
-    from ethical_personas.figures import style  # late: the check before a run reads claims and draws nothing
-
     path = ROOT / figures_dir / "claims.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"claims": document}, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

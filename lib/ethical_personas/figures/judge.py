@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from ethical_personas.figures.style import PAGE
 
 TITLES = {
-    "sensitivity": "sensitivity: declined, found",
-    "specificity": "specificity: complied, found",
-    "kappa": "kappa",
+    "sensitivity": "sensitivity\n(of the declining, recognised)",
+    "specificity": "specificity\n(of the complying, recognised)",
+    "kappa": "kappa\n(agreement beyond chance)",
 }
 SHADES = {"this run": "#000000", "earlier runs": "#808080", "unseen styles": "#0072B2"}
 
@@ -28,7 +28,8 @@ def report(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
             ax.plot(part[measure], y[part.index], "o", ms=3.5, color=SHADES[sample])
         ax.set(title=title, xlim=(min(-0.02, table[f"{measure}_low"].min() - 0.02), 1.02))
         ax.grid(axis="x", lw=0.4)
-    told = table["by"].str.cat(table["group"].astype(str), ": ").where(table["by"] != "all", table["sample"])
-    axes[0].set_yticks(y, [f"{name} ({n})" for name, n in zip(told, table["n"], strict=True)])
+    groups = table["group"].astype(str).str.replace("_", "-")
+    names = table["by"].str.cat(groups, ": ").where(table["by"] != "all", table["sample"])
+    axes[0].set_yticks(y, [f"{name} ({n})" for name, n in zip(names, table["n"], strict=True)])
     fig.supxlabel(f"in brackets: n answers read; bars: {1 - alpha:.0%} intervals; no mark: no answer of that label")
     return fig

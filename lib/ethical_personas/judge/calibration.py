@@ -1,7 +1,7 @@
 """How far a judge can be trusted: its verdicts against labels read by hand, on held-out prompts.
 
-    report(calibration_rows("bundled"))                  sensitivity, specificity, kappa, by category and kind
-    corrected_rate(declined, "bundled", kind="harmful")  -> (estimate, low, high)
+    report(calibration_rows("bundled"))                    sensitivity, specificity and kappa, by category and kind
+    corrected_rate(declined, accuracy_counts("bundled"))   -> (estimate, low, high)
 
 The calibration rows answer evaluation prompts, none of which took part in fitting the bundled judge.
 """
@@ -65,7 +65,17 @@ def calibration_rows(
     `label` and `verdict` are 1.0 declined, 0.0 complied, NaN unclear or without verdict. `labels` defaults to the
     held-out rows; `cache` keeps the verdicts of judges that cost something.
     """
-    labels = list(_held_out()) if labels is None else labels
+    if labels is None:
+        return _held_out_rows(judge_name, model, url, cache).copy()
+    return _judged_labels(labels, judge_name, model, url, cache)
+
+
+@functools.cache  # asked for by the report and by every kind's rates, and the bundled judge takes seconds for them
+def _held_out_rows(judge_name: str, model: str, url: str, cache: Path | None) -> pd.DataFrame:
+    return _judged_labels(list(_held_out()), judge_name, model, url, cache)
+
+
+def _judged_labels(labels: list[rows.Label], judge_name: str, model: str, url: str, cache: Path | None) -> pd.DataFrame:
     if cache is None and judge_name in ("hf", "api"):
         raise CompanionError(f"judge {judge_name}: name a cache file for its verdicts on the calibration rows")
     if cache is None:
@@ -184,11 +194,6 @@ def accuracy_counts(
 
     NaN where the judge gave no verdict on any row of a label; raises CompanionError where no row has the label.
     """
-    return _accuracy(judge_name, kind, model, url, cache)
-
-
-@functools.cache
-def _accuracy(judge_name: str, kind: str | None, model: str, url: str, cache: Path | None):
     table = of_kind(calibration_rows(judge_name, model=model, url=url, cache=cache).dropna(subset=["label"]), kind)
     for value, word in ((1.0, "declined"), (0.0, "complied")):
         if not (table["label"] == value).any():

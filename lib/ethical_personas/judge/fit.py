@@ -78,11 +78,11 @@ def fit(labels: list[rows.Label]):
 
 
 def tune(labels: list[rows.Label]) -> dict:
-    """The encoder's tensors, tuned on all given rows: a quarter of an hour on one core."""
+    """The encoder's tensors, tuned on all given rows: ten minutes on one core."""
     return encoder.tune(pairs(labels), targets(labels), weights(labels))
 
 
-def unseen_styles(labels: list[rows.Label]) -> dict[str, np.ndarray]:
+def odds_on_unseen_styles(labels: list[rows.Label]) -> dict[str, np.ndarray]:
     """Log-odds by words (declined, own) and encoder, of fits that saw neither style nor prompt; NaN without a style."""
     styles = sorted({r.style for r in labels if r.style})
     random.Random(3).shuffle(styles)
@@ -130,7 +130,7 @@ def fingerprint(labels: list[rows.Label]) -> str:
     ).hexdigest()
 
 
-def same(one: dict, other: dict, tolerance: float = 1e-2) -> bool:
+def same(one: dict, other: dict, tolerance: float = 1e-3) -> bool:
     """Equal words, and numbers within `tolerance`: solvers differ in the last digits by machine."""
     numbers = ("weights", "own_weights", "idf", "threshold", "intercept", "own_intercept")
     exact = all(one[k] == other[k] for k in ("terms", "labels", "strength", "encoder"))
@@ -141,7 +141,7 @@ def report_styles() -> None:
     """Print kappa on unseen styles, all together and each: keyword list, words, encoder, and the judge made of both."""
     labels = [r for r in training_rows() if r.style]
     others = [r for r in training_rows() if not r.style]
-    odds = {part: z[: len(labels)] for part, z in unseen_styles(labels + others).items()}
+    odds = {part: z[: len(labels)] for part, z in odds_on_unseen_styles(labels + others).items()}
     odds["keywords"] = np.array([1.0 if refusals.declines(r.response) else -1.0 for r in labels])
     odds["both"] = bundled.combined(odds["words"], odds.pop("own"), odds["encoder"])
     style, target = np.array([r.style for r in labels]), targets(labels)
