@@ -194,7 +194,7 @@ def _notes(changed: set[str], target: str, options: list[str]) -> None:
     if target == "all" and changed and not changed & (before | GRID):
         print(
             f"note: {', '.join(sorted(changed))} changes the analysis alone; `./run_all.sh figures` with it takes the "
-            "profile's responses and is done in a minute, this trains and asks all models again",
+            "profile's responses and is done in two minutes, this trains and asks all models again",
             file=sys.stderr,
         )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 # Peak of a job with the embedded model (135M parameters, cpu profile): figures/cpu/provenance.json, rounded up.
-PEAK = {"harmless": 1500, "generate": 1300, "finetune": 3900, "evaluate": 2300, "analysis": 1500}
+PEAK = {"harmless": 1300, "generate": 1300, "finetune": 3900, "evaluate": 2300, "analysis": 1500}
 EMBEDDED = 270  # weights of that model in bfloat16
 COPIES = 3  # of a larger model's weights: float32 and what is computed with them
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
