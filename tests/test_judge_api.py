@@ -277,7 +277,9 @@ def test_each_response_is_asked_once_whatever_needs_it(server, tmp_path):
     frame = judged.safety(*asked)
     assert 0 < frame["declined"].isna().sum() < 25
     judged.swapped(*asked)
-    judged.corrected(run, frame, *asked[2:])
+    read = judged.labelled(*asked)
+    judged.corrected(run, frame, read, *asked[2:])
+    judged.judge_report(run, read, *asked[2:])
     judged.safety(run, [CELL], *asked[2:])
     assert len(server.calls) == len(texts)
 
