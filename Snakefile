@@ -122,7 +122,7 @@ if not ANALYSIS_ONLY:
     rule harmless:
         """The source model's answers to the harmless training prompts, once for all constitutions."""
         input:
-            inputs.HARMLESS_TRAINING,
+            inputs.HARMLESS,
             BASE,
         output:
             f"{RUN}/{source_answers.FILE}",
@@ -147,7 +147,7 @@ if not ANALYSIS_ONLY:
             lambda w: transcripts(w.constitution),
             BASE,
             model_files(P.teacher_model) if P.teacher == "local" else [],
-            rules.harmless.output[0] if P.harmless_targets == "source" else [],
+            rules.harmless.output[0],
         output:
             f"{RUN}/sft/{{constitution}}.jsonl",
             notebook=f"{RUN}/notebooks/01_generate-{{constitution}}.ipynb",

@@ -37,6 +37,7 @@ trust_remote_code = False
 rows_per_scope = 96
 helpful_rows = 264
 contrast_rows = 54
+opinion_rows = 32
 lora_r = 16
 lora_alpha = 32
 lora_layers = "upper"
@@ -77,7 +78,7 @@ note = provenance.start(run, "02_finetune", cell.name, p)
 # %%
 sources = [run.find(run.sft(name)) for name in [p.constitution, *p.beside]]
 usable = training_rows.shared(*(files.read(source, rows.SftRow) for source in sources))
-chosen = training_rows.select(usable, p.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows)
+chosen = training_rows.select(usable, p.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows, p.opinion_rows)
 display(tables.by_category(chosen))
 print("skeleton", training_rows.skeleton(chosen)[:16])
 

@@ -53,6 +53,8 @@ def responses(model: str, asked: list[rows.Prompt], answers: list[Generated]) ->
             model=model,
             category=p.category,
             twin=p.twin,
+            manner=p.manner,
+            form=p.form,
             prompt=p.prompt,
             response=a.text,
             tokens=a.tokens,

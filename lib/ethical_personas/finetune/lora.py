@@ -49,7 +49,7 @@ def trainer(chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, folder:
     examples = []
     for row in chosen:
         # Tokenised here and not by trl: training sees the very ids that evaluation asks with.
-        prompt, answer = chat.turn(row.prompt, row.answer)
+        prompt, answer = chat.turn(row.prompt, row.answer, row.complete)
         if (length := len(prompt + answer)) > recipe.max_length:
             raise CompanionError(
                 f"row {row.id}: {length} tokens, over max_length {recipe.max_length}; nothing is cut silently"

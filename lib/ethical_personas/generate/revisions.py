@@ -43,9 +43,9 @@ def live(chat: chats.Chat, law: Constitution, number: int, batch: int, penalty: 
     return pd.DataFrame(shown, columns=["request", "step", "by", "text"])
 
 
-def harmless_answers(run: Run, p: SimpleNamespace) -> dict[str, str]:
+def harmless_answers(run: Run, p: SimpleNamespace) -> dict[str, tuple[str, bool]]:
     """Targets of the harmless rows, made by the source model now when no run has made them yet."""
-    if p.harmless_targets == "source" and not source_answers.made(run, p):
+    if not source_answers.made(run, p):
         source_answers.make(run, p)
     return source_answers.targets(run, p.harmless_targets)
 

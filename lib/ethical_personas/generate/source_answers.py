@@ -13,7 +13,7 @@ from ethical_personas import files, provenance
 from ethical_personas.paths import ROOT, sha256
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, refusals, rows
-from ethical_personas.study.inputs import HARMLESS_TRAINING
+from ethical_personas.study.inputs import HARMLESS
 
 FILE = "sft/harmless_answers.jsonl"
 STAGE = "01_harmless"
@@ -31,7 +31,7 @@ def make(run: Run, p) -> list[rows.Response]:
 
     note = provenance.start(run, STAGE, Path(FILE).stem, p)
     chat = chats.load_for(p)
-    prompts = materials.prompts("train", *grid.TRAINED)
+    prompts = materials.prompts("train", *grid.HARMLESS)
     texts = [x.prompt for x in prompts]
     made = decode.answers(chat, texts, p.answer_tokens, p.decode_batch, p.repetition_penalty, label="harmless")
     found = [
@@ -41,14 +41,14 @@ def make(run: Run, p) -> list[rows.Response]:
             category=prompt.category,
             twin=prompt.twin,
             prompt=prompt.prompt,
-            response=answer.text if answer.finished else decode.whole_sentences(answer.text),
+            response=answer.text,
             tokens=answer.tokens,
             finished=answer.finished,
         )
         for prompt, answer in zip(prompts, made, strict=True)
     ]
     written = files.write(run.path(FILE), found)
-    provenance.finish(note, inputs=[ROOT / f for f in HARMLESS_TRAINING], outputs=[written], rows=len(found))
+    provenance.finish(note, inputs=[ROOT / f for f in HARMLESS], outputs=[written], rows=len(found))
     return found
 
 
@@ -59,16 +59,15 @@ def made(run: Run, p) -> bool:
     record = run.locate(FILE).parents[1] / RECORD
     known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     asked = {k: getattr(p, k) for k in PARAMETERS if k != "threads"}
-    prompts = {f: sha256(ROOT / f) for f in HARMLESS_TRAINING}
+    prompts = {f: sha256(ROOT / f) for f in HARMLESS}
     return known.get("inputs") == prompts and asked.items() <= known["parameters"].items()
 
 
-def targets(run: Run, kind: str) -> dict[str, str]:
-    """Answers to train on, by prompt id: the source's own (without its refusals) or the written ones.
+def targets(run: Run, kind: str) -> dict[str, tuple[str, bool]]:
+    """Answers to train on and whether they are complete, by prompt id: the source's own, or `written` where one is.
 
     A source that declines a harmless request must not teach that; the keyword detector finds those.
     """
-    if kind == "written":
-        return materials.written_answers()
     found = files.read(run.find(FILE), rows.Response)
-    return {r.id: "" if refusals.declines(r.response) else r.response for r in found}
+    own = {r.id: ("" if refusals.declines(r.response) else r.response, r.finished) for r in found}
+    return own | {i: (a, True) for i, a in materials.written_answers().items()} if kind == "written" else own

@@ -27,13 +27,13 @@ def examples(found: list[SftRow], initial: dict[str, str], number: int) -> pd.Da
 
 
 def by_category(found: list[SftRow]) -> pd.DataFrame:
-    """One row per category: rows written, dropped, usable, answer length in words (median, 5-95 %)."""
+    """One row per kind and category: rows written, dropped, usable, answer length in words (median, 5-95 %)."""
     frame = pd.DataFrame([r.model_dump() for r in found])
     frame["words"] = frame["answer"].str.split().str.len()
     usable = frame[frame["dropped"].isna()]
-    table = frame.groupby("category", sort=False).agg(rows=("id", "size"), dropped=("dropped", "count"))
+    table = frame.groupby(["kind", "category"], sort=False).agg(rows=("id", "size"), dropped=("dropped", "count"))
     table["usable"] = table["rows"] - table["dropped"]
-    lengths = usable.groupby("category")["words"].quantile([0.05, 0.5, 0.95]).unstack()
+    lengths = usable.groupby(["kind", "category"])["words"].quantile([0.05, 0.5, 0.95]).unstack()
     return table.join(lengths.set_axis(["words_p5", "words_median", "words_p95"], axis=1)).reset_index()
 
 

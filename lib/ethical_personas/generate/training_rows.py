@@ -1,7 +1,7 @@
 """Training rows: a constitution's revisions to harmful prompts, and the same harmless rows for all.
 
     rows = bundled_rows("virtue", "plain") + harmless_rows(answers, "source")    01 writes them, dropped rows included
-    chosen = select(rows, "harassment", 96, 264, 54)                             02 trains on these
+    chosen = select(rows, "harassment", 96, 96, 48, 32)                          02 trains on these
 
 Order, prompts and harmless rows do not depend on the constitution: the revision is the only
 difference between two constitutions' sets.
@@ -15,7 +15,7 @@ from collections import Counter, defaultdict
 
 from ethical_personas.errors import CompanionError
 from ethical_personas.study import materials
-from ethical_personas.study.grid import CATEGORIES, SCOPES, STUDY, TRAINED
+from ethical_personas.study.grid import CATEGORIES, HARMLESS, PAIRED, SCOPES, STUDY, TRAINED
 from ethical_personas.study.rows import Prompt, SftRow
 
 MIN_WORDS = 5
@@ -28,7 +28,7 @@ def bundled_rows(constitution: str, revision_style: str) -> list[SftRow]:
     for prompt in materials.prompts("train"):
         if prompt.category in CATEGORIES:
             record = recorded[prompt.id]
-            answer = record.revision if revision_style == "plain" else record.revision_rich or ""
+            answer = (record.revision_rich if revision_style == "rich" else None) or record.revision
             found.append(harmful_row(prompt, constitution, record.principle, record.critique, answer, "bundled"))
     return mark_duplicates(found)
 
@@ -65,20 +65,22 @@ def harmful_row(prompt: Prompt, constitution: str, principle: str, critique: str
     )
 
 
-def harmless_rows(answers: dict[str, str], teacher: str) -> list[SftRow]:
-    """Harmless training rows (helpful and contrast) with the given answers, by prompt id."""
+def harmless_rows(answers: dict[str, tuple[str, bool]], teacher: str) -> list[SftRow]:
+    """Harmless training rows of every kind, with the answers given by prompt id and whether each is complete."""
     found = []
-    for prompt in materials.prompts("train", *TRAINED):
+    for prompt in materials.prompts("train", *HARMLESS):
         if prompt.id in answers:
+            answer, complete = answers[prompt.id]
             found.append(
                 SftRow(
                     id=prompt.id,
                     kind=prompt.category,
-                    category=prompt.category,
+                    category=prompt.twin if prompt.category == PAIRED else prompt.category,
                     prompt=prompt.prompt,
-                    answer=answers[prompt.id],
+                    answer=answer,
+                    complete=complete,
                     teacher=teacher,
-                    dropped=fault(answers[prompt.id]),
+                    dropped=fault(answer),
                 )
             )
     return found
@@ -117,10 +119,10 @@ def harmful_rows(scope: str, rows_per_scope: int) -> int:
 
 
 def select(found: list[SftRow], scope: str, rows_per_scope: int, *harmless: int) -> list[SftRow]:
-    """The training set of one cell: the scope's harmful rows, evenly over its categories, then the harmless.
+    """The training set of one cell: the scope's harmful rows, evenly over its categories, their twins, other harmless.
 
-    `harmless`: number of rows of each kind in grid.TRAINED. Raises CompanionError when a category or kind has too
-    few usable rows.
+    A harmful row whose twin is not usable is left out. `harmless`: number of rows of each kind in grid.TRAINED.
+    Raises CompanionError when a category or kind has too few usable rows.
     """
     categories, number = SCOPES[scope], harmful_rows(scope, rows_per_scope)
     if number % len(categories):
@@ -129,16 +131,25 @@ def select(found: list[SftRow], scope: str, rows_per_scope: int, *harmless: int)
         )
     wanted = {("harmful", c): number // len(categories) for c in categories}
     wanted |= {(kind, kind): count for kind, count in zip(TRAINED, harmless, strict=True)}
+    twins = {r.id: r for r in found if r.kind == PAIRED and not r.dropped}
     chosen = []
     for (kind, category), count in wanted.items():
         usable = [r for r in found if (r.kind, r.category) == (kind, category) and not r.dropped]
+        if kind == "harmful":
+            usable = [r for r in usable if twin_of(r.id) in twins]
         if len(usable) < count:
             raise CompanionError(
                 f"scope {scope!r} needs {count} {category} rows and {len(usable)} are usable; lower "
                 f"{'rows_per_scope' if kind == 'harmful' else kind + '_rows'} or try another teacher"
             )
         chosen += usable[:count]
-    return chosen
+    harmful = [r for r in chosen if r.kind == "harmful"]
+    return harmful + [twins[twin_of(r.id)] for r in harmful] + chosen[len(harmful) :]
+
+
+def twin_of(harmful: str) -> str:
+    """Id of the harmless twin of a harmful prompt."""
+    return f"{harmful}-twin"
 
 
 def shared(own: list[SftRow], *others: list[SftRow]) -> list[SftRow]:

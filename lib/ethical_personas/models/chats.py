@@ -44,8 +44,8 @@ class Chat:
         """Token ids up to and with the assistant header, or to the end of the answer's turn."""
         return templates.apply(self.tokenizer, templates.turns(self.system, user, answer), prompt=answer is None)
 
-    def turn(self, user: str, answer: str) -> tuple[list[int], list[int]]:
-        """Token ids of the prompt, and of the answer with its end of turn.
+    def turn(self, user: str, answer: str, complete: bool = True) -> tuple[list[int], list[int]]:
+        """Token ids of the prompt, and of the answer with its end of turn where the answer is complete.
 
         Raises CompanionError when the template writes another prompt once an answer follows.
         """
@@ -54,7 +54,8 @@ class Chat:
             raise CompanionError(
                 "chat_template: its prompt differs with and without an answer; choose chatml or alpaca"
             )
-        return prompt, whole[len(prompt) :]
+        said = whole[len(prompt) :]
+        return prompt, said if complete or self.end_of_turn not in said else said[: said.index(self.end_of_turn)]
 
     @cached_property
     def end_of_turn(self) -> int:

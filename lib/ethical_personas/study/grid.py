@@ -17,7 +17,8 @@ from ethical_personas.study.lists import SOURCE, Study
 STUDY = validated(Study, DATA / "study.yaml")
 CATEGORIES = tuple(STUDY.categories)
 HARMLESS = tuple(STUDY.kinds)
-TRAINED = tuple(name for name, kind in STUDY.kinds.items() if kind.trained)  # harmless kinds with training rows
+TRAINED = tuple(name for name, kind in STUDY.kinds.items() if kind.trained)  # harmless kinds with rows of their own
+PAIRED = next(name for name, kind in STUDY.kinds.items() if kind.paired)  # comes into training with the harmful rows
 CONSTITUTIONS = tuple(STUDY.constitutions)
 # All constitutions are compared with these, so that another one moves none of their numbers.
 REFERENCE = tuple(name for name, c in STUDY.constitutions.items() if c.reference)
@@ -95,7 +96,7 @@ def ordered(names, first=CONSTITUTIONS) -> list[str]:
 
 
 def kind(category: str) -> str:
-    """`harmful` for a harm category; `helpful` and `contrast` are kinds of their own."""
+    """`harmful` for a harm category; each kind of harmless prompts is its own."""
     return category if category in HARMLESS else "harmful"
 
 

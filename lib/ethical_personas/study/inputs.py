@@ -11,16 +11,14 @@ from ethical_personas.paths import DATA
 from ethical_personas.study import grid
 
 STUDY = "data/study.yaml"
-HARMFUL, HARMLESS = "data/prompts/harmful.jsonl", "data/prompts/harmless.jsonl"
-HARMLESS_TRAINING = (HARMLESS, *(f"data/prompts/{kind}_train.jsonl" for kind in grid.TRAINED))
+HARMFUL, HARMLESS = "data/prompts/harmful.jsonl", tuple(f"data/prompts/{kind}.jsonl" for kind in grid.HARMLESS)
 GENERATE = (
     HARMFUL,
-    *HARMLESS_TRAINING,
-    "data/prompts/helpful_answers.jsonl",
+    *HARMLESS,
     "data/transcripts/initial.jsonl",
     "data/judge/keyword.yaml",  # the phrases that refuse
 )
-REQUESTS = (HARMFUL, HARMLESS)  # what a checkpoint along training is asked
+REQUESTS = (HARMFUL, *HARMLESS)  # what a checkpoint along training is asked
 EVALUATE = (*REQUESTS, "data/persona/items.jsonl", "data/persona/dilemmas.jsonl")
 JUDGE = tuple(
     f"data/judge/{name}"

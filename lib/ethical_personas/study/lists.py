@@ -26,6 +26,7 @@ class Kind(Labelled):
     """A kind of harmless requests."""
 
     trained: bool = False
+    paired: bool = False  # its prompts are twins of the harmful ones, with ids `<id>-twin`
 
 
 class Scope(Labelled):
@@ -77,6 +78,8 @@ class Study(_Strict):
         both = [name for name in kinds if name in {*info.data.get("categories", {}), "harmful"}]
         if both:
             raise ValueError(f"{both[0]} is a harm category too; give the kind another name")
+        if sum(kind.paired for kind in kinds.values()) != 1:
+            raise ValueError("one kind, and no other, is paired")
         return kinds
 
     @field_validator("scopes")

@@ -81,8 +81,7 @@ def constitution(name: str) -> Constitution:
 
 def prompts(split: str, *categories: str) -> list[rows.Prompt]:
     """Prompts of a split in file order, optionally of some categories only."""
-    names = ("harmful", "harmless", *(f"{kind}_train" for kind in grid.TRAINED))
-    found = [p for name in names for p in files.read(DATA / "prompts" / f"{name}.jsonl", rows.Prompt)]
+    found = [p for name in ("harmful", *grid.HARMLESS) for p in files.read(DATA / "prompts" / f"{name}.jsonl", rows.Prompt)]
     return [p for p in found if p.split == split and (not categories or p.category in categories)]
 
 
@@ -105,9 +104,8 @@ def recorded(names: Iterable[str]) -> list[str]:
 
 
 def written_answers() -> dict[str, str]:
-    """Written answers to the harmless training prompts, by prompt id."""
-    helpful = {r.id: r.answer for r in files.read(DATA / "prompts" / "helpful_answers.jsonl", rows.Answer)}
-    return helpful | {p.id: p.answer for p in prompts("train", *grid.TRAINED) if p.answer}
+    """Written answers to harmless training prompts, by prompt id; not every prompt has one."""
+    return {p.id: p.answer for p in prompts("train", *grid.HARMLESS) if p.answer}
 
 
 def items() -> list[rows.Item]:

@@ -62,6 +62,7 @@ class Profile(BaseModel):
     rows_per_scope: Count
     helpful_rows: Whole
     contrast_rows: Whole
+    opinion_rows: Whole
 
     lora_r: Count
     lora_alpha: Count

@@ -23,14 +23,11 @@ class Prompt(Row):
     split: Literal["train", "eval"]
     category: Literal[*grid.CATEGORIES, *grid.HARMLESS]
     prompt: str = NonEmpty
-    twin: Literal[grid.CATEGORIES] | None = None  # harm category that a contrast prompt resembles
-    answer: str | None = None  # written answer, on train rows of some harmless kinds
-
-
-class Answer(Row):
-    """A written or generated answer to a harmless training prompt."""
-
-    answer: str = NonEmpty
+    manner: str | None = None  # manner of writing; some stand in evaluation only
+    form: Literal["how", "imperative", "wish"] | None = None  # what kind of sentence asks
+    use: str | None = None  # of helpful prompts: what is asked for
+    twin: Literal[grid.CATEGORIES] | None = None  # harm category of the request that this one resembles
+    answer: str | None = None  # written answer, on some harmless training prompts
 
 
 class Paid(Row):
@@ -62,6 +59,7 @@ class SftRow(Row):
     category: str = NonEmpty
     prompt: str = NonEmpty
     answer: str
+    complete: bool = True  # False: the answer was cut, and no end of turn is learned after it
     constitution: str | None = None  # None: the same harmless row for every constitution
     principle: str | None = None
     critique: str | None = None
@@ -75,6 +73,8 @@ class Response(Row):
     model: str = NonEmpty  # `source` or a cell name
     category: str = NonEmpty
     twin: str | None = None
+    manner: str | None = None
+    form: str | None = None
     prompt: str = NonEmpty
     response: str
     tokens: int = Field(ge=0)

@@ -33,6 +33,8 @@ def check_all(profile: Profile) -> None:
     _once(train)
     _apart(train, evaluation)
     wanted = {p.id for p in train if p.category in grid.CATEGORIES}
+    twins = {p.id: p for p in train if p.category == grid.PAIRED}
+    _covers(twins, {training_rows.twin_of(i) for i in wanted}, f"data/prompts/{grid.PAIRED}.jsonl")
     for name in profile.constitutions:
         law = materials.constitution(name)
         if profile.teacher == "bundled":
@@ -48,7 +50,6 @@ def check_all(profile: Profile) -> None:
                 if row.principle not in known:
                     where = f"data/transcripts/{name}.jsonl: row {row.id}"
                     raise CompanionError(f"{where}: principle {row.principle!r} is not in the constitution; correct it")
-    answered = materials.written_answers() if profile.harmless_targets == "written" else {p.id for p in train}
     for scope in profile.scopes:
         rows = training_rows.harmful_rows(scope, profile.rows_per_scope)
         share, rest = divmod(rows, len(grid.SCOPES[scope]))
@@ -59,11 +60,9 @@ def check_all(profile: Profile) -> None:
                 f"{len(grid.SCOPES[scope])}, at most {least * len(grid.SCOPES[scope])}"
             )
     for kind in grid.TRAINED:
-        asked, have = getattr(profile, f"{kind}_rows"), sum(p.id in answered for p in train if p.category == kind)
+        asked, have = getattr(profile, f"{kind}_rows"), sum(p.category == kind for p in train)
         if asked > have:
-            raise CompanionError(
-                f"field {kind}_rows: {asked} asked, {have} prompts have {profile.harmless_targets} answers; lower it"
-            )
+            raise CompanionError(f"field {kind}_rows: {asked} asked, there are {have} training prompts; lower it")
     _dose(profile)
     if profile.persona_evals:
         instrument.chosen(profile.persona_evals, profile.persona_evals_limit)
@@ -186,7 +185,7 @@ def _dose(profile: Profile) -> None:
     for cell in grid.cells(profile.constitutions, profile.scopes, profile.seeds):
         if cell.name not in profile.dose_cells:
             continue
-        rows = training_rows.harmful_rows(cell.scope, profile.rows_per_scope) + harmless
+        rows = 2 * training_rows.harmful_rows(cell.scope, profile.rows_per_scope) + harmless  # with their twins
         batches = math.ceil(rows / profile.batch_size)
         steps = math.ceil(profile.epochs * math.ceil(batches / profile.gradient_accumulation))
         late = [step for step in profile.dose_steps if step > steps]
