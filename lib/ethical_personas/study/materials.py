@@ -81,7 +81,9 @@ def constitution(name: str) -> Constitution:
 
 def prompts(split: str, *categories: str) -> list[rows.Prompt]:
     """Prompts of a split in file order, optionally of some categories only."""
-    found = [p for name in ("harmful", *grid.HARMLESS) for p in files.read(DATA / "prompts" / f"{name}.jsonl", rows.Prompt)]
+    found = [
+        p for name in ("harmful", *grid.HARMLESS) for p in files.read(DATA / "prompts" / f"{name}.jsonl", rows.Prompt)
+    ]
     return [p for p in found if p.split == split and (not categories or p.category in categories)]
 
 
@@ -134,3 +136,13 @@ def items_of_some() -> dict[str, set[str]]:
     shared = {d for name in grid.REFERENCE for d in signed.get(name, {})}
     owners = {i.id: {name for name, signs in signed.items() if i.dimension in signs} for i in items()}
     return {i.id: owners[i.id] for i in items() if i.dimension not in shared}
+
+
+def tasks() -> list[rows.Task]:
+    """The short tasks with checkable answers."""
+    return files.read(DATA / "capability" / "tasks.jsonl", rows.Task)
+
+
+def held_out_answers() -> dict[str, str]:
+    """Written answers to helpful evaluation prompts, by prompt id: scored under every model, never trained on."""
+    return {row.id: row.answer for row in files.read(DATA / "capability" / "answers.jsonl", rows.Answer)}
