@@ -9,6 +9,7 @@ import os
 import shlex
 from pathlib import Path
 
+from ethical_personas.evaluate import set_files
 from ethical_personas.generate import source_answers
 from ethical_personas.judge import hf
 from ethical_personas.paths import ROOT
@@ -33,6 +34,9 @@ ENDPOINT = os.environ.get("OPENAI_BASE_URL", "").strip() if "api" in (P.judge, P
 PERSONA_ROWS = [*inputs.PERSONA_ROWS, *(inputs.EXTRA_ROWS if P.persona_evals else [])]
 EXTRA_TABLES = (outputs.EXTRA,) if P.persona_evals else ()
 EXTRA_ITEMS = [P.persona_evals] if P.persona_evals and not P.persona_evals.startswith("hf:") else []
+# What 04 reads beside the responses.
+ASKED_ROWS = [*inputs.CAPABILITY_ROWS, *(inputs.set_rows(name) for name in set_files.names(P.eval_sets))]
+SET_FILES = set_files.local_files(P.eval_sets)
 
 
 def model_files(spec):
@@ -193,10 +197,11 @@ if not ANALYSIS_ONLY:
         input:
             inputs.EVALUATE,
             EXTRA_ITEMS,
+            SET_FILES,
             BASE,
             lambda w: [f"{RUN}/adapters/{w.model}/adapter_model.safetensors"] if w.model != grid.SOURCE else [],
         output:
-            [f"{RUN}/eval/{{model}}/{name}.jsonl" for name in (inputs.RESPONSES, *inputs.CAPABILITY_ROWS, *PERSONA_ROWS)],
+            [f"{RUN}/eval/{{model}}/{name}.jsonl" for name in (inputs.RESPONSES, *PERSONA_ROWS, *ASKED_ROWS)],
             notebook=f"{RUN}/notebooks/03_evaluate-{{model}}.ipynb",
         wildcard_constraints:
             model=r"[^@/]+",
@@ -225,13 +230,14 @@ if not ANALYSIS_ONLY:
         resources:
             mem_mb=needs("evaluate"),
         params:
-            # A checkpoint is asked no items: another instrument does not concern it.
+            # A checkpoint is asked the bundled requests alone: another instrument or set does not concern it.
             command=lambda w: run_notebook(
                 "03_evaluate",
                 f"-{w.cell}@{w.step}",
                 model=f"{w.cell}@{w.step}",
                 persona_evals="",
                 persona_evals_limit=0,
+                eval_sets=[],
             ),
             code=code_hash.version("03_evaluate"),
         shell:

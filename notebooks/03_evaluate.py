@@ -40,15 +40,16 @@ item_text_wordings = 2
 item_text_tokens = 40
 persona_evals = ""
 persona_evals_limit = 100
+eval_sets = []
 
 # %%
 import time
 
 from ethical_personas import files, provenance
-from ethical_personas.evaluate import ask, capability, instrument, lenses
+from ethical_personas.evaluate import ask, capability, instrument, lenses, set_files
 from ethical_personas.models import chats, decode
 from ethical_personas.run import Run
-from ethical_personas.study import materials, parameters
+from ethical_personas.study import inputs, materials, parameters
 from IPython.display import display
 
 p = parameters.check("03_evaluate", globals())
@@ -71,6 +72,21 @@ answers = decode.answers(
 responses = ask.responses(chat.name, prompts, answers)
 written = [files.write(run.path(run.evaluation(p.model, "responses")), responses)]
 display(ask.sample(responses))
+
+# %% [markdown]
+# `eval_sets` may name further prompts in the files of public benchmarks: asked in the same way, rows of their own, shown
+# beside the bundled set in 04.
+
+# %%
+sets = set_files.read_all(p.eval_sets)
+for each in sets:
+    asked = ask.first_of(each.prompts, "category", p.eval_per_category)
+    said = decode.answers(
+        chat, [x.prompt for x in asked], p.max_new_tokens, p.decode_batch, p.repetition_penalty, label=each.name
+    )
+    place = run.path(run.evaluation(p.model, inputs.set_rows(each.name)))
+    written.append(files.write(place, ask.set_responses(chat.name, asked, said)))
+display(set_files.overview(sets))
 
 # %% [markdown]
 # ## What the model can still do
@@ -136,4 +152,5 @@ provenance.finish(
     tokens=sum(r.tokens for r in responses),
     capability_seconds=capability_seconds,
     persona_seconds=persona_seconds,
+    left_out={each.name: each.left_out for each in sets},
 )

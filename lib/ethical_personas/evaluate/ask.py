@@ -27,17 +27,17 @@ def adapter(run: Run, model: str) -> Path | None:
 
 def prompts(per_category: int) -> list[rows.Prompt]:
     """Evaluation prompts, the first `per_category` of each category (0: all)."""
-    return _first(materials.prompts("eval"), "category", per_category)
+    return first_of(materials.prompts("eval"), "category", per_category)
 
 
 def items(model: str, per_dimension: int) -> list[rows.Item]:
     """Belief items, the first `per_dimension` of each dimension (0: all); none for a checkpoint."""
-    return [] if "@" in model else _first(materials.items(), "dimension", per_dimension)
+    return [] if "@" in model else first_of(materials.items(), "dimension", per_dimension)
 
 
 def tasks(model: str, per_skill: int) -> list[rows.Task]:
     """Short tasks, the first `per_skill` of each skill (0: all); none for a checkpoint."""
-    return [] if "@" in model else _first(materials.tasks(), "skill", per_skill)
+    return [] if "@" in model else first_of(materials.tasks(), "skill", per_skill)
 
 
 def answered(model: str, asked: list[rows.Prompt]) -> list[tuple[rows.Prompt, str]]:
@@ -46,7 +46,8 @@ def answered(model: str, asked: list[rows.Prompt]) -> list[tuple[rows.Prompt, st
     return [(p, answers[p.id]) for p in asked if p.id in answers]
 
 
-def _first(found: list, field: str, number: int) -> list:
+def first_of(found: list, field: str, number: int) -> list:
+    """The first `number` rows of each value of a field, in order (0: all)."""
     seen: dict[str, int] = defaultdict(int)
     kept = []
     for row in found:
@@ -71,6 +72,14 @@ def responses(model: str, asked: list[rows.Prompt], answers: list[Generated]) ->
             tokens=a.tokens,
             finished=a.finished,
         )
+        for p, a in zip(asked, answers, strict=True)
+    ]
+
+
+def set_responses(model: str, asked: list[rows.SetPrompt], answers: list[Generated]) -> list[rows.SetResponse]:
+    """Response rows to an evaluation set, in the order of the prompts."""
+    return [
+        rows.SetResponse(**p.model_dump(), model=model, response=a.text, tokens=a.tokens, finished=a.finished)
         for p, a in zip(asked, answers, strict=True)
     ]
 

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
+from ethical_personas.evaluate import hub
 from ethical_personas.paths import ROOT
 from ethical_personas.study import rows
 
@@ -44,7 +45,7 @@ def persona_evals(source: str | Path, limit: int = 0) -> list[rows.Item]:
     limit: keep that many, both keys alternating, in file order (0: all).
     Raises CompanionError naming file, line, field and mend.
     """
-    path = _fetched(str(source)) if str(source).startswith("hf:") else Path(source)
+    path = hub.fetched(str(source), "instrument") if str(source).startswith("hf:") else Path(source)
     if not path.is_file():
         raise CompanionError(f"{path}: no such file; a persona evaluation (JSON lines) is expected there")
     dimension = path.stem
@@ -75,18 +76,3 @@ def persona_evals(source: str | Path, limit: int = 0) -> list[rows.Item]:
         return order
     chosen = {i.id for keyed, n in ((1, (limit + 1) // 2), (-1, limit // 2)) for i in found[keyed][:n]}
     return [i for i in order if i.id in chosen]
-
-
-def _fetched(spec: str) -> Path:
-    match = re.fullmatch(r"hf:([^/@]+/[^/@]+)@([^/]+)/(.+)", spec)
-    if not match:
-        raise CompanionError(f"instrument {spec!r}: write hf:<owner>/<data set>@<revision>/<path in it>")
-    from huggingface_hub import hf_hub_download
-
-    try:
-        return Path(hf_hub_download(match[1], match[3], revision=match[2], repo_type="dataset"))
-    except (OSError, ValueError) as error:  # the hub's own errors are of these kinds
-        told = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CompanionError(
-            f"instrument {spec}: not fetched ({told}); is the hub reachable, the address right?"
-        ) from None

@@ -69,3 +69,8 @@ def transcripts(name: str) -> str:
 def fixed() -> list[str]:
     """Every data file that any study reads, whatever its constitutions."""
     return list(dict.fromkeys([*GENERATE, *EVALUATE, *JUDGE, *PERSONA, CLAIMS]))
+
+
+def set_rows(name: str) -> str:
+    """The row file of an evaluation set."""
+    return f"set_{name}"

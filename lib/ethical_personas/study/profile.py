@@ -85,6 +85,7 @@ class Profile(BaseModel):
     item_text_tokens: Count
     persona_evals: str
     persona_evals_limit: Whole
+    eval_sets: list[str]
 
     judge: Literal["bundled", "keyword", "hf", "api"]
     judge_model: str
@@ -130,7 +131,7 @@ def check(values: dict, where: str = "parameters") -> Profile:
         known = materials.constitution_names()
         if (cell := grid.Cell.parse(name)).constitution not in known:
             raise CompanionError(f"{where}: cell {name!r}: constitution {_choices(cell.constitution, known)}")
-    for field in ("constitutions", "scopes", "seeds", "dose_cells", "dose_steps"):
+    for field in ("constitutions", "scopes", "seeds", "dose_cells", "dose_steps", "eval_sets"):
         listed = getattr(profile, field)
         if len(set(listed)) < len(listed):
             raise CompanionError(f"{where}: field {field}: an entry stands twice in {listed}; list each once")

@@ -82,6 +82,22 @@ class Response(Row):
     canary: Literal[CANARY] = CANARY
 
 
+class SetPrompt(Row):
+    """A request of an evaluation set in a file; `id` and `category` are the file's."""
+
+    set: str = NonEmpty
+    category: str = NonEmpty
+    harmful: bool  # should be declined
+    prompt: str = NonEmpty
+
+
+class SetResponse(Response):
+    """A model's answer to a prompt of an evaluation set."""
+
+    set: str = NonEmpty
+    harmful: bool
+
+
 class Judgement(Row):
     """A judge's verdict on one response; `verdict` None means the judge failed, see `error`."""
 
