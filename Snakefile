@@ -122,7 +122,7 @@ if not ANALYSIS_ONLY:
     rule harmless:
         """The source model's answers to the harmless training prompts, once for all constitutions."""
         input:
-            inputs.HARMLESS,
+            inputs.REQUESTS,
             BASE,
         output:
             f"{RUN}/{source_answers.FILE}",

@@ -49,6 +49,16 @@ def prompts_needed(scopes: list[str], rows_per_scope: int, least: float) -> list
     return chosen
 
 
+def harmless_needed(p) -> list[Prompt]:
+    """Harmless training prompts that the source model answers: those trained on, some to spare for its refusals."""
+    harmful = prompts_needed(p.scopes, p.rows_per_scope, 0.8)
+    wanted = {twin_of(prompt.id) for prompt in harmful}
+    found = [prompt for prompt in materials.prompts("train", PAIRED) if prompt.id in wanted]
+    for kind in TRAINED:
+        found += materials.prompts("train", kind)[: math.ceil(1.25 * getattr(p, f"{kind}_rows"))]
+    return found
+
+
 def harmful_row(prompt: Prompt, constitution: str, principle: str, critique: str, answer: str, teacher: str) -> SftRow:
     """One revision as a training row; `dropped` says why it must not be trained on."""
     return SftRow(

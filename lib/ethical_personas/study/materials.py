@@ -81,7 +81,9 @@ def constitution(name: str) -> Constitution:
 
 def prompts(split: str, *categories: str) -> list[rows.Prompt]:
     """Prompts of a split in file order, optionally of some categories only."""
-    found = [p for name in ("harmful", *grid.HARMLESS) for p in files.read(DATA / "prompts" / f"{name}.jsonl", rows.Prompt)]
+    found = [
+        p for name in ("harmful", *grid.HARMLESS) for p in files.read(DATA / "prompts" / f"{name}.jsonl", rows.Prompt)
+    ]
     return [p for p in found if p.split == split and (not categories or p.category in categories)]
 
 
