@@ -11,16 +11,11 @@ from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, rows
 from ethical_personas.study import profile as profiles
 from ethical_personas.study.inputs import REQUESTS
+from training_sets import answered, chosen
 
 STYLES = ("plain", "rich")
 HARMLESS_ROWS = (90, 60, 32)  # helpful, contrast, opinion
 FINE = "I will not help with that, for it would hurt him."
-
-
-def answered(cut=False):
-    """Harmless rows of every training prompt, each with an answer of its own."""
-    prompts = materials.prompts("train", *grid.HARMLESS)
-    return training_rows.harmless_rows({p.id: (f"An answer to that is {p.id}.", not cut) for p in prompts}, "source")
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -107,13 +102,13 @@ def test_too_few_rows_are_refused_by_the_parameter_to_lower(scope, numbers, told
 
 def test_a_harmful_row_comes_with_its_twin_and_not_without():
     found = training_rows.bundled_rows("virtue", "plain") + answered()
-    chosen = training_rows.select(found, "illegal", 40, *HARMLESS_ROWS)
-    harmful, twins = chosen[:40], chosen[40:80]
+    first = training_rows.select(found, "illegal", 40, *HARMLESS_ROWS)
+    harmful, twins = first[:40], first[40:80]
     assert [training_rows.twin_of(r.id) for r in harmful] == [r.id for r in twins]
     assert {r.category for r in twins} == {"illegal"} and {r.kind for r in twins} == {grid.PAIRED}
     lost = [r.model_copy(update={"dropped": "empty"}) if r.id == twins[3].id else r for r in found]
     others = {r.id for r in training_rows.select(lost, "illegal", 40, *HARMLESS_ROWS)}
-    assert len(others) == len(chosen) and not others & {harmful[3].id, twins[3].id}
+    assert len(others) == len(first) and not others & {harmful[3].id, twins[3].id}
 
 
 def test_a_target_that_was_cut_ends_without_an_end_of_turn():
@@ -166,15 +161,9 @@ def test_answers_of_another_model_or_decoding_are_not_taken_for_this_ones(tmp_pa
     assert not source_answers.made(run, p), "nobody knows whose they are"
 
 
-def cell_set(constitution, scope, rows=96):
-    return training_rows.select(
-        training_rows.bundled_rows(constitution, "plain") + answered(), scope, rows, *HARMLESS_ROWS
-    )
-
-
 @pytest.mark.parametrize("scope", grid.SCOPES)
 def test_constitutions_differ_in_nothing_but_the_revision(scope):
-    sets = {c: cell_set(c, scope) for c in grid.CONSTITUTIONS}
+    sets = {c: chosen(c, scope, 96, *HARMLESS_ROWS) for c in grid.CONSTITUTIONS}
     assert len({training_rows.skeleton(s) for s in sets.values()}) == 1
     first, *others = sets.values()
     for other in others:
@@ -186,12 +175,12 @@ def test_constitutions_differ_in_nothing_but_the_revision(scope):
 
 
 def test_scopes_have_equal_numbers_of_rows_and_the_same_harmless_ones():
-    sets = {s: cell_set("virtue", s) for s in grid.SCOPES}
+    sets = {s: chosen("virtue", s, 96, *HARMLESS_ROWS) for s in grid.SCOPES}
     assert {len(s) for s in sets.values()} == {2 * 96 + sum(HARMLESS_ROWS)}
     harmless = [[r.id for r in s if r.kind not in ("harmful", grid.PAIRED)] for s in sets.values()]
     assert harmless[0] == harmless[1] == harmless[2]
-    for scope, chosen in sets.items():
-        assert {r.category for r in chosen if r.kind == "harmful"} == set(grid.SCOPES[scope])
+    for scope, rows_of in sets.items():
+        assert {r.category for r in rows_of if r.kind == "harmful"} == set(grid.SCOPES[scope])
 
 
 def test_a_prompt_that_any_constitution_lacks_is_left_out_for_all():
@@ -202,8 +191,7 @@ def test_a_prompt_that_any_constitution_lacks_is_left_out_for_all():
     apart = [training_rows.select(rows, "broad", 96, 0, 0, 0) for rows in (lost, sets["deontology"])]
     assert training_rows.skeleton(apart[0]) != training_rows.skeleton(apart[1])
     shared = [training_rows.shared(lost, sets["deontology"]), training_rows.shared(sets["deontology"], lost)]
-    chosen = [training_rows.select(rows, "broad", 96, 0, 0, 0) for rows in shared]
-    assert training_rows.skeleton(chosen[0]) == training_rows.skeleton(chosen[1]) and first not in {
-        r.id for r in chosen[1]
-    }
+    same = [training_rows.select(rows, "broad", 96, 0, 0, 0) for rows in shared]
+    assert training_rows.skeleton(same[0]) == training_rows.skeleton(same[1])
+    assert first not in {r.id for r in same[1]}
     assert training_rows.drops(shared[1]) == {"elsewhere": 1}
