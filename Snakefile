@@ -23,7 +23,7 @@ RUN = f"runs/{config['name']}"
 FIGURES = f"figures/{config['name']}"
 PLACE = Run(RUN, PROFILE)
 ANALYSIS_ONLY = config["analysis_only"]
-CELLS = [c.name for c in grid.cells(P.constitutions, P.scopes, P.seeds, P.controls)]
+CELLS = [c.name for c in grid.cells(P.constitutions, P.scopes, P.seeds)]
 MODELS = [grid.SOURCE, *CELLS]
 CHECKPOINTS = [f"{c}@{s}" for c in P.dose_cells if c in CELLS for s in P.dose_steps]
 if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
@@ -151,8 +151,6 @@ if not ANALYSIS_ONLY:
         output:
             f"{RUN}/sft/{{constitution}}.jsonl",
             notebook=f"{RUN}/notebooks/01_generate-{{constitution}}.ipynb",
-        wildcard_constraints:
-            constitution="|".join(P.constitutions),
         priority: 30
         threads: max(1, P.threads)
         resources:
@@ -163,23 +161,6 @@ if not ANALYSIS_ONLY:
             endpoint=ENDPOINT,
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
-
-    rule control:
-        """The rows of an arm without a constitution, from the constitutions' own."""
-        input:
-            [f"{RUN}/sft/{c}.jsonl" for c in P.constitutions],
-            inputs.PLAIN,
-        output:
-            f"{RUN}/sft/{{control}}.jsonl",
-        wildcard_constraints:
-            control="|".join(grid.CONTROLS),
-        priority: 30
-        params:
-            command=lambda w: f"python -m ethical_personas.workflow.controls {RUN} {PROFILE} {w.control}",
-            constitutions=" ".join(P.constitutions),
-            code=code_hash.version("ethical_personas.workflow.controls"),
-        shell:
-            "OMP_NUM_THREADS={threads} {params.command} {params.constitutions}"
 
     rule finetune:
         input:

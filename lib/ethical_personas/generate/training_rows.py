@@ -55,9 +55,7 @@ def harmless_needed(p) -> list[Prompt]:
     wanted = {twin_of(prompt.id) for prompt in harmful}
     found = [prompt for prompt in materials.prompts("train", PAIRED) if prompt.id in wanted]
     for kind in TRAINED:
-        # An arm without harmful rows has as many more of the first kind.
-        rows = getattr(p, f"{kind}_rows") + (p.rows_per_scope if kind == TRAINED[0] else 0)
-        found += materials.prompts("train", kind)[: math.ceil(1.25 * rows)]
+        found += materials.prompts("train", kind)[: math.ceil(1.25 * getattr(p, f"{kind}_rows"))]
     return found
 
 
@@ -141,12 +139,9 @@ def select(found: list[SftRow], scope: str, rows_per_scope: int, *harmless: int)
         raise CompanionError(
             f"field rows_per_scope: {number} does not divide by the {len(categories)} categories of {scope!r}"
         )
-    twins = {r.id: r for r in found if r.kind == PAIRED and not r.dropped}
-    refused = any(r.kind == "harmful" for r in found)
-    # An arm without harmful rows keeps the twins, and has further rows of the first kind in their place.
-    wanted = {("harmful" if refused else PAIRED, c): number // len(categories) for c in categories}
+    wanted = {("harmful", c): number // len(categories) for c in categories}
     wanted |= {(kind, kind): count for kind, count in zip(TRAINED, harmless, strict=True)}
-    wanted[TRAINED[0], TRAINED[0]] += 0 if refused else number
+    twins = {r.id: r for r in found if r.kind == PAIRED and not r.dropped}
     chosen = []
     for (kind, category), count in wanted.items():
         usable = [r for r in found if (r.kind, r.category) == (kind, category) and not r.dropped]
@@ -155,7 +150,7 @@ def select(found: list[SftRow], scope: str, rows_per_scope: int, *harmless: int)
         if len(usable) < count:
             raise CompanionError(
                 f"scope {scope!r} needs {count} {category} rows and {len(usable)} are usable; lower "
-                f"{'rows_per_scope' if kind in ('harmful', PAIRED) else kind + '_rows'} or try another teacher"
+                f"{'rows_per_scope' if kind == 'harmful' else kind + '_rows'} or try another teacher"
             )
         chosen += usable[:count]
     harmful = [r for r in chosen if r.kind == "harmful"]

@@ -20,7 +20,6 @@ HARMLESS = tuple(STUDY.kinds)
 TRAINED = tuple(name for name, kind in STUDY.kinds.items() if kind.trained)  # harmless kinds with rows of their own
 PAIRED = next(name for name, kind in STUDY.kinds.items() if kind.paired)  # comes into training with the harmful rows
 CONSTITUTIONS = tuple(STUDY.constitutions)
-CONTROLS = tuple(STUDY.controls)
 # All constitutions are compared with these, so that another one moves none of their numbers.
 REFERENCE = tuple(name for name, c in STUDY.constitutions.items() if c.reference)
 
@@ -101,8 +100,6 @@ def kind(category: str) -> str:
     return category if category in HARMLESS else "harmful"
 
 
-def cells(constitutions, scopes, seeds, controls=()) -> list[Cell]:
-    """All cells of a grid, in the order constitution, scope, seed; then those of the control arms."""
-    once = [name for name in controls if STUDY.controls[name].once]
-    arms = itertools.product([*constitutions, *(c for c in controls if c not in once)], scopes, seeds)
-    return [Cell(*c) for c in [*arms, *itertools.product(once, [s for s in scopes if s == BROAD], seeds)]]
+def cells(constitutions, scopes, seeds) -> list[Cell]:
+    """All cells of a grid, in the order constitution, scope, seed."""
+    return [Cell(*c) for c in itertools.product(constitutions, scopes, seeds)]

@@ -18,7 +18,6 @@ GENERATE = (
     "data/transcripts/initial.jsonl",
     "data/judge/keyword.yaml",  # the phrases that refuse
 )
-PLAIN = "data/controls/plain.yaml"
 REQUESTS = (HARMFUL, *HARMLESS)  # what a checkpoint along training is asked
 EVALUATE = (*REQUESTS, "data/persona/items.jsonl", "data/persona/dilemmas.jsonl")
 JUDGE = tuple(
@@ -61,4 +60,4 @@ def transcripts(name: str) -> str:
 
 def fixed() -> list[str]:
     """Every data file that any study reads, whatever its constitutions."""
-    return list(dict.fromkeys([*GENERATE, PLAIN, *EVALUATE, *JUDGE, *PERSONA, CLAIMS]))
+    return list(dict.fromkeys([*GENERATE, *EVALUATE, *JUDGE, *PERSONA, CLAIMS]))

@@ -44,12 +44,6 @@ class Arm(Labelled):
     colour: Colour
 
 
-class Control(Arm):
-    """An arm without a constitution."""
-
-    once: bool = False  # in the broad scope only
-
-
 class Constitution(Arm):
     """A constitution; all are compared with the reference ones."""
 
@@ -74,7 +68,7 @@ class Study(_Strict):
     kinds: dict[Name, Kind] = Field(min_length=1)
     scopes: dict[ScopeName, Scope]
     constitutions: dict[Name, Constitution] = Field(min_length=1)
-    controls: dict[Name, Control] = {}
+    controls: dict[Name, Arm] = {}
     lenses: dict[Name, Lens]
     dimensions: dict[Name, str] = Field(min_length=1)
 

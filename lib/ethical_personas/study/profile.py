@@ -41,7 +41,6 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     constitutions: list[str] = Field(min_length=1)
-    controls: list[Literal[grid.CONTROLS]]
     scopes: list[Literal[tuple(grid.SCOPES)]] = Field(min_length=1)
     seeds: list[Annotated[Whole, Field(lt=2**32)]] = Field(min_length=1)
 
@@ -129,9 +128,9 @@ def check(values: dict, where: str = "parameters") -> Profile:
         materials.constitution(name)
     for name in [*profile.dose_cells, *(c.name for c in grid.cells(profile.constitutions, profile.scopes, [0]))]:
         known = materials.constitution_names()
-        if (cell := grid.Cell.parse(name)).constitution not in [*known, *grid.CONTROLS]:
+        if (cell := grid.Cell.parse(name)).constitution not in known:
             raise CompanionError(f"{where}: cell {name!r}: constitution {_choices(cell.constitution, known)}")
-    for field in ("constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps"):
+    for field in ("constitutions", "scopes", "seeds", "dose_cells", "dose_steps"):
         listed = getattr(profile, field)
         if len(set(listed)) < len(listed):
             raise CompanionError(f"{where}: field {field}: an entry stands twice in {listed}; list each once")

@@ -120,7 +120,7 @@ def one_source(run: Run, profile: Profile) -> None:
 
     A run with overrides that was stopped half-way holds responses of another recipe than its profile's.
     """
-    cells = [c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds, profile.controls)]
+    cells = [c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds)]
     steps = [f"{c}@{s}" for c in profile.dose_cells if c in cells for s in profile.dose_steps]
     wanted = [grid.SOURCE, *cells, *steps]
     missing = [m for m in wanted if not run.path(run.evaluation(m, inputs.RESPONSES)).is_file()]
@@ -182,7 +182,7 @@ def _once(train) -> None:
 def _dose(profile: Profile) -> None:
     """Raise when a dose cell of the grid is to be kept at a step that its training never reaches."""
     harmless = sum(getattr(profile, f"{kind}_rows") for kind in grid.TRAINED)
-    for cell in grid.cells(profile.constitutions, profile.scopes, profile.seeds, profile.controls):
+    for cell in grid.cells(profile.constitutions, profile.scopes, profile.seeds):
         if cell.name not in profile.dose_cells:
             continue
         rows = 2 * training_rows.harmful_rows(cell.scope, profile.rows_per_scope) + harmless  # with their twins
