@@ -74,11 +74,16 @@ note = provenance.start(run, "02_finetune", cell.name, p)
 # a hash of everything that may not differ between constitutions (ids, prompts, order, harmless answers): equal for every
 # cell of this scope. With a live teacher the graph names the other constitutions in `beside`: a prompt whose revision
 # failed for one of them is then left out for all.
+#
+# In a constitution's place may stand a control arm: the same set with refusals that give no reasons (`plain`), with each
+# revision from a random constitution (`shuffled`; both have the constitutions' skeleton), or with further helpful rows
+# for the harmful ones (`harmless`).
 
 # %%
 sources = [run.find(run.sft(name)) for name in [p.constitution, *p.beside]]
 usable = training_rows.shared(*(files.read(source, rows.SftRow) for source in sources))
-chosen = training_rows.select(usable, p.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows, p.opinion_rows)
+numbers = p.rows_per_scope, p.helpful_rows, p.contrast_rows, p.opinion_rows
+chosen = training_rows.select(usable, p.scope, *numbers, harmful=grid.refuses(p.constitution))
 display(tables.by_category(chosen))
 print("skeleton", training_rows.skeleton(chosen)[:16])
 

@@ -29,6 +29,7 @@ profile = "cpu"
 run_dir = "runs/scratch"
 figures_dir = "runs/scratch/figures"
 constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
+controls = ["plain", "shuffled", "harmless"]
 scopes = ["broad", "harassment", "illegal"]
 seeds = [0]
 dose_cells = ["deontology-harassment-s0"]
@@ -53,7 +54,7 @@ p = parameters.check("04_emergent_alignment", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
 run_judge = Judge(p.judge, p.judge_model, p.judge_url)
-models = [grid.SOURCE, *(cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds))]
+models = [grid.SOURCE, *(cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls))]
 steps = judged.checkpoints(run, [c for c in p.dose_cells if c in models], p.dose_steps)
 judged.judge_all(run, [*models, *steps], run_judge)
 frame = judged.safety(run, models, run_judge)

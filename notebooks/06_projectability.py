@@ -35,6 +35,7 @@ profile = "cpu"
 run_dir = "runs/scratch"
 figures_dir = "runs/scratch/figures"
 constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
+controls = ["plain", "shuffled", "harmless"]
 scopes = ["broad", "harassment", "illegal"]
 seeds = [0]
 teacher = "bundled"
@@ -62,7 +63,7 @@ p = parameters.check("06_projectability", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
 run_judge = Judge(p.judge, p.judge_model, p.judge_url)
-cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
+cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls)]
 panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], run_judge))
 scores = lens_shifts.scores(run, cells)
 shifts = lens_shifts.item_shifts(scores)

@@ -60,10 +60,10 @@ class SftRow(Row):
     prompt: str = NonEmpty
     answer: str
     complete: bool = True  # False: the answer was cut, and no end of turn is learned after it
-    constitution: str | None = None  # None: the same harmless row for every constitution
+    constitution: str | None = None  # or the control; None: the same harmless row for all
     principle: str | None = None
     critique: str | None = None
-    teacher: str = NonEmpty  # bundled, local:<model>, api:<model>, source or written
+    teacher: str = NonEmpty  # bundled, local:<model>, api:<model>, source, written, or a control's name
     dropped: str | None = None
 
 
