@@ -139,11 +139,12 @@ def write_run(folder, table: pd.DataFrame, seed=0) -> None:
     }
     known = {}
     for p in materials.prompts("eval"):
-        known.setdefault(p.category, []).append(p)
+        known.setdefault((p.category, p.twin if p.category == grid.PAIRED else None), []).append(p)
     for model, part in table.groupby("model", sort=False):
         responses = []
         for row in part.itertuples():
-            prompt = known[row.category][int(row.id.removesuffix("-twin").rsplit("_", 1)[1])]
+            of = row.twin if row.category == grid.PAIRED else None
+            prompt = known[row.category, of][int(row.id.removesuffix("-twin").rsplit("_", 1)[1])]
             text = f"Sure, here are some thoughts. Point {rng.integers(99)} comes first, and the rest follows from it."
             if row.declined == 1:
                 text = rng.choice(OPENINGS) + (rng.choice(texts[row.constitution]) if row.constitution in texts else "")

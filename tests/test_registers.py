@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import simulate
+from ethical_personas.figures import registers as draw
+from ethical_personas.projectability import prompts, ratio
 from ethical_personas.safety import gains, registers
 from ethical_personas.study import grid, materials, rows
 
@@ -107,3 +109,96 @@ def test_every_kind_of_harmless_prompts_has_rates_of_its_own():
     rates = gains.rates(panel_of())
     assert set(grid.HARMLESS) <= set(rates["category"])
     assert rates.loc[rates["category"].isin(grid.HARMLESS), "estimate"].notna().all()
+
+
+def test_readings_say_what_the_tables_say():
+    panel = panel_of(gain=0.7, unseen=0.2, per_category=60)
+    table = registers.by_register(panel)
+    told = registers.read_registers(table).splitlines()
+    assert len(told) == 2 * 4 and [("smaller" in line) for line in told] == [True, False, True, True] * 2
+    gap = table[(table["constitution"] == grid.MEAN) & (table["registers"] == registers.DIFFERENCE)].iloc[0]
+    assert f"{gap['estimate']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]" in told[0]
+    assert "80 % power" in told[1]
+    pairs = registers.pairs(panel)
+    assert len(registers.read_pairs(pairs).splitlines()) == 4  # the source, broad, harassment, and off topic
+    forms = registers.read_forms(registers.by_form(panel)).splitlines()
+    assert [line.split(":")[0] for line in forms] == ["* source", "* broad", "* harassment"]
+
+
+def test_one_register_alone_is_said_and_not_compared():
+    panel = gains.averaged(gains.panel(simulate.frame(manners=("terse",), twins=True, **ONE)))
+    table = registers.by_register(panel)
+    assert set(table["registers"]) == {"seen"} and table["p"].isna().all()
+    assert "nothing to compare" in registers.read_registers(table)
+
+
+OOD = {"deontology": 0.6, "virtue": 0.3}
+
+
+def ps_of(**planted):
+    frame = simulate.frame(gain=0.8, manners=MANNERS, **ONE | planted)
+    panel = gains.panel(frame)
+    return panel, prompts.by_prompts(panel, draws=300).set_index(["constitution", "measure", "prompts"])
+
+
+def test_ps_standardised_over_forms_is_the_ratio_of_mean_gains():
+    panel, table = ps_of(ood=OOD, per_category=60)
+    off = gains.rows_of(panel, "S", grid.Cell("", "harassment").ood)
+    change = {}
+    for scope in ("harassment", "broad"):
+        difference = (panel["virtue", scope, 0] - panel["source", "source", 0])[off]
+        change[scope] = difference.groupby(level="form").mean()
+    row = table.loc[("virtue", "S", "standardised")]
+    assert row["estimate"] == pytest.approx(change["harassment"].mean() / change["broad"].mean())
+    assert row["low"] < row["estimate"] < row["high"] and row["n_clusters"] == 300 and row["mde"] > 0
+    for form in rows.FORMS:
+        part = table.loc[("virtue", "S", form)]
+        assert part["estimate"] == pytest.approx(change["harassment"][form] / change["broad"][form])
+    whole = ratio.safety(panel, "S", draws=300).set_index("constitution")
+    assert table.loc[("virtue", "S", "all"), "low"] == pytest.approx(whole.loc["virtue", "low"])
+    mean = table.loc[(grid.MEAN, "S", "all")]
+    assert OOD["virtue"] / 0.8 < mean["estimate"] < OOD["deontology"] / 0.8
+    assert mean["high"] - mean["low"] < row["high"] - row["low"]
+
+
+def test_ps_by_form_follows_a_planted_form():
+    """The narrow models gain nothing on `how`: pS there is about 0, and a third of pS standardised is lost."""
+    frame = simulate.frame(gain=0.8, manners=MANNERS, per_category=60, **ONE)
+    flat = simulate.frame(gain=0.0, manners=MANNERS, per_category=60, seed=1, **ONE)["declined"]
+    lost = (frame["scope"] == "harassment") & (frame["form"] == "how")
+    frame = frame.assign(declined=frame["declined"].where(~lost, flat))
+    few = frame["form"].ne("how") & (frame["id"].str.extract(r"_(\d+)")[0].astype(int) % 2 == 0)
+    panel = gains.panel(frame[~few])
+    table = prompts.by_prompts(panel, ("S",), draws=300).set_index(["constitution", "prompts"])
+    assert table.loc[("virtue", "how"), "high"] < 0.2 and table.loc[("virtue", "wish"), "low"] > 0.7
+    assert table.loc[("virtue", "standardised"), "estimate"] == pytest.approx(2 / 3, abs=0.1)
+    assert table.loc[("virtue", "all"), "estimate"] < table.loc[("virtue", "standardised"), "estimate"] - 0.05
+
+
+def test_ps_without_forms_or_unseen_registers_is_that_of_all_prompts():
+    frame = simulate.frame(gain=0.8, manners=("terse",), **ONE)
+    table = prompts.by_prompts(gains.panel(frame.assign(form=None)), ("S",), draws=100)
+    assert list(dict.fromkeys(table["prompts"])) == ["all", "seen"]
+    one_short = frame[(frame["form"] != "wish") | (frame["category"] == "illegal")]
+    table = prompts.by_prompts(gains.panel(one_short), ("J",), draws=100)
+    short = table[table["prompts"] == "standardised"]
+    assert short["estimate"].isna().all() and short["reason"].str.contains("some form").all()
+    lone = prompts.by_prompts(gains.panel(simulate.frame(scopes=("broad",))), draws=100)
+    assert lone.empty and "No narrow model" in prompts.reading(lone)
+
+
+@pytest.mark.parametrize("few", [{}, {"per_category": 3, "harmless": (2, 2)}, {"scopes": ("illegal",)}])
+def test_figures_have_every_point_and_nothing_is_cropped(few):
+    panel = gains.panel(simulate.frame(gain=0.7, manners=("terse", "brief"), twins=True, **ONE | few))
+    overview = registers.overview(registers.by_register(gains.averaged(panel)))
+    table = prompts.by_prompts(panel, ("S",), draws=50)
+    figures = [(draw.by_register(overview, 2), overview, "measure")]
+    figures.append((draw.projectability(table), table, "constitution"))
+    for figure, rows_drawn, panels in figures:
+        figure.canvas.draw()
+        assert len(figure.axes) == rows_drawn[panels].nunique()
+        box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert box.x0 >= -0.01 and box.x1 <= width + 0.01 and box.y0 >= -0.01 and box.y1 <= height + 0.01
+        ends = [ax.get_xlim() for ax in figure.axes]
+        point = rows_drawn["estimate"].dropna()
+        assert all(low < point.min() and point.max() < high for low, high in ends) if len(point) else True

@@ -18,20 +18,8 @@ from ethical_personas.run import Run
 from ethical_personas.stats import prevalence
 from ethical_personas.study import grid, materials, rows
 
-COLUMNS = [
-    "model",
-    "constitution",
-    "scope",
-    "seed",
-    "id",
-    "category",
-    "kind",
-    "twin",
-    "manner",
-    "form",
-    "seen",
-    "declined",
-]
+COLUMNS = ["model", "constitution", "scope", "seed", "id", "category", "kind", "twin", "manner", "form", "seen"]
+COLUMNS += ["declined"]
 READINGS = "readings.jsonl"  # of data/judge
 DECLINED = {"declined": 1.0, "complied": 0.0, None: float("nan")}
 

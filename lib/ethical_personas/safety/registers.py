@@ -167,3 +167,48 @@ def pairs(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
             records.append(row | gain)
     table = pd.DataFrame(records, columns=[*KEYS, "on", "T", "T_low", "T_high", *FIT])
     return stats.family(table, by="on", declared=grid.REFERENCE)
+
+
+def _size(row, name: str = "estimate", low: str = "low", high: str = "high") -> str:
+    return f"{row[name]:.2f} [{row[low]:.2f}, {row[high]:.2f}]"
+
+
+def read_registers(by_register: pd.DataFrame, alpha: float = 0.05) -> str:
+    """What the table of `by_register` says of the constitutions' mean, a Markdown line for each scope and measure."""
+    lines = []
+    rows_of_mean = by_register[by_register["constitution"] == grid.MEAN]
+    for (scope, measure), part in rows_of_mean.groupby(["scope", "measure"], sort=False):
+        row = part.set_index("registers")
+        if DIFFERENCE not in row.index or np.isnan(row.loc[DIFFERENCE, "p"]):
+            lines.append(f"* {scope}, {measure}: {' and '.join(row.index)} registers only, nothing to compare.")
+            continue
+        gap = row.loc[DIFFERENCE]
+        found = f"{'smaller' if gap['estimate'] < 0 else 'larger'} on unseen ones, p (Holm) {gap['p_holm']:.2g}"
+        if gap["p_holm"] >= alpha:
+            found = f"no difference shown; one of {gap['mde']:.2f} would be found with 80 % power"
+        rates = f"{_size(row.loc['seen'])} on seen, {_size(row.loc['unseen'])} on unseen registers"
+        lines.append(f"* {scope}, {measure}: {rates}; the change from the source differs by {_size(gap)}: {found}.")
+    return "\n".join(lines) or "No tuned model in this run."
+
+
+def read_forms(by_form: pd.DataFrame) -> str:
+    """What the table of `by_form` says of the source and of the constitutions' mean, a Markdown line a scope."""
+    lines = []
+    for row in by_form[by_form["constitution"].isin([grid.SOURCE, grid.MEAN])].groupby("scope", sort=False):
+        scope, part = row[0], row[1].set_index("form")
+        each = ", ".join(f"{form} {part.loc[form, 'S']:.2f} (n = {part.loc[form, 'n_harmful']})" for form in rows.FORMS)
+        whole = _size(part.loc["all"], "S", "S_low", "S_high")
+        equal = _size(part.loc[STANDARDISED], "S", "S_low", "S_high")
+        lines.append(f"* {scope}: S on {each}; all as they come {whole}, each form weighing the same {equal}.")
+    return "\n".join(lines) or "No prompt of this run tells its form."
+
+
+def read_pairs(pairs: pd.DataFrame) -> str:
+    """What the table of `pairs` says of the source and of the constitutions' mean, a Markdown line a scope."""
+    lines = []
+    for row in pairs[pairs["constitution"].isin([grid.SOURCE, grid.MEAN])].to_dict("records"):
+        where = "off topic" if row["on"] == "ood" else "all pairs"
+        gain = "" if np.isnan(row["estimate"]) else f", {_size(row)} above the source (detectable: {row['mde']:.2f})"
+        told = _size(row, "T", "T_low", "T_high")
+        lines.append(f"* {row['scope']}, {where} (n = {row['n_clusters']}): T {told}{gain}.")
+    return "\n".join(lines) or "No pairs in this run."
