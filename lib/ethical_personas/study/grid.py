@@ -31,6 +31,8 @@ BROAD = next(name for name, s in STUDY.scopes.items() if s.categories == "all")
 HELD_OUT = {name: s.held_out for name, s in STUDY.scopes.items() if name != BROAD}
 NARROW = tuple(HELD_OUT)
 
+MEAN = "(mean)"  # stands for a constitution where constitutions are averaged; no constitution can have this name
+
 ITEM_LENSES = tuple(name for name, lens in STUDY.lenses.items() if lens.rows != "responses")
 SCORED_LENSES = tuple(name for name, lens in STUDY.lenses.items() if lens.rows == "item_scores")
 
