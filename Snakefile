@@ -222,7 +222,7 @@ if not ANALYSIS_ONLY:
             BASE,
             lambda w: [f"{RUN}/adapters/{w.model}/adapter_model.safetensors"] if w.model != grid.SOURCE else [],
         output:
-            [f"{RUN}/eval/{{model}}/{name}.jsonl" for name in (inputs.RESPONSES, *PERSONA_ROWS)],
+            [f"{RUN}/eval/{{model}}/{name}.jsonl" for name in (inputs.RESPONSES, *inputs.CAPABILITY_ROWS, *PERSONA_ROWS)],
             notebook=f"{RUN}/notebooks/03_evaluate-{{model}}.ipynb",
         wildcard_constraints:
             model=r"[^@/]+",

@@ -45,7 +45,7 @@ persona_evals_limit = 100
 import time
 
 from ethical_personas import files, provenance
-from ethical_personas.evaluate import ask, instrument, lenses
+from ethical_personas.evaluate import ask, capability, instrument, lenses
 from ethical_personas.models import chats, decode
 from ethical_personas.run import Run
 from ethical_personas.study import materials, parameters
@@ -71,6 +71,23 @@ answers = decode.answers(
 responses = ask.responses(chat.name, prompts, answers)
 written = [files.write(run.path(run.evaluation(p.model, "responses")), responses)]
 display(ask.sample(responses))
+
+# %% [markdown]
+# ## What the model can still do
+#
+# Two hundred short tasks with checkable answers, and the loss on written answers to the helpful requests above, which
+# no model was trained on: a model that learned to decline should lose neither. Checkpoints are left out.
+
+# %%
+began = time.perf_counter()
+tasks = ask.tasks(p.model, p.eval_per_category)
+replies = capability.replies(chat, tasks, p.decode_batch, p.repetition_penalty)
+losses = capability.losses(chat, ask.answered(p.model, prompts))
+capability_seconds = round(time.perf_counter() - began, 1)
+if tasks:
+    written.append(files.write(run.path(run.evaluation(p.model, "tasks")), replies))
+    written.append(files.write(run.path(run.evaluation(p.model, "answer_losses")), losses))
+display(ask.task_sample(tasks, replies))
 
 # %% [markdown]
 # ## The persona instrument
@@ -117,5 +134,6 @@ provenance.finish(
     outputs=written,
     responses=len(responses),
     tokens=sum(r.tokens for r in responses),
+    capability_seconds=capability_seconds,
     persona_seconds=persona_seconds,
 )

@@ -35,6 +35,17 @@ def items(model: str, per_dimension: int) -> list[rows.Item]:
     return [] if "@" in model else _first(materials.items(), "dimension", per_dimension)
 
 
+def tasks(model: str, per_skill: int) -> list[rows.Task]:
+    """Short tasks, the first `per_skill` of each skill (0: all); none for a checkpoint."""
+    return [] if "@" in model else _first(materials.tasks(), "skill", per_skill)
+
+
+def answered(model: str, asked: list[rows.Prompt]) -> list[tuple[rows.Prompt, str]]:
+    """Those of the prompts that have a written answer to score, with it; none for a checkpoint."""
+    answers = {} if "@" in model else materials.held_out_answers()
+    return [(p, answers[p.id]) for p in asked if p.id in answers]
+
+
 def _first(found: list, field: str, number: int) -> list:
     seen: dict[str, int] = defaultdict(int)
     kept = []
@@ -75,6 +86,15 @@ def sample(found: list[rows.Response]) -> pd.DataFrame:
     first = {r.category: r for r in reversed(found)}
     shown = [(c, r.prompt, r.response[:SHOWN] + (" …" if len(r.response) > SHOWN else "")) for c, r in first.items()]
     return pd.DataFrame(shown, columns=["category", "request", "opening of the answer"])
+
+
+def task_sample(tasks: list[rows.Task], replies: list[rows.TaskReply]) -> pd.DataFrame:
+    """One task per skill: its prompt, the answers that count as right, and the reply."""
+    first = {
+        t.skill: (t.skill, t.prompt, " / ".join(t.answers), r.reply)
+        for t, r in reversed([*zip(tasks, replies, strict=True)])
+    }
+    return pd.DataFrame([*reversed(first.values())], columns=["skill", "task", "right", "reply"])
 
 
 def persona_sample(items: list[rows.Item], scores: list[rows.ItemScore], texts: list[rows.ItemText]) -> pd.DataFrame:

@@ -19,7 +19,14 @@ GENERATE = (
     "data/judge/keyword.yaml",  # the phrases that refuse
 )
 REQUESTS = (HARMFUL, *HARMLESS)  # what a checkpoint along training is asked
-EVALUATE = (*REQUESTS, "data/persona/items.jsonl", "data/persona/dilemmas.jsonl")
+TASKS = "data/capability/tasks.jsonl"
+EVALUATE = (
+    *REQUESTS,
+    "data/persona/items.jsonl",
+    "data/persona/dilemmas.jsonl",
+    TASKS,
+    "data/capability/answers.jsonl",
+)
 JUDGE = tuple(
     f"data/judge/{name}"
     for name in (
@@ -46,6 +53,7 @@ CLAIMS = "data/claims.yaml"
 # Row files of an evaluation, eval/<model>/<name>.jsonl.
 RESPONSES = "responses"
 PERSONA_ROWS = ("item_scores", "item_texts", "dilemma_scores")
+CAPABILITY_ROWS = ("tasks", "answer_losses")
 EXTRA_ROWS = ("extra_scores", "extra_texts")  # of one more instrument
 
 

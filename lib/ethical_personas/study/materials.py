@@ -138,3 +138,13 @@ def items_of_some() -> dict[str, set[str]]:
     shared = {d for name in grid.REFERENCE for d in signed.get(name, {})}
     owners = {i.id: {name for name, signs in signed.items() if i.dimension in signs} for i in items()}
     return {i.id: owners[i.id] for i in items() if i.dimension not in shared}
+
+
+def tasks() -> list[rows.Task]:
+    """The short tasks with checkable answers."""
+    return files.read(DATA / "capability" / "tasks.jsonl", rows.Task)
+
+
+def held_out_answers() -> dict[str, str]:
+    """Written answers to helpful evaluation prompts, by prompt id: scored under every model, never trained on."""
+    return {row.id: row.answer for row in files.read(DATA / "capability" / "answers.jsonl", rows.Answer)}

@@ -180,3 +180,35 @@ class DilemmaScore(Row):
     model: str = NonEmpty
     order: Literal["a_first", "b_first"]
     value: float
+
+
+class Task(Row):
+    """A short task with answers that a program can check."""
+
+    skill: str = NonEmpty
+    prompt: str = NonEmpty
+    answers: list[str] = Field(min_length=1)  # any of them is right
+    wrong: list[str] = Field(default=[])  # the other choices that the prompt offers
+
+
+class TaskReply(Row):
+    """A model's greedy reply to a task, before it is checked."""
+
+    model: str = NonEmpty
+    skill: str = NonEmpty
+    reply: str
+    canary: Literal[CANARY] = CANARY
+
+
+class Answer(Row):
+    """A written answer to a harmless evaluation prompt, of the same id; scored, never trained on."""
+
+    answer: str = NonEmpty
+
+
+class AnswerLoss(Row):
+    """Mean loss of a written answer's tokens under a model, nats a token, without the end of turn."""
+
+    model: str = NonEmpty
+    tokens: int = Field(ge=1)
+    loss: float = Field(ge=0)
