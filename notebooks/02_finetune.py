@@ -34,21 +34,21 @@ system_prompt = ""
 dtype = "auto"
 threads = 1
 trust_remote_code = False
-rows_per_scope = 96
-helpful_rows = 264
-contrast_rows = 54
-opinion_rows = 32
+rows_per_scope = 192
+helpful_rows = 48
+contrast_rows = 32
+opinion_rows = 16
 lora_r = 16
 lora_alpha = 32
 lora_layers = "upper"
 learning_rate = 2e-3
-epochs = 3
+epochs = 4
 batch_size = 16
 gradient_accumulation = 1
 warmup_steps = 4
 max_length = 256
 repetition_penalty = 1.1
-dose_steps = [6, 18, 36]
+dose_steps = [8, 24, 60]
 
 # %%
 from ethical_personas import files, provenance

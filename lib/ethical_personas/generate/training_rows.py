@@ -55,7 +55,9 @@ def harmless_needed(p) -> list[Prompt]:
     wanted = {twin_of(prompt.id) for prompt in harmful}
     found = [prompt for prompt in materials.prompts("train", PAIRED) if prompt.id in wanted]
     for kind in TRAINED:
-        found += materials.prompts("train", kind)[: math.ceil(1.25 * getattr(p, f"{kind}_rows"))]
+        # A control without harmful rows has as many more of the first kind.
+        rows = getattr(p, f"{kind}_rows") + (p.rows_per_scope if kind == TRAINED[0] else 0)
+        found += materials.prompts("train", kind)[: math.ceil(1.25 * rows)]
     return found
 
 
