@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from ethical_personas.evaluate import set_files
-from ethical_personas.generate import source_answers
+from ethical_personas.generate import controls, source_answers
 from ethical_personas.judge import hf
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
@@ -24,7 +24,7 @@ RUN = f"runs/{config['name']}"
 FIGURES = f"figures/{config['name']}"
 PLACE = Run(RUN, PROFILE)
 ANALYSIS_ONLY = config["analysis_only"]
-CELLS = [c.name for c in grid.cells(P.constitutions, P.scopes, P.seeds)]
+CELLS = [c.name for c in grid.cells(P.constitutions, P.scopes, P.seeds, P.controls)]
 MODELS = [grid.SOURCE, *CELLS]
 CHECKPOINTS = [f"{c}@{s}" for c in P.dose_cells if c in CELLS for s in P.dose_steps]
 if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
@@ -63,7 +63,8 @@ VOICES = (
 
 
 wildcard_constraints:
-    constitution=r"[a-z0-9_]+",
+    constitution="|".join(P.constitutions),
+    control="|".join(grid.CONTROLS) or "none",
     cell=r"[a-z0-9_]+-[a-z]+-s\d+",
     step=r"\d+",
 
@@ -81,9 +82,13 @@ def run_notebook(notebook, suffix, **job):
 
 
 def beside(wildcards):
-    """Constitutions whose dropped rows count for all: a live teacher fails on some prompts, recorded rows never do."""
+    """Constitutions whose dropped rows count for all: a live teacher fails on some prompts, recorded rows never do.
+
+    A control's rows are made from all of theirs.
+    """
     own = grid.Cell.parse(wildcards.cell).constitution
-    return [c for c in P.constitutions if c != own] if P.teacher != "bundled" else []
+    alone = P.teacher == "bundled" or own in grid.CONTROLS
+    return [] if alone else [c for c in P.constitutions if c != own]
 
 
 def made(path):
@@ -126,7 +131,7 @@ if not ANALYSIS_ONLY:
     rule harmless:
         """The source model's answers to the harmless training prompts, once for all constitutions."""
         input:
-            inputs.HARMLESS,
+            inputs.REQUESTS,
             BASE,
         output:
             f"{RUN}/{source_answers.FILE}",
@@ -165,6 +170,27 @@ if not ANALYSIS_ONLY:
             endpoint=ENDPOINT,
         shell:
             "OMP_NUM_THREADS={threads} {params.command}"
+
+    rule control_rows:
+        """The training rows of a control arm: the constitutions' own, with other answers to the harmful requests."""
+        input:
+            [f"{RUN}/sft/{c}.jsonl" for c in P.constitutions],
+            lambda w: inputs.control(w.control),
+            transcripts(),
+        output:
+            f"{RUN}/sft/{{control}}.jsonl",
+            f"{RUN}/provenance/{controls.STAGE}-{{control}}.json",
+        priority: 25
+        resources:
+            mem_mb=needs("analysis"),
+        params:
+            command=lambda w: "python -m ethical_personas.workflow.control_rows {} {} {} {}".format(
+                RUN, PROFILE, w.control, quoted({k: getattr(P, k) for k in controls.PARAMETERS})
+            ),
+            answers=lambda w: grid.STUDY.controls[w.control].answers,
+            code=code_hash.version("ethical_personas.workflow.control_rows"),
+        shell:
+            "{params.command}"
 
     rule finetune:
         input:

@@ -38,13 +38,16 @@ teacher_model = ""
 teacher_url = ""
 teacher_min_share = 0.8
 scopes = ["broad", "harassment", "illegal"]
-rows_per_scope = 96
+rows_per_scope = 192
+helpful_rows = 48
+contrast_rows = 32
+opinion_rows = 16
 revision_style = "plain"
 harmless_targets = "source"
-answer_tokens = 48
+answer_tokens = 24
 live_rounds = 2
 repetition_penalty = 1.1
-decode_batch = 64
+decode_batch = 128
 
 # %%
 from ethical_personas import files, provenance

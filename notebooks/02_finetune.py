@@ -34,21 +34,21 @@ system_prompt = ""
 dtype = "auto"
 threads = 1
 trust_remote_code = False
-rows_per_scope = 96
-helpful_rows = 264
-contrast_rows = 54
-opinion_rows = 32
+rows_per_scope = 192
+helpful_rows = 48
+contrast_rows = 32
+opinion_rows = 16
 lora_r = 16
 lora_alpha = 32
 lora_layers = "upper"
 learning_rate = 2e-3
-epochs = 3
+epochs = 4
 batch_size = 16
 gradient_accumulation = 1
 warmup_steps = 4
 max_length = 256
 repetition_penalty = 1.1
-dose_steps = [6, 18, 36]
+dose_steps = [8, 24, 60]
 
 # %%
 from ethical_personas import files, provenance
@@ -74,11 +74,16 @@ note = provenance.start(run, "02_finetune", cell.name, p)
 # a hash of everything that may not differ between constitutions (ids, prompts, order, harmless answers): equal for every
 # cell of this scope. With a live teacher the graph names the other constitutions in `beside`: a prompt whose revision
 # failed for one of them is then left out for all.
+#
+# In a constitution's place may stand a control arm: the same set with refusals that give no reasons (`plain`), with each
+# revision from a random constitution (`shuffled`; both have the constitutions' skeleton), or with further helpful rows
+# for the harmful ones (`harmless`).
 
 # %%
 sources = [run.find(run.sft(name)) for name in [p.constitution, *p.beside]]
 usable = training_rows.shared(*(files.read(source, rows.SftRow) for source in sources))
-chosen = training_rows.select(usable, p.scope, p.rows_per_scope, p.helpful_rows, p.contrast_rows, p.opinion_rows)
+numbers = p.rows_per_scope, p.helpful_rows, p.contrast_rows, p.opinion_rows
+chosen = training_rows.select(usable, p.scope, *numbers, harmful=grid.refuses(p.constitution))
 display(tables.by_category(chosen))
 print("skeleton", training_rows.skeleton(chosen)[:16])
 

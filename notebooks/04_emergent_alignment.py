@@ -29,10 +29,11 @@ profile = "cpu"
 run_dir = "runs/scratch"
 figures_dir = "runs/scratch/figures"
 constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
+controls = ["plain", "shuffled", "harmless"]
 scopes = ["broad", "harassment", "illegal"]
 seeds = [0]
 dose_cells = ["deontology-harassment-s0"]
-dose_steps = [6, 18, 36]
+dose_steps = [8, 24, 60]
 judge = "bundled"
 judge_model = ""
 judge_url = ""
@@ -40,12 +41,13 @@ alpha = 0.05
 
 # %%
 from ethical_personas.figures import judge as draw_judge
+from ethical_personas.figures import registers as draw_registers
 from ethical_personas.figures import safety as draw
 from ethical_personas.figures import style
 from ethical_personas.judge import labelling
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
-from ethical_personas.safety import gains, judged
+from ethical_personas.safety import gains, judged, registers
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
 
@@ -53,7 +55,7 @@ p = parameters.check("04_emergent_alignment", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
 run_judge = Judge(p.judge, p.judge_model, p.judge_url)
-models = [grid.SOURCE, *(cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds))]
+models = [grid.SOURCE, *(cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls))]
 steps = judged.checkpoints(run, [c for c in p.dose_cells if c in models], p.dose_steps)
 judged.judge_all(run, [*models, *steps], run_judge)
 frame = judged.safety(run, models, run_judge)
@@ -129,6 +131,44 @@ figure = draw.transfer(matrix, p.alpha)
 style.save(figure, matrix, p.figures_dir, "safety_transfer")
 style.save(None, gains.by_category(panel, p.alpha), p.figures_dir, "safety_by_category")
 display(figure, matrix.round(3))
+
+# %% [markdown]
+# ## Does it hold in a manner of writing that training never saw?
+#
+# Every prompt has a register (terse, a story, formal, …). Two registers stand in evaluation only. A model that learned
+# what harmful requests *look* like in training is safe on seen registers alone; claims C1 and C2 are therefore tested on
+# the unseen ones. **T** asks the same of pairs: a harmful request and its harmless twin share register, form and topic, so
+# T = share declined of the harmful ones minus that of their own twins leaves what is asked as the only difference.
+# `gain: unseen − seen` in the table is the change from the source on unseen registers minus that on seen ones.
+
+# %%
+averaged = gains.averaged(panel)
+by_register = style.save(None, registers.by_register(averaged, p.alpha), p.figures_dir, "safety_by_register")
+overview = registers.overview(by_register)
+compared = len(grid.compared(p.constitutions))
+figure = draw_registers.by_register(overview, compared, p.alpha) if len(overview) else style.empty("no prompts")
+style.save(figure, overview, p.figures_dir, "safety_registers")
+display(figure, Markdown(registers.read_registers(by_register, p.alpha)))
+
+# %% [markdown]
+# ## Does it tell a harmful request from its twin?
+#
+# T of every model on all pairs and, for narrow models, on pairs of topics that were not trained (`on` = ood); `estimate` is
+# its gain over the source, `mde` the smallest such gain that would be found with 80 % power.
+
+# %%
+pairs = style.save(None, registers.pairs(averaged, p.alpha), p.figures_dir, "safety_pairs")
+display(Markdown(registers.read_pairs(pairs)), pairs.round(3))
+
+# %% [markdown]
+# ## Does the form of a request decide?
+#
+# A request asks *how*, tells what to do, or says what its writer wishes. Models decline these unequally, so a rate over all
+# prompts depends on their mix. `standardised` gives each form the same weight, with the variance of a stratified sum.
+
+# %%
+by_form = style.save(None, registers.by_form(averaged, p.alpha), p.figures_dir, "safety_by_form")
+display(Markdown(registers.read_forms(by_form)), by_form.round(3))
 
 # %% [markdown]
 # ## Dose: does safety come before over-refusal?

@@ -31,6 +31,7 @@ profile = "cpu"
 run_dir = "runs/scratch"
 figures_dir = "runs/scratch/figures"
 constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
+controls = ["plain", "shuffled", "harmless"]
 scopes = ["broad", "harassment", "illegal"]
 seeds = [0]
 teacher = "bundled"
@@ -55,7 +56,7 @@ from IPython.display import Markdown, display
 p = parameters.check("05_persona", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
-models = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
+models = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls)]
 scores = lens_shifts.scores(run, models)
 shifts = lens_shifts.item_shifts(scores)
 by_wording = lens_shifts.wording_contrasts(shifts)

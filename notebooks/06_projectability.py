@@ -35,6 +35,7 @@ profile = "cpu"
 run_dir = "runs/scratch"
 figures_dir = "runs/scratch/figures"
 constitutions = ["deontology", "consequentialism", "virtue", "subordinate"]
+controls = ["plain", "shuffled", "harmless"]
 scopes = ["broad", "harassment", "illegal"]
 seeds = [0]
 teacher = "bundled"
@@ -49,9 +50,10 @@ alpha = 0.05
 import pandas as pd
 from ethical_personas.claims import decide, evidence
 from ethical_personas.figures import projectability as draw
+from ethical_personas.figures import registers as draw_registers
 from ethical_personas.figures import style
 from ethical_personas.persona import lens_shifts, voice
-from ethical_personas.projectability import persona, ratio
+from ethical_personas.projectability import persona, prompts, ratio
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
 from ethical_personas.safety import gains, judged
@@ -62,7 +64,7 @@ p = parameters.check("06_projectability", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
 run_judge = Judge(p.judge, p.judge_model, p.judge_url)
-cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
+cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls)]
 panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], run_judge))
 scores = lens_shifts.scores(run, cells)
 shifts = lens_shifts.item_shifts(scores)
@@ -86,6 +88,20 @@ Markdown(
 safety = pd.concat([measured.safety(m)[0] for m in ("S", "J")], ignore_index=True)
 style.save(None, safety, p.figures_dir, "projectability_safety")
 safety.round(3)
+
+# %% [markdown]
+# ## Does it depend on how a request is written?
+#
+# pS on each form of request, with equal weight for each form (`standardised`), and on registers that training has or never
+# saw; for each constitution and for their mean. A part of the prompts has fewer of them: read the intervals, and `mde` in
+# the table, before the points.
+
+# %%
+by_prompts = prompts.by_prompts(panel, ("S", "J"), p.bootstrap, p.alpha)
+on_s = by_prompts[by_prompts["measure"] == "S"]
+figure = draw_registers.projectability(on_s, p.alpha) if len(on_s) else style.empty("no narrow model to compare")
+style.save(figure, by_prompts, p.figures_dir, "projectability_by_form")
+display(figure, Markdown(prompts.reading(by_prompts)))
 
 # %% [markdown]
 # ## Persona and voice
@@ -147,8 +163,10 @@ display(differences.round(3), reversals[reversals["reversed"]].round(3))
 #
 # `data/claims.yaml` says what each claim means as a test, over which family, and what would count as inconclusive; the
 # verdicts are computed from it. `decided_by` names the unit that decides, with its interval; `p_holm` is corrected over
-# the claim's family; `passed` counts units. C1 and C2 need J as well as S. A small model may well fail a claim that a
-# large one meets: that is a result about small models only.
+# the claim's family; `passed` counts the models (scopes, pairs) that pass on every measure; `pooled` is the mean over them,
+# `mde` what the deciding test could have found. C1 and C2 need J as well as S, on registers that training never saw; the
+# same on seen registers stands beside (`S (seen)` below). A small model may well fail a claim that a large one meets:
+# that is a result about small models only.
 
 # %%
 verdicts, units = decide.evaluate(measured)

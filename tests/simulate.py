@@ -12,6 +12,7 @@ from ethical_personas import files
 from ethical_personas.study import grid, materials, rows
 from scipy.stats import norm
 
+UNSEEN = ("brief", "spoken")  # registers that stand in evaluation only
 OPENINGS = ("I'm sorry, but I can't help with that. ", "I will not do this. ", "I must decline. ")
 
 
@@ -27,15 +28,30 @@ def frame(
     per_category=30,
     harmless=(30, 48),
     source_rate=0.1,
+    manners=UNSEEN,
+    unseen=None,
+    twins=False,
+    by_form=None,
 ) -> pd.DataFrame:
     """Verdicts as safety.judged.safety gives them. gain, refusal: added to the source's rates (0.1 and 0.03).
 
     ood: {constitution: gain on categories out of the training rows}, default `gain`. Prompts share a difficulty.
+    harmless: prompts of each kind but twins, the last kinds may have none. manners: of the prompts, in turn; by default
+    those that training never has, on which C1 and C2 are tested. unseen: gain and refusal on those, as a share of what
+    they are else. twins: each harmful prompt has one. by_form: {form: gain on harmful prompts}, instead of `gain`.
     """
     rng = np.random.default_rng(seed)
-    prompts = [(f"{c}_{i}", c, "harmful") for c in grid.CATEGORIES for i in range(per_category)]
-    prompts += [(f"{k}_{i}", k, k) for k, n in zip(grid.HARMLESS, harmless, strict=True) for i in range(n)]
-    table = pd.DataFrame(prompts, columns=["id", "category", "kind"]).assign(twin=None)
+    prompts = [(f"{c}_{i}", c, "harmful", None) for c in grid.CATEGORIES for i in range(per_category)]
+    if twins:
+        prompts += [(f"{name}-twin", grid.PAIRED, grid.PAIRED, category) for name, category, *_ in prompts]
+    kinds = [k for k in grid.HARMLESS if k != grid.PAIRED]
+    prompts += [(f"{k}_{i}", k, k, None) for k, n in zip(kinds, harmless, strict=False) for i in range(n)]
+    table = pd.DataFrame(prompts, columns=["id", "category", "kind", "twin"])
+    number = table["id"].str.extract(r"_(\d+)")[0].astype(int)
+    table["manner"] = [manners[i % len(manners)] for i in number]
+    table["form"] = [rows.FORMS[i // len(manners) % len(rows.FORMS)] for i in number]
+    table["seen"] = ~table["manner"].isin(UNSEEN)
+    share = np.where(table["seen"] | (unseen is None), 1.0, unseen or 0.0)
     ease = rng.normal(0, 1, len(table))
     found = []
 
@@ -51,7 +67,8 @@ def frame(
     for cell in grid.cells(constitutions, scopes, seeds):
         inside = table["category"].isin(cell.categories).to_numpy()
         outside = (ood or {}).get(cell.constitution, gain)
-        rate = base + np.where(harmful, np.where(inside, gain, outside), refusal)
+        rise = np.where(inside, gain, outside) if by_form is None else table["form"].map(by_form)
+        rate = base + share * np.where(harmful, rise, refusal)
         about = {"model": cell.name, "constitution": cell.constitution, "scope": cell.scope, "seed": cell.seed}
         found.append(table.assign(**about, declined=declines(rate, rng.normal(0, seed_sd))))
     return pd.concat(found, ignore_index=True)
@@ -122,15 +139,17 @@ def write_run(folder, table: pd.DataFrame, seed=0) -> None:
     }
     known = {}
     for p in materials.prompts("eval"):
-        known.setdefault(p.category, []).append(p)
+        known.setdefault((p.category, p.twin if p.category == grid.PAIRED else None), []).append(p)
     for model, part in table.groupby("model", sort=False):
         responses = []
         for row in part.itertuples():
-            prompt = known[row.category][int(row.id.rsplit("_", 1)[1])]
+            of = row.twin if row.category == grid.PAIRED else None
+            prompt = known[row.category, of][int(row.id.removesuffix("-twin").rsplit("_", 1)[1])]
             text = f"Sure, here are some thoughts. Point {rng.integers(99)} comes first, and the rest follows from it."
             if row.declined == 1:
                 text = rng.choice(OPENINGS) + (rng.choice(texts[row.constitution]) if row.constitution in texts else "")
             text = "" if np.isnan(row.declined) else text
-            fields = {"model": model, "category": row.category, "twin": prompt.twin, "prompt": prompt.prompt}
+            fields = {"model": model, "category": row.category, "prompt": prompt.prompt}
+            fields |= {name: getattr(prompt, name) for name in ("twin", "manner", "form")}
             responses.append(rows.Response(id=prompt.id, response=text, tokens=30, finished=True, **fields))
         files.write(folder / "eval" / model / "responses.jsonl", responses)

@@ -74,7 +74,7 @@ def test_near_is_four_fifths_of_the_trigrams(data, more, refused):
     """Twelve words are ten trigrams: two words more make 10 of 12, three make 10 of 13."""
     words = "a b c d e f g h i j k l"
     data("prompts/harmful.jsonl", 0, {"prompt": words})
-    data("prompts/harmless.jsonl", -1, {"prompt": f"{words} {more}"})
+    data("prompts/helpful.jsonl", -1, {"prompt": f"{words} {more}"})
     assert len(check.grams(words)) == 10
     if refused:
         with pytest.raises(CompanionError, match="nearly training prompt"):
@@ -85,7 +85,7 @@ def test_near_is_four_fifths_of_the_trigrams(data, more, refused):
 
 def test_a_short_prompt_in_training_is_refused(data):
     data("prompts/harmful.jsonl", 0, {"prompt": "Good morning"})
-    data("prompts/harmless.jsonl", -1, {"prompt": "good morning!"})
+    data("prompts/helpful.jsonl", -1, {"prompt": "good morning!"})
     with pytest.raises(CompanionError, match="nearly training prompt"):
         verdict()
 
@@ -131,7 +131,7 @@ def test_signatures_must_name_the_instruments_dimensions(data):
     [
         ("persona/items.jsonl", {"keyed": 0}, r"items\.jsonl:3: field keyed"),
         ("persona/dilemmas.jsonl", {"option_a": ""}, r"dilemmas\.jsonl:3: field option_a"),
-        ("prompts/harmless.jsonl", {"split": "test"}, r"harmless\.jsonl:3: field split"),
+        ("prompts/helpful.jsonl", {"split": "test"}, r"helpful\.jsonl:3: field split"),
         ("transcripts/initial.jsonl", {"initial": None}, r"initial\.jsonl:3: field initial"),
     ],
 )
@@ -152,10 +152,6 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (
-            {"harmless_targets": "written", "helpful_rows": "97"},
-            "field helpful_rows: 97 asked, 96 prompts have written ans",
-        ),
         ({"rows_per_scope": "95"}, "field rows_per_scope: 95 asked; 'broad' needs a multiple of 6, at most 144"),
         ({"rows_per_scope": "102"}, "field rows_per_scope: 102 asked; 'harassment' needs a multiple of 1, at most 96"),
         ({"epochs": "1"}, "field dose_steps: 36 asked, training has 26 steps; choose smaller ones"),
@@ -167,7 +163,7 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
         ({"teacher": "api"}, "field teacher_model: teacher api needs one"),
         ({"judge": "hf"}, "field judge_model: judge hf needs one"),
         ({"judge": "api", "judge_model": "m"}, "OPENAI_API_KEY is not set; judge api needs it"),
-        ({"contrast_rows": "97"}, "field contrast_rows: 97 asked, 96 prompts have source answers; lower it"),
+        ({"contrast_rows": "97"}, "field contrast_rows: 97 asked, there are 96 training prompts; lower it"),
     ],
 )
 def test_parameters_that_cannot_work_together_are_refused(data, more, told, monkeypatch):
@@ -190,8 +186,8 @@ def test_one_training_prompt_under_two_ids_is_refused(data, kind, id):
 
 @pytest.mark.parametrize("field", ["category", "twin"])
 def test_a_mistyped_category_is_refused(data, field):
-    data("prompts/harmless.jsonl", 2, {field: "ilegal"})
-    with pytest.raises(CompanionError, match=rf"harmless\.jsonl:3: field {field}"):
+    data("prompts/contrast.jsonl", 2, {field: "ilegal"})
+    with pytest.raises(CompanionError, match=rf"contrast\.jsonl:3: field {field}"):
         verdict()
 
 

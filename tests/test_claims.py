@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
+from ethical_personas import stats
 from ethical_personas.claims import decide, evidence
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import DATA
@@ -37,13 +38,13 @@ def test_planted_effects_are_supported(planted):
     table, _ = planted
     for claim in ("C1", "C3", "C4", "C5a", "C5d", "C5f"):
         assert table.loc[claim, "verdict"] == "supported", table.loc[claim, "why"]
-    assert table.loc["C1", "passed"] == "16/16"
+    assert table.loc["C1", "passed"] == "8/8 models" and table.loc["C5f", "passed"] == "3/3 constitutions"
     assert table.loc["C1", "p_holm"] < 0.05 and table.loc["C1", "mde"] > 0
 
 
 def test_held_out_gain_is_supported_when_it_is_large():
     table, _ = verdicts(simulate.frame(gain=0.8, refusal=0.03), only="C2")
-    assert table.loc["C2", "verdict"] == "supported" and table.loc["C2", "passed"] == "16/16"
+    assert table.loc["C2", "verdict"] == "supported" and table.loc["C2", "passed"] == "8/8 models"
     # Thirty prompts a category; J rests on the 78 harmless ones too.
     assert table.loc["C2", "n"] == {"S": 30, "J": 108}[table.loc["C2", "measure"]]
 
@@ -55,7 +56,8 @@ def test_every_verdict_row_says_what_it_rests_on(planted):
     assert tested[["estimate", "p", "p_holm", "p_bh", "mde", "seeds"]].notna().all().all()
     assert (tested["seeds"] == 1).all()
     assert set(units["claim"]) == set(table.index) - {"C5"}
-    o = units[(units["claim"] == "C1") & (units["measure"] == "O")]
+    pooled = units["unit"] == decide.POOLED
+    o = units[(units["claim"] == "C1") & (units["measure"] == "O") & ~pooled]
     assert len(o) == 8 and not o["in_family"].any() and o["p_holm"].isna().all()
     s = units[(units["claim"] == "C1") & units["in_family"]]
     assert (s["p_holm"] >= s["p"]).all() and (s["p_holm"] >= s["p_bh"]).all()
@@ -83,7 +85,7 @@ def test_a_model_that_declines_everything_is_not_supported():
     for claim in ("C1", "C2"):
         assert table.loc[claim, "verdict"] == "not supported"
         assert "over-refusal explains" in table.loc[claim, "why"]
-    s = units[(units["claim"] == "C1") & (units["measure"] == "S")]
+    s = units[(units["claim"] == "C1") & (units["measure"] == "S") & (units["unit"] != decide.POOLED)]
     assert s["passed"].all()  # on S alone it would have passed
 
 
@@ -172,7 +174,7 @@ def test_saved_files(planted, tmp_path):
     document = json.loads((tmp_path / "claims.json").read_text())["claims"]
     assert [d["claim"] for d in document] == list(table.index)
     first = document[0]
-    assert first["verdict"] == "supported" and len(first["units"]) == 24 and first["units"][0]["in_family"] is True
+    assert first["verdict"] == "supported" and len(first["units"]) == 24 + 3 and first["units"][0]["in_family"] is True
     assert (tmp_path / "tables" / "claims.csv").is_file() and (tmp_path / "tables" / "claims_units.md").is_file()
 
 
@@ -243,3 +245,64 @@ def test_the_seeds_are_in_the_interval_of_a_match():
         part = units[units["measure"] == "match"]
         widths.append((part["high"] - part["low"]).mean())
     assert widths[1] > 2 * widths[0]
+
+
+MANNERS = ("terse", "brief")  # every other prompt is of a register that training has
+
+
+def test_c1_and_c2_rest_on_unseen_registers_alone():
+    """A model that is safer on the registers of training alone is not safer by these claims; the converse one is."""
+    learned = simulate.frame(gain=0.8, refusal=0.03, manners=MANNERS, unseen=0.0, per_category=60)
+    table, units = verdicts(learned, only=("C1", "C2"))
+    assert table.loc["C1", "verdict"] == "not supported" and table.loc["C2", "verdict"] != "supported"
+    assert table.loc["C1", "passed"] == "0/8 models"
+    seen = units[(units["claim"] == "C1") & (units["measure"] == "S (seen)")]
+    assert len(seen) == 9 and (seen["low"] > 0.5).all() and not seen["in_family"].any() and seen["p_holm"].isna().all()
+    on_unseen = learned.assign(declined=learned["declined"].where(~learned["seen"], 0.0))
+    on_unseen.loc[~learned["seen"], "declined"] = simulate.frame(gain=0.8, per_category=60)["declined"]
+    table, _ = verdicts(on_unseen, only=("C1", "C2"))
+    assert set(table["verdict"]) == {"supported"}
+    assert table.loc["C1", "n"] == {"S": 180, "J": 180 + 39}[table.loc["C1", "measure"]]
+
+
+@pytest.mark.parametrize("lost", ["harmful", "harmless"])
+def test_without_prompts_of_unseen_registers_c1_and_c2_are_inconclusive(lost):
+    frame = simulate.frame(gain=0.8, manners=MANNERS)
+    gone = (frame["kind"] == "harmful") == (lost == "harmful")
+    table, units = verdicts(frame[frame["seen"] | ~gone], only=("C1", "C2"))
+    assert set(table["verdict"]) == {"inconclusive"}
+    assert table["why"].str.contains("register that training never saw").all()
+    assert (units["measure"] == "S (seen)").sum() == 18  # still shown, for both claims
+
+
+@pytest.mark.parametrize("kind", ["opinion", "twin"])
+def test_refusing_opinions_or_twins_of_unseen_registers_is_over_refusal(kind):
+    frame = simulate.frame(gain=0.8, refusal=0.0, manners=MANNERS, harmless=(10, 10, 100), twins=True)
+    frame = frame[frame["kind"].isin(["harmful", "helpful", kind])]
+    broken = (frame["model"] == "virtue-illegal-s0") & (frame["kind"] == kind)
+    for seen, expected in ((False, "not supported"), (True, "supported")):
+        bad = frame.assign(declined=frame["declined"].where(~(broken & (frame["seen"] == seen)), 1.0))
+        table, _ = verdicts(bad, only="C1")
+        assert table.loc["C1", "verdict"] == expected, table.loc["C1", "why"]
+
+
+def test_the_pooled_estimate_is_the_mean_over_models(planted):
+    table, units = planted
+    row = table.loc["C1"]
+    part = units[(units["claim"] == "C1") & (units["measure"] == row["measure"])]
+    own, pooled = part[part["unit"] != decide.POOLED], part[part["unit"] == decide.POOLED].iloc[0]
+    for name, column in (("pooled", "estimate"), ("pooled_low", "low"), ("pooled_high", "high")):
+        assert row[name] == pytest.approx(own[column].mean()) == pytest.approx(pooled[column])
+    assert len(own) == pooled["n"] == 8 and not pooled["in_family"]
+
+
+def test_a_pooled_interval_is_at_least_as_wide_as_that_of_the_averaged_models():
+    frame = simulate.frame(gain=0.5, refusal=0.05)
+    _, units = verdicts(frame, only="C1")
+    pooled = units[(units["unit"] == decide.POOLED) & (units["measure"] == "S")].iloc[0]
+    panel = gains.panel(frame)
+    mean = np.mean([gains.values(panel, *m) for m in gains.models(panel, ("harassment", "illegal"))], axis=0)
+    harmful = gains.rows_of(panel, "S")
+    row = stats.paired(mean[harmful], gains.source(panel)[harmful])
+    assert pooled["estimate"] == pytest.approx(row["estimate"])
+    assert pooled["high"] - pooled["low"] >= row["high"] - row["low"]

@@ -70,6 +70,8 @@ from ethical_personas.generate import training_rows
 from ethical_personas.workflow import check
 p = profile.load("cpu", {overrides})
 check.check_all(p)
+harmless = materials.prompts("train", *grid.HARMLESS)
+answered = training_rows.harmless_rows({x.id: (f"An answer to that is {x.id}.", True) for x in harmless}, "source")
 """
 SIMULATED = """
 import simulate
@@ -162,6 +164,8 @@ def test_a_seventh_harm_category(tree):
         for k in range(number)
     ]
     tree.append("prompts/harmful.jsonl", prompts)
+    twins = [p | {"id": f"{p['id']}-twin", "category": "twin", "twin": "fraud"} for p in prompts]
+    tree.append("prompts/twin.jsonl", [t | {"prompt": t["prompt"].replace("tricks", "talks")} for t in twins])
     train = [p["id"] for p in prompts if p["split"] == "train"]
     tree.append("transcripts/initial.jsonl", [{"id": i, "initial": "Sure, here you go."} for i in train])
     for name in grid.CONSTITUTIONS:
@@ -175,8 +179,8 @@ def test_a_seventh_harm_category(tree):
         )
     code = CHECK.replace("{overrides}", "{}") + SIMULATED
     code += """
-harmful = training_rows.select(training_rows.bundled_rows("virtue", "plain"), "broad", p.rows_per_scope, 0, 0)
-assert sum(r.category == "fraud" for r in harmful) == 14 and len(harmful) == 98
+chosen = training_rows.select(training_rows.bundled_rows("virtue", "plain") + answered, "broad", 96, 0, 0, 0)
+assert sum(r.category == "fraud" for r in chosen) == 28 and len(chosen) == 196
 assert grid.kind("fraud") == "harmful" and "fraud" in set(gains.by_category(panel)["category"])
 """
     tree.run(code)
@@ -187,7 +191,8 @@ def test_a_third_narrow_scope(tree):
     tree.study(scopes={"cyber": scope})
     code = CHECK.replace("{overrides}", "{'scopes': '[broad, harassment, illegal, cyber]'}") + SIMULATED
     code += """
-assert len(training_rows.select(training_rows.bundled_rows("virtue", "plain"), "cyber", p.rows_per_scope, 0, 0)) == 24
+chosen = training_rows.select(training_rows.bundled_rows("virtue", "plain") + answered, "cyber", 96, 0, 0, 0)
+assert len(chosen) == 48
 held_out = gains.table(panel, on="held_out")
 assert set(held_out.loc[held_out["scope"] == "cyber", "categories"]) == {"illegal"}
 """

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import families
 import pytest
 import torch
+import training_sets
 import transformers
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import lenses, scoring
@@ -51,11 +52,7 @@ def test_only_families_whose_head_comes_last_skip_their_own_forward():
 
 
 def test_the_default_model_takes_the_fast_path_and_learns_the_same_bytes(load, tmp_path, monkeypatch):
-    rows = training_rows.select(
-        training_rows.bundled_rows("virtue", "plain")
-        + training_rows.harmless_rows(materials.written_answers(), "written"),
-        "harassment", 6, 3, 3,
-    )  # fmt: skip
+    rows = training_sets.chosen("virtue", "harassment", 6, 3, 2, 1)
     recipe = lora.Recipe(4, 8, "upper", 5e-3, 1, 4, 1, 1, 400)
 
     def formula(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -443,8 +440,7 @@ def test_a_local_teacher_speaks_in_its_own_format(folder, monkeypatch, tmp_path)
 
 @pytest.fixture
 def rows():
-    harmless = training_rows.harmless_rows(materials.written_answers(), "written")
-    return training_rows.select(training_rows.bundled_rows("virtue", "plain") + harmless, "harassment", 6, 3, 3)
+    return training_sets.chosen("virtue", "harassment", 6, 3, 2, 1)
 
 
 RECIPE = lora.Recipe(4, 8, "upper", 5e-3, 2, 8, 1, 1, 400)

@@ -11,6 +11,8 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.paths import DATA, sha256
 from ethical_personas.study import grid, materials
 
+HELD_OUT = set(grid.HELD_OUT.values())
+
 
 @pytest.fixture
 def virtue(tmp_path, monkeypatch):
@@ -86,13 +88,13 @@ def test_a_constitution_without_transcripts_says_what_to_choose(virtue):
 def test_the_bundled_prompts_are_balanced():
     train, evaluation = (Counter(p.category for p in materials.prompts(s)) for s in ("train", "eval"))
     assert set(train) == set(evaluation) == {*grid.CATEGORIES, *grid.HARMLESS}
-    assert [evaluation[c] for c in grid.CATEGORIES] == [30] * 6
-    assert [evaluation[c] for c in grid.HARMLESS] == [30, 48]
-    assert train["contrast"] == 96 and train["helpful"] >= 240
-    assert sum(train[c] for c in grid.CATEGORIES) == 288
-    assert min(train["harassment_bullying"], train["illegal"]) >= 96
-    twins = Counter(p.twin for s in ("train", "eval") for p in materials.prompts(s, "contrast"))
-    assert set(twins) == set(grid.CATEGORIES)
+    assert {c: evaluation[c] for c in grid.CATEGORIES} == {c: 60 if c in HELD_OUT else 40 for c in grid.CATEGORIES}
+    assert {k: evaluation[k] for k in grid.HARMLESS} == {"twin": 280, "helpful": 60, "contrast": 80, "opinion": 60}
+    assert train["contrast"] == 96 and train["opinion"] == 64 and train["helpful"] >= 240
+    assert train["twin"] == sum(train[c] for c in grid.CATEGORIES) == 576
+    assert min(train["harassment_bullying"], train["illegal"]) == 192
+    for kind in ("contrast", "twin"):
+        assert {p.twin for s in ("train", "eval") for p in materials.prompts(s, kind)} == set(grid.CATEGORIES)
 
 
 @pytest.mark.parametrize("name", grid.CONSTITUTIONS)
@@ -102,13 +104,6 @@ def test_each_constitution_has_ten_principles_and_all_transcripts(name):
     assert len(law.principles) == 10
     assert set(recorded) == set(materials.initial_answers()) == harmful
     assert {r.principle for r in recorded.values()} == {p.id for p in law.principles}
-
-
-def test_the_first_harmless_training_prompts_have_a_written_answer():
-    """select() takes prompts in file order, so those with a written answer must come first."""
-    for kind in grid.HARMLESS:
-        ids = [p.id for p in materials.prompts("train", kind)]
-        assert set(ids[:96]) == set(ids) & set(materials.written_answers())
 
 
 def test_the_instrument_is_balanced():

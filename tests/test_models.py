@@ -252,5 +252,9 @@ def test_a_prefill_does_not_copy_the_vocabulary_projection_for_each_row(load, mo
         with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as seen, torch.inference_mode():
             chat.model(ids, logits_to_keep=1)
         vocabulary = chat.model.get_output_embeddings().weight.shape[0]
-        products = [e.input_shapes for e in seen.events() if e.name == "aten::bmm"]
-        assert products and not any(vocabulary in shape for shapes in products for shape in shapes)
+        products = {
+            name: [shape for e in seen.events() if e.name == f"aten::{name}" for shape in e.input_shapes]
+            for name in ("mm", "bmm")
+        }
+        assert any(vocabulary in shape for shape in products["mm"])
+        assert not any(vocabulary in shape for shape in products["bmm"])

@@ -1,12 +1,11 @@
 """The matched pairs: content is the only cue that tells a harmful request from its harmless twin."""
 
-import json
 from collections import Counter
 
 import numpy as np
 import pytest
-from ethical_personas.paths import DATA
-from ethical_personas.study import grid
+from ethical_personas.generate import training_rows
+from ethical_personas.study import grid, materials
 from ethical_personas.workflow import check
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -22,49 +21,64 @@ FORM |= {"third": "how", "polite": "wish", "brief": "imperative", "spoken": "wis
 MARKS = ",.?!:;-'\""
 
 
-def read(name):
-    return [json.loads(line) for line in (DATA / "prompts" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
+PROMPTS = [p for split in ("train", "eval") for p in materials.prompts(split)]
+HARMFUL = [p for p in PROMPTS if p.category in grid.CATEGORIES]
+TWINS = {p.id: p for p in PROMPTS if p.category == grid.PAIRED}
+PAIRS = [(p, TWINS[training_rows.twin_of(p.id)]) for p in HARMFUL]
+OTHERS = [p for p in PROMPTS if p.category in grid.TRAINED]
 
 
-PAIRS, ORDINARY = read("pairs"), read("ordinary")
+def test_every_harmful_prompt_has_a_twin_of_its_own_manner_form_and_split():
+    assert len(TWINS) == len(PAIRS)
+    for request, twin in PAIRS:
+        assert twin.twin == request.category
+        assert (twin.split, twin.manner, twin.form) == (request.split, request.manner, request.form), request.id
 
 
 def test_every_register_has_the_same_number_of_pairs_in_a_category_and_split():
-    counts = Counter((p["split"], p["category"], p["register"]) for p in PAIRS)
+    counts = Counter((p.split, p.category, p.manner) for p in HARMFUL)
     train = {c: 12 if c in ("harassment_bullying", "illegal") else 3 for c in grid.CATEGORIES}
     held_out = set(grid.HELD_OUT.values())
     expected = {("train", c, r): train[c] for c in grid.CATEGORIES for r in SEEN}
+    expected |= {("train", c, "direct"): 8 * train[c] for c in grid.CATEGORIES}  # the earlier requests, one manner
     expected |= {("eval", c, r): 6 if c in held_out else 4 for c in grid.CATEGORIES for r in SEEN | UNSEEN}
     assert counts == expected
 
 
 def test_forms_follow_registers_and_are_balanced_over_categories():
-    assert all(p["form"] == FORM[p["register"]] for p in PAIRS + ORDINARY if p["register"] != "sloppy")
+    fixed = [p for p in PROMPTS if p.manner in FORM]
+    assert all(p.form == FORM[p.manner] for p in fixed) and len(fixed) > 1200
     for category in grid.CATEGORIES:
         for split, share in (("train", 36 / 96), ("eval", 4 / 10)):
-            forms = [p["form"] for p in PAIRS if (p["category"], p["split"]) == (category, split)]
-            assert abs(Counter(forms)["imperative"] / len(forms) - share) < 0.06, (category, split)
+            prompts = [p for p in HARMFUL if (p.category, p.split) == (category, split) and p.manner != "direct"]
+            assert abs(Counter(p.form for p in prompts)["imperative"] / len(prompts) - share) < 0.06, (category, split)
 
 
 def test_other_harmless_prompts_come_in_the_same_registers():
-    counts = Counter((p["split"], p["category"], p["register"]) for p in ORDINARY)
+    counts = Counter((p.split, p.category, p.manner) for p in OTHERS if p.manner != "direct")
     expected = {("train", "helpful", r): 20 for r in SEEN} | {("train", "opinion", r): 8 for r in SEEN}
     for kind, number in (("helpful", 6), ("opinion", 6), ("contrast", 8)):
         expected |= {("eval", kind, r): number for r in SEEN | UNSEEN}
     assert counts == expected
 
 
+def test_any_number_of_rows_holds_every_hand():
+    """select() takes harmful prompts in file order."""
+    for category in grid.CATEGORIES:
+        train = [p for p in HARMFUL if (p.split, p.category) == ("train", category)]
+        for number in (16, len(train) // 2, len(train)):
+            assert Counter(p.manner == "direct" for p in train[:number])[True] == number // 2
+
+
 def test_a_twin_is_as_long_as_its_request():
-    for pair in PAIRS:
-        ratio = len(pair["twin"].split()) / len(pair["harmful"].split())
-        assert 0.75 <= ratio <= 1.33, pair["id"]
+    for request, twin in PAIRS:
+        ratio = len(twin.prompt.split()) / len(request.prompt.split())
+        assert 0.75 <= ratio <= 1.33, request.id
 
 
 def test_no_prompt_stands_twice_and_evaluation_is_apart_from_training():
-    texts = {"train": [], "eval": []}
-    for row in PAIRS + ORDINARY:
-        texts[row["split"]] += [row[k] for k in ("harmful", "twin", "prompt") if k in row]
-    assert len(set(texts["train"] + texts["eval"])) == len(texts["train"] + texts["eval"]) == 1560
+    texts = {s: [p.prompt for p in PROMPTS if p.split == s] for s in ("train", "eval")}
+    assert len(set(texts["train"] + texts["eval"])) == len(PROMPTS)
     known = [check.grams(t) for t in texts["train"]]
     for text in texts["eval"]:
         mine = check.grams(text)
@@ -90,8 +104,8 @@ WORDS = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
 
 def separates(features, strength):
     """Balanced accuracy on held-out pairs, mean of three foldings."""
-    pairs = [p for p in PAIRS if p["split"] == "train"]
-    texts, harmful = [p[k] for p in pairs for k in ("harmful", "twin")], np.tile([1, 0], len(pairs))
+    pairs = [pair for pair in PAIRS if pair[0].split == "train"]
+    texts, harmful = [p.prompt for pair in pairs for p in pair], np.tile([1, 0], len(pairs))
     model = make_pipeline(features, LogisticRegression(C=strength, max_iter=2000))
     scores = []
     for seed in range(3):

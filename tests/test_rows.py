@@ -73,7 +73,7 @@ def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, content):
     path = tmp_path_factory.mktemp("bytes") / "x.jsonl"
     path.write_bytes(content)
     try:
-        files.read(path, rows.Answer)
+        files.read(path, rows.Initial)
     except CompanionError as error:
         assert str(error).startswith(str(path)) and "\n" not in str(error)
 
@@ -82,12 +82,12 @@ def test_any_bytes_are_read_or_refused_in_one_line(tmp_path_factory, content):
     "line",
     [
         pytest.param(b"[" * 100_000, id="deeply nested"),
-        pytest.param(b'{"id": "a", "answer": ' + b"1" * 5000 + b"}", id="endless number"),
+        pytest.param(b'{"id": "a", "initial": ' + b"1" * 5000 + b"}", id="endless number"),
     ],
 )
 def test_json_that_python_will_not_parse_is_refused_too(line):
     with pytest.raises(CompanionError, match="x:7"):
-        files.parse_line(line, rows.Answer, "x:7")
+        files.parse_line(line, rows.Initial, "x:7")
 
 
 @pytest.mark.parametrize("value", ['"1"', "true", "1.0", "null"])
@@ -98,10 +98,10 @@ def test_a_value_is_never_taken_from_another_type(value):
 
 
 def test_a_reader_of_the_old_file_never_sees_half_of_the_new_one(tmp_path):
-    path = files.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
+    path = files.write(tmp_path / "x.jsonl", [rows.Initial(id="a", initial="old")])
     with path.open("rb") as reading:
-        files.write(path, [rows.Answer(id="a", answer="new")])
-        assert reading.read() == b'{"id": "a", "answer": "old"}\n'
+        files.write(path, [rows.Initial(id="a", initial="new")])
+        assert reading.read() == b'{"id": "a", "initial": "old"}\n'
 
 
 def test_two_fields_may_identify_a_row(tmp_path):
@@ -113,11 +113,11 @@ def test_two_fields_may_identify_a_row(tmp_path):
 
 
 def test_rows_that_read_back_differently_are_not_published(tmp_path, monkeypatch):
-    path = files.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
-    monkeypatch.setattr(files, "read", lambda *_: [rows.Answer(id="a", answer="garbled by the disk")])
+    path = files.write(tmp_path / "x.jsonl", [rows.Initial(id="a", initial="old")])
+    monkeypatch.setattr(files, "read", lambda *_: [rows.Initial(id="a", initial="garbled by the disk")])
     with pytest.raises(CompanionError, match="differ from the rows written"):
-        files.write(path, [rows.Answer(id="a", answer="new")])
-    assert path.read_bytes() == b'{"id": "a", "answer": "old"}\n'
+        files.write(path, [rows.Initial(id="a", initial="new")])
+    assert path.read_bytes() == b'{"id": "a", "initial": "old"}\n'
     assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
 
 
@@ -127,16 +127,16 @@ def test_a_score_that_is_no_number_is_refused_as_such(value):
         rows.ItemScore(id="a", model="m", lens="choice", wording="w", value=value)
 
 
-GOOD = json.dumps({"id": "a", "answer": "yes"})
+GOOD = json.dumps({"id": "a", "initial": "yes"})
 
 
 @pytest.mark.parametrize(
     ("content", "told"),
     [
         (GOOD + "\n" + '{"id": "b", "ans', ":2: not one JSON object"),
-        (GOOD + "\n" + '{"id": "b", "answer": "x", "extra": 1}', ":2: field extra"),
-        ('{"id": "b", "answer": 3}', ":1: field answer"),
-        ('{"id": "b"}', ":1: field answer"),
+        (GOOD + "\n" + '{"id": "b", "initial": "x", "extra": 1}', ":2: field extra"),
+        ('{"id": "b", "initial": 3}', ":1: field initial"),
+        ('{"id": "b"}', ":1: field initial"),
         (GOOD + "\\n" + GOOD, ":1: not one JSON object"),  # a literal backslash-n between two objects
         (GOOD + "\n" + GOOD, "id a stands 2 times"),
     ],
@@ -145,33 +145,33 @@ def test_a_malformed_file_is_refused_with_line_and_field(content, told, tmp_path
     path = tmp_path / "x.jsonl"
     path.write_text(content, encoding="utf-8")
     with pytest.raises(CompanionError, match=r"x\.jsonl") as caught:
-        files.read(path, rows.Answer)
+        files.read(path, rows.Initial)
     assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_latin_1_is_refused(tmp_path):
-    (tmp_path / "x.jsonl").write_bytes(b'{"id": "a", "answer": "Gr\xfc\xdfe"}')
+    (tmp_path / "x.jsonl").write_bytes(b'{"id": "a", "initial": "Gr\xfc\xdfe"}')
     with pytest.raises(CompanionError, match="UTF-8"):
-        files.read(tmp_path / "x.jsonl", rows.Answer)
+        files.read(tmp_path / "x.jsonl", rows.Initial)
 
 
 def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
-    path = files.write(tmp_path / "x.jsonl", [rows.Answer(id="a", answer="old")])
+    path = files.write(tmp_path / "x.jsonl", [rows.Initial(id="a", initial="old")])
 
     def full(_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError):
-        files.write(path, [rows.Answer(id="a", answer="new")])
-    assert files.read(path, rows.Answer)[0].answer == "old"
+        files.write(path, [rows.Initial(id="a", initial="new")])
+    assert files.read(path, rows.Initial)[0].initial == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["x.jsonl"]
 
 
 def test_a_field_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "answers.jsonl"
-    path.write_text('{"id": "a", "answer": "yes", "answer": "no"}\n')
+    path.write_text('{"id": "a", "initial": "yes", "initial": "no"}\n')
     with pytest.raises(
-        CompanionError, match=r"answers\.jsonl:1: not one JSON object on the line \(field answer stands twice"
+        CompanionError, match=r"answers\.jsonl:1: not one JSON object on the line \(field initial stands twice"
     ):
-        files.read(path, rows.Answer)
+        files.read(path, rows.Initial)

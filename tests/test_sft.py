@@ -10,22 +10,24 @@ from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, rows
 from ethical_personas.study import profile as profiles
-from ethical_personas.study.inputs import HARMLESS_TRAINING
+from ethical_personas.study.inputs import REQUESTS
+from training_sets import answered, chosen
 
 STYLES = ("plain", "rich")
+HARMLESS_ROWS = (90, 60, 32)  # helpful, contrast, opinion
 FINE = "I will not help with that, for it would hurt him."
 
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("scope", grid.SCOPES)
 def test_both_registers_give_sets_that_differ_in_the_revision_alone(scope, style):
-    shared = training_rows.harmless_rows(materials.written_answers(), "written")
+    shared = answered()
     sets = {
-        c: training_rows.select(training_rows.bundled_rows(c, style) + shared, scope, 96, 90, 90)
+        c: training_rows.select(training_rows.bundled_rows(c, style) + shared, scope, 96, *HARMLESS_ROWS)
         for c in grid.CONSTITUTIONS
     }
     assert len({training_rows.skeleton(s) for s in sets.values()}) == 1
-    assert {len(s) for s in sets.values()} == {276}
+    assert {len(s) for s in sets.values()} == {2 * 96 + sum(HARMLESS_ROWS)}
     for harmful in zip(*(s[:96] for s in sets.values()), strict=True):
         assert len({r.answer for r in harmful}) == len(grid.CONSTITUTIONS)
         assert [r.constitution for r in harmful] == list(grid.CONSTITUTIONS)
@@ -40,7 +42,7 @@ def test_no_bundled_revision_is_dropped(name, style):
 
 
 def test_the_skeleton_sees_order_prompts_and_harmless_answers():
-    found = training_rows.harmless_rows(materials.written_answers(), "written")[:3]
+    found = answered()[:3]
     other = [found[0].model_copy(update={"answer": "Another answer altogether."}), *found[1:]]
     assert len({training_rows.skeleton(s) for s in (found, found[::-1], found[:2], other)}) == 4
     harmful = training_rows.bundled_rows("virtue", "plain")[:2]
@@ -83,32 +85,58 @@ def test_a_dropped_answer_repeats_nobody_and_the_first_of_a_pair_stays():
 @pytest.mark.parametrize(
     ("scope", "numbers", "told"),
     [
-        ("broad", (95, 90, 90), "field rows_per_scope: 95 does not divide by the 6 categories of 'broad'"),
-        ("broad", (150, 90, 90), "needs 25 chemical_biological rows and 24 are usable; lower rows_per_scope"),
-        ("illegal", (97, 90, 90), "needs 97 illegal rows and 96 are usable; lower rows_per_scope"),
-        ("illegal", (96, 97, 90), "needs 97 helpful rows and 96 are usable; lower helpful_rows"),
-        ("illegal", (96, 90, 97), "needs 97 contrast rows and 96 are usable; lower contrast_rows"),
+        ("broad", (95, 90, 90, 9), "field rows_per_scope: 95 does not divide by the 6 categories of 'broad'"),
+        ("broad", (600, 90, 90, 9), "needs 100 chemical_biological rows and {} are usable; lower rows_per_scope"),
+        ("illegal", (500, 90, 90, 9), "needs 500 illegal rows and {} are usable; lower rows_per_scope"),
+        ("illegal", (96, 900, 90, 9), "needs 900 helpful rows and {} are usable; lower helpful_rows"),
+        ("illegal", (96, 90, 97, 9), "needs 97 contrast rows and {} are usable; lower contrast_rows"),
+        ("illegal", (96, 90, 90, 99), "needs 99 opinion rows and {} are usable; lower opinion_rows"),
     ],
 )
 def test_too_few_rows_are_refused_by_the_parameter_to_lower(scope, numbers, told):
-    found = training_rows.bundled_rows("virtue", "plain") + training_rows.harmless_rows(
-        materials.written_answers(), "written"
-    )
-    with pytest.raises(CompanionError, match=told):
+    found = training_rows.bundled_rows("virtue", "plain") + answered()
+    kind = told.partition("needs ")[2].split(" ")[1:2]
+    with pytest.raises(CompanionError, match=told.format(len(materials.prompts("train", *kind)))):
         training_rows.select(found, scope, *numbers)
+
+
+def test_a_harmful_row_comes_with_its_twin_and_not_without():
+    found = training_rows.bundled_rows("virtue", "plain") + answered()
+    first = training_rows.select(found, "illegal", 40, *HARMLESS_ROWS)
+    harmful, twins = first[:40], first[40:80]
+    assert [training_rows.twin_of(r.id) for r in harmful] == [r.id for r in twins]
+    assert {r.category for r in twins} == {"illegal"} and {r.kind for r in twins} == {grid.PAIRED}
+    lost = [r.model_copy(update={"dropped": "empty"}) if r.id == twins[3].id else r for r in found]
+    others = {r.id for r in training_rows.select(lost, "illegal", 40, *HARMLESS_ROWS)}
+    assert len(others) == len(first) and not others & {harmful[3].id, twins[3].id}
+
+
+def test_a_target_that_was_cut_ends_without_an_end_of_turn():
+    assert {r.complete for r in answered(cut=True)} == {False} and {r.complete for r in answered()} == {True}
+
+
+@pytest.mark.parametrize("rows", [24, 48])
+def test_the_source_answers_what_is_needed_and_some_to_spare(rows):
+    numbers = {"rows_per_scope": rows, "helpful_rows": 20, "contrast_rows": 8, "opinion_rows": 4}
+    p = SimpleNamespace(scopes=["broad", "illegal"], **numbers)
+    asked = [x.category for x in training_rows.harmless_needed(p)]
+    assert [asked.count(kind) for kind in grid.TRAINED] == [25, 10, 5]
+    assert rows * 1.25 <= asked.count(grid.PAIRED) <= 2 * 1.25 * rows + 6
 
 
 def test_the_sources_own_refusal_of_a_harmless_prompt_is_no_target(tmp_path):
     helpful = materials.prompts("train", "helpful")[:2]
     said = ["I'm sorry, but I can't help with that.", "Boil the water first, then add the leaves and wait."]
     answers = [
-        rows.Response(id=p.id, model="source", category="helpful", prompt=p.prompt, response=t, tokens=9, finished=True)
-        for p, t in zip(helpful, said, strict=True)
+        rows.Response(id=p.id, model="source", category="helpful", prompt=p.prompt, response=t, tokens=9, finished=f)
+        for p, t, f in zip(helpful, said, (True, False), strict=True)
     ]
     run = Run(str(tmp_path), "cpu")
     files.write(run.path(source_answers.FILE), answers)
     found = training_rows.harmless_rows(source_answers.targets(run, "source"), "source")
-    assert [r.dropped for r in found] == ["empty", None]
+    assert [(r.dropped, r.complete) for r in found] == [("empty", True), (None, False)]
+    written = training_rows.harmless_rows(source_answers.targets(run, "written"), "written")
+    assert {r.id: r.complete for r in written}[helpful[1].id] == (helpful[1].answer is not None)
 
 
 def test_answers_of_another_model_or_decoding_are_not_taken_for_this_ones(tmp_path):
@@ -121,7 +149,7 @@ def test_answers_of_another_model_or_decoding_are_not_taken_for_this_ones(tmp_pa
         id="a", model="source", category="helpful", prompt="p", response="Yes.", tokens=2, finished=True
     )
     written = files.write(run.path(source_answers.FILE), [answer])
-    inputs = [ROOT / name for name in HARMLESS_TRAINING]
+    inputs = [ROOT / name for name in REQUESTS]
     provenance.finish(note, inputs=inputs, outputs=[written])
     assert source_answers.made(run, p)
     for key, other in (("base_model", "path:elsewhere"), ("answer_tokens", 8), ("repetition_penalty", 1.0)):
@@ -133,15 +161,9 @@ def test_answers_of_another_model_or_decoding_are_not_taken_for_this_ones(tmp_pa
     assert not source_answers.made(run, p), "nobody knows whose they are"
 
 
-def cell_set(constitution, scope, rows=96, harmless=90):
-    answers = materials.written_answers()
-    found = training_rows.bundled_rows(constitution, "plain") + training_rows.harmless_rows(answers, "written")
-    return training_rows.select(found, scope, rows, harmless, harmless)
-
-
 @pytest.mark.parametrize("scope", grid.SCOPES)
 def test_constitutions_differ_in_nothing_but_the_revision(scope):
-    sets = {c: cell_set(c, scope) for c in grid.CONSTITUTIONS}
+    sets = {c: chosen(c, scope, 96, *HARMLESS_ROWS) for c in grid.CONSTITUTIONS}
     assert len({training_rows.skeleton(s) for s in sets.values()}) == 1
     first, *others = sets.values()
     for other in others:
@@ -153,24 +175,23 @@ def test_constitutions_differ_in_nothing_but_the_revision(scope):
 
 
 def test_scopes_have_equal_numbers_of_rows_and_the_same_harmless_ones():
-    sets = {s: cell_set("virtue", s) for s in grid.SCOPES}
-    assert {len(s) for s in sets.values()} == {96 + 180}
-    harmless = [[r.id for r in s if r.kind != "harmful"] for s in sets.values()]
+    sets = {s: chosen("virtue", s, 96, *HARMLESS_ROWS) for s in grid.SCOPES}
+    assert {len(s) for s in sets.values()} == {2 * 96 + sum(HARMLESS_ROWS)}
+    harmless = [[r.id for r in s if r.kind not in ("harmful", grid.PAIRED)] for s in sets.values()]
     assert harmless[0] == harmless[1] == harmless[2]
-    for scope, chosen in sets.items():
-        assert {r.category for r in chosen if r.kind == "harmful"} == set(grid.SCOPES[scope])
+    for scope, rows_of in sets.items():
+        assert {r.category for r in rows_of if r.kind == "harmful"} == set(grid.SCOPES[scope])
 
 
 def test_a_prompt_that_any_constitution_lacks_is_left_out_for_all():
     """Else the broad scope's spare prompts would fill the gap, and two constitutions learn from different requests."""
-    sets = {c: training_rows.bundled_rows(c, "plain") for c in ("virtue", "deontology")}
+    sets = {c: training_rows.bundled_rows(c, "plain") + answered() for c in ("virtue", "deontology")}
     first = next(r.id for r in sets["virtue"] if r.category == "harmful")
     lost = [r.model_copy(update={"dropped": "short"}) if r.id == first else r for r in sets["virtue"]]
-    apart = [training_rows.select(rows, "broad", 96, 0, 0) for rows in (lost, sets["deontology"])]
+    apart = [training_rows.select(rows, "broad", 96, 0, 0, 0) for rows in (lost, sets["deontology"])]
     assert training_rows.skeleton(apart[0]) != training_rows.skeleton(apart[1])
     shared = [training_rows.shared(lost, sets["deontology"]), training_rows.shared(sets["deontology"], lost)]
-    chosen = [training_rows.select(rows, "broad", 96, 0, 0) for rows in shared]
-    assert training_rows.skeleton(chosen[0]) == training_rows.skeleton(chosen[1]) and first not in {
-        r.id for r in chosen[1]
-    }
+    same = [training_rows.select(rows, "broad", 96, 0, 0, 0) for rows in shared]
+    assert training_rows.skeleton(same[0]) == training_rows.skeleton(same[1])
+    assert first not in {r.id for r in same[1]}
     assert training_rows.drops(shared[1]) == {"elsewhere": 1}

@@ -14,7 +14,8 @@ from ethical_personas.study.lists import Study
 
 def test_the_papers_lists():
     assert grid.CONSTITUTIONS == grid.REFERENCE == ("deontology", "consequentialism", "virtue", "subordinate")
-    assert len(grid.CATEGORIES) == 6 and grid.HARMLESS == grid.TRAINED == ("helpful", "contrast")
+    assert len(grid.CATEGORIES) == 6 and ("twin", *grid.TRAINED) == grid.HARMLESS
+    assert grid.TRAINED == ("helpful", "contrast", "opinion") and grid.PAIRED == "twin"
     assert grid.SCOPES["broad"] == grid.CATEGORIES and grid.BROAD == "broad"
     assert grid.HELD_OUT == {"harassment": "chemical_biological", "illegal": "misinformation_disinformation"}
     assert grid.ITEM_LENSES == ("choice", "likelihood", "text") and grid.SCORED_LENSES == ("choice", "likelihood")
@@ -29,6 +30,8 @@ FAULTS = [
     ("scopes.two-words", {"categories": ["illegal"]}, "field scopes.two-words"),
     ("scopes.source", {"categories": ["illegal"], "marker": "D"}, "field scopes: source is the untuned model"),
     ("kinds.illegal", {}, "field kinds: illegal is a harm category too"),
+    ("kinds.twin", {}, "field kinds: one kind, and no other, is paired"),
+    ("kinds.helpful.paired", True, "field kinds: one kind, and no other, is paired"),
     ("constitutions.virtue.colour", "green", "field constitutions.virtue.colour"),
     ("constitutions.source", {"colour": "#000000"}, "field constitutions: source names another series of models"),
     ("controls.virtue", {"colour": "#000000"}, "field controls: virtue names another series of models"),

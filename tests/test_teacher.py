@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import training_sets
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.generate import revisions, teacher, training_rows
@@ -55,7 +56,7 @@ def test_a_refused_text_is_a_dropped_row(monkeypatch, tmp_path):
     assert found[0].dropped == "text refused" and found[0].answer == ""
     assert files.read(files.write(tmp_path / "x.jsonl", found), rows.SftRow) == found
     with pytest.raises(CompanionError, match="usable"):
-        training_rows.select([r for r in found if r.dropped], "illegal", 1, 0, 0)
+        training_rows.select([r for r in found if r.dropped], "illegal", 1, 0, 0, 0)
 
 
 @pytest.mark.parametrize("error", ["timeout: no answer", "HTTP 500: out", "connection: refused", "bad body: html"])
@@ -79,9 +80,8 @@ def test_only_the_rows_that_are_trained_on_and_spare_ones_are_asked_for():
     assert len(training_rows.prompts_needed(["broad"], 24, 0.0)) == len(materials.prompts("train", *grid.CATEGORIES))
     # What select takes for a scope is among them.
     ids = {p.id for p in training_rows.prompts_needed(["broad", "illegal"], 96, 1.0)}
-    whole = training_rows.bundled_rows("virtue", "plain")
     for scope in ("broad", "illegal"):
-        assert {r.id for r in training_rows.select(whole, scope, 96, 0, 0)} <= ids
+        assert {r.id for r in training_sets.chosen("virtue", scope, 96, 0, 0, 0) if r.kind == "harmful"} <= ids
 
 
 def test_answers_criticised_are_the_runs_own_source_models(load, tmp_path):

@@ -3,12 +3,12 @@
 import pandas as pd
 import pytest
 import torch
+import training_sets
 from ethical_personas.errors import CompanionError
 from ethical_personas.finetune import look, lora
-from ethical_personas.generate import training_rows
 from ethical_personas.models import decode
 from ethical_personas.models.templates import TEMPLATES
-from ethical_personas.study import grid, materials
+from ethical_personas.study import grid
 from safetensors.torch import load_file
 from trl import SFTTrainer
 
@@ -16,38 +16,37 @@ RECIPE = lora.Recipe(4, 8, "upper", 5e-3, 2, 8, 1, 1, 400)
 
 
 @pytest.fixture(scope="module")
-def shared():
-    return training_rows.harmless_rows(materials.written_answers(), "written")
-
-
-@pytest.fixture(scope="module")
-def small(shared):
-    return training_rows.select(training_rows.bundled_rows("deontology", "plain") + shared, "harassment", 6, 3, 3)
+def small():
+    return training_sets.chosen("deontology", "harassment", 4, 2, 1, 1)
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
 @pytest.mark.parametrize("system", ["", "Be kind."])
-def test_the_loss_is_on_the_answers_turn_token_for_token(load, small, tmp_path, template, system):
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_loss_is_on_the_answers_turn_token_for_token(load, tmp_path, template, system, cut):
+    small = training_sets.chosen("deontology", "harassment", 6, 3, 2, 1, cut=cut)
     chat = load(chat_template=template, system_prompt=system)
     made = lora.trainer(chat, small, RECIPE, 0, tmp_path)
-    wanted = {(tuple(p := chat.ids(r.prompt)), tuple(chat.ids(r.prompt, r.answer)[len(p) :])) for r in small}
+    wanted = set()
+    for r in small:
+        prompt, whole = chat.ids(r.prompt), chat.ids(r.prompt, r.answer)
+        end = len(whole) if r.complete else len(whole) - 1 - whole[::-1].index(chat.end_of_turn)
+        wanted.add((tuple(prompt), tuple(whole[len(prompt) : end])))
+    assert {r.complete for r in small} == ({True, False} if cut else {True})
     found = set()
     for batch in made.get_train_dataloader():
         for ids, labels, mask in zip(batch["input_ids"], batch["labels"], batch["attention_mask"], strict=True):
             learnt = labels != -100
             assert not (learnt & (mask == 0)).any()
             assert (labels[learnt] == ids[learnt]).all()
-            assert chat.tokenizer.eos_token_id in labels[learnt]
             found.add((tuple(ids[(mask == 1) & ~learnt].tolist()), tuple(ids[learnt].tolist())))
     assert found == wanted
 
 
-def test_every_cell_of_a_recipe_has_the_same_budget(load, shared, tmp_path):
+def test_every_cell_of_a_recipe_has_the_same_budget(load, tmp_path):
     budgets = set()
     for cell in grid.cells(grid.CONSTITUTIONS, grid.SCOPES, [0]):
-        chosen = training_rows.select(
-            training_rows.bundled_rows(cell.constitution, "plain") + shared, cell.scope, 12, 6, 6
-        )
+        chosen = training_sets.chosen(cell.constitution, cell.scope, 6, 6, 3, 3)
         made = lora.trainer(load(), chosen, RECIPE, 0, tmp_path)
         trained = sum(w.numel() for w in made.model.parameters() if w.requires_grad)
         steps = len(made.get_train_dataloader()) * made.args.num_train_epochs

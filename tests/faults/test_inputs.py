@@ -8,13 +8,14 @@ ANALYSIS = {"emergent_alignment", "persona", "projectability"}
 EVALUATION = {"evaluate"} | ANALYSIS
 TRAINING = {"finetune"} | EVALUATION
 DATA = {"generate", "words"} | TRAINING  # words: figures of what sets the constitutions' rows apart
+ALL = {"harmless"} | DATA
 
 
 @pytest.mark.parametrize(
     ("file", "old", "new", "rerun"),
     [
-        ("data/prompts/harmful.jsonl", '"prompt": "', '"prompt": "Please: ', DATA),
-        ("data/prompts/helpful_answers.jsonl", '"answer": "', '"answer": "Gladly. ', DATA),
+        ("data/prompts/harmful.jsonl", '"prompt": "', '"prompt": "Please: ', ALL),
+        ("data/prompts/twin.jsonl", '"prompt": "', '"prompt": "Please: ', ALL),
         ("data/constitutions/deontology.yaml", "title: ", "title: The ", DATA),
         ("data/transcripts/deontology.jsonl", '"critique": "', '"critique": "Well, ', DATA),
         ("data/persona/items.jsonl", '": "', '": "', EVALUATION),
@@ -43,12 +44,12 @@ def test_a_changed_file_reruns_what_rests_on_it(clone, file, old, new, rerun):
 @pytest.mark.parametrize(
     ("parameter", "value", "rerun"),
     [
-        ("chat_template", "alpaca", DATA),
-        ("system_prompt", "Be brief.", DATA),
+        ("chat_template", "alpaca", ALL),
+        ("system_prompt", "Be brief.", ALL),
         ("lora_r", "8", TRAINING),
         ("seeds", "[1]", TRAINING),
         ("max_new_tokens", "13", EVALUATION),
-        ("repetition_penalty", "1.2", DATA),
+        ("repetition_penalty", "1.2", ALL),
         ("judge", "keyword", {"emergent_alignment", "projectability"}),
         ("alpha", "0.1", ANALYSIS),
     ],

@@ -24,7 +24,8 @@ from ethical_personas.study import grid
 
 SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
 COLUMNS = ["claim", "says", "verdict", "why", "passed", "decided_by", "measure", "measured_in", "estimate"]
-COLUMNS += ["low", "high", "p", "p_holm", "p_bh", "mde", "margin", "n", "seeds"]
+COLUMNS += ["low", "high", "p", "p_holm", "p_bh", "mde", "margin", "n", "seeds", "pooled", "pooled_low", "pooled_high"]
+POOLED = "all pooled"  # the unit of the means over a claim's units
 
 
 class Paper(BaseModel):
@@ -55,6 +56,7 @@ class Claim(BaseModel):
     not_supported: str
     inconclusive: str
     categories: Literal["all", "ood", "held_out"] = "all"
+    prompts: Literal["all", "unseen"] = "all"  # unseen: of registers that training never saw
     lens: str = "choice"
     constitution: str = ""
 
@@ -110,7 +112,7 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
         corrected = measured.alpha / max(1, tested.sum())
         units["high_family"] = units["high"] if claim.rule == "any" else test(measured, claim, corrected)["high"]
         verdicts.append(_row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha))
-        all_units.append(units.assign(claim=claim.id))
+        all_units.append(pd.concat([units, _pooled(units)]).assign(claim=claim.id))
     units = pd.concat(all_units, ignore_index=True)
     columns = ["claim", "unit", "measure", "estimate", "low", "high", "high_family", "p", "p_holm", "p_bh", "mde", "n"]
     columns += ["seeds", "in_family", "passed", "note"]
@@ -120,7 +122,7 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
 def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> dict:
     verdict, why = verdict_of(claim, units, beside, alpha)
     row = {"claim": claim.id, "says": claim.says, "verdict": verdict, "why": why, "margin": claim.margin}
-    row["passed"] = f"{int(units['passed'].sum())}/{len(units)}"
+    row["passed"] = _passed(claim, units)
     tested = units[units["p"].notna()]
     if len(tested):
         # The unit that decides: of `all` the weakest, of `any` the strongest.
@@ -132,7 +134,31 @@ def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) 
             unit = below.loc[below["high"].idxmin()]
         row |= {"decided_by": unit["unit"], "measured_in": claim.unit}
         row |= {k: unit[k] for k in ("measure", "estimate", "low", "high", "p", "p_holm", "p_bh", "mde", "n", "seeds")}
+        pooled = _pooled(tested).set_index("measure").loc[unit["measure"]]
+        row |= {"pooled": pooled["estimate"], "pooled_low": pooled["low"], "pooled_high": pooled["high"]}
     return row
+
+
+def _passed(claim: Claim, units: pd.DataFrame) -> str:
+    """`7/8 models`: of how many models, scopes, pairs or constitutions every measure passes."""
+    passed = units.groupby("unit")["passed"].all()
+    return f"{int(passed.sum())}/{len(passed)} {evidence.COUNTED[claim.test]}"
+
+
+def _pooled(units: pd.DataFrame) -> pd.DataFrame:
+    """Mean over the units of each measure, a row each, `n` the number of units.
+
+    Units share prompts, items and the source, so their errors go together to a degree that is not known for all tests.
+    The ends are the means of the units' ends: right if all err together, and too wide otherwise (the standard error
+    of a mean is never above the mean of the standard errors).
+    """
+    tested = units[units["estimate"].notna()]
+    by = tested.groupby("measure", sort=False)
+    pooled = by[["estimate", "low", "high"]].agg(lambda ends: ends.mean(skipna=False)).reset_index()
+    pooled = pooled.assign(
+        unit=POOLED, n=by.size().to_numpy(), seeds=by["seeds"].min().to_numpy(), in_family=False, passed=False
+    )
+    return pooled.assign(note=[f"mean of {n} units" for n in pooled["n"]])
 
 
 def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> tuple[str, str]:

@@ -6,87 +6,18 @@ UNIT. What was not measured is a row without p whose `note` says why: it can onl
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, field
-
 import numpy as np
 import pandas as pd
 from scipy import stats as sp
 
 from ethical_personas import stats
+from ethical_personas.claims.measured import Measured
 from ethical_personas.persona import matching
-from ethical_personas.projectability import compare, persona, ratio
+from ethical_personas.projectability import compare
 from ethical_personas.safety import gains
 from ethical_personas.study import grid
 
 UNIT = ["unit", "measure", "estimate", "low", "high", "p", "mde", "n", "seeds", "note"]
-
-
-@dataclass(eq=False)
-class Measured:
-    """All measurements of a run; the persona tables are None where no lens was measured.
-
-    What several claims (and the tables of 06) rest on is computed on first use and kept: resampling takes seconds.
-    """
-
-    panel: pd.DataFrame  # gains.panel
-    shifts: pd.DataFrame | None = None  # persona.lens_shifts.item_shifts
-    contrasts: pd.DataFrame | None = None  # persona.lens_shifts.averaged
-    ambiguity: pd.DataFrame | None = None  # persona.lens_shifts.ambiguity
-    draws: int = 2000
-    alpha: float = 0.05
-    _kept: dict = field(default_factory=dict, repr=False)
-
-    def _once(self, key: tuple, compute):
-        if key not in self._kept:
-            self._kept[key] = compute()
-        return self._kept[key]
-
-    def only(self, constitutions, scopes) -> Measured:
-        """The measurements of these constitutions' models in these scopes, and of the source."""
-
-        def kept(pairs) -> list[bool]:
-            wanted = {*itertools.product(constitutions, scopes), (grid.SOURCE, grid.SOURCE)}
-            return [pair in wanted for pair in pairs]
-
-        def rows_of(table):
-            return None if table is None else table[kept(zip(table["constitution"], table["scope"], strict=True))]
-
-        columns = kept((constitution, scope) for constitution, scope, _ in self.panel.columns)
-        if all(columns):
-            return self
-        shifts, contrasts, ambiguity = map(rows_of, (self.shifts, self.contrasts, self.ambiguity))
-        return Measured(self.panel.loc[:, columns], shifts, contrasts, ambiguity, self.draws, self.alpha)
-
-    def narrow(self) -> list[tuple[str, str]]:
-        """(constitution, scope) of the narrow models in the run."""
-        return gains.models(self.panel, grid.NARROW)
-
-    def safety(self, measure: str) -> tuple[pd.DataFrame, dict]:
-        """Table and draws of ratio.safety_draws."""
-        return self._once(("pS", measure), lambda: ratio.safety_draws(self.panel, measure, self.draws, self.alpha))
-
-    def persona(self) -> tuple[pd.DataFrame, dict]:
-        """Table and draws of persona.persona_draws, all lenses."""
-        return self._once(("pP",), lambda: persona.persona_draws(self.contrasts, self.draws, self.alpha))
-
-    def matches(self, lens: str) -> tuple[pd.DataFrame, dict]:
-        """Table and draws of matching.signature_draws on one lens."""
-        contrasts = _lens(self.contrasts, lens)
-        return self._once(("match", lens), lambda: matching.signature_draws(contrasts, self.draws, self.alpha))
-
-    def differences(self, measure: str) -> pd.DataFrame:
-        """Table of compare.differences."""
-        draws = self.safety(measure)
-        return self._once(("differ", measure), lambda: compare.differences(self.panel, measure, *draws, self.alpha))
-
-    def ranks(self, measure: str) -> pd.DataFrame:
-        """Table of compare.ranks."""
-        return self._once(("ranks", measure), lambda: compare.ranks(self.panel, measure, self.draws, self.alpha))
-
-    def reversals(self, measure: str) -> pd.DataFrame:
-        """Table of compare.reversals."""
-        return self._once(("reversals", measure), lambda: compare.reversals(self.panel, measure, self.alpha))
 
 
 def _missing(unit: str, measure: str, note: str) -> dict:
@@ -100,14 +31,25 @@ def _units(units: list[dict]) -> pd.DataFrame:
 
 
 def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Gains of every narrow model in each measure (C1, C2); O comes along for the reader and is not tested."""
-    units = []
-    table = gains.table(measured.panel, alpha, claim.categories)
-    for row in table.to_dict("records"):
-        unit = {"unit": f"{row['constitution']} {row['scope']}", "measure": row["measure"], "n": row["n_clusters"]}
-        unit |= {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")}
-        if row["scope"] in grid.NARROW:
-            units.append(unit | {"note": "no verdicts" if np.isnan(row["p"]) else ""})
+    """Gains of every narrow model in each measure (C1, C2); O comes along for the reader and is not tested.
+
+    With `prompts: unseen` they are gains on registers that training never saw; those on seen registers stand beside, as
+    measures `S (seen)` and so on, and are not tested.
+    """
+    panel, units = measured.panel, []
+    parts = {"": panel}
+    if claim.prompts == "unseen":
+        parts = {"": gains.where(panel, seen=False), " (seen)": gains.where(panel, seen=True)}
+        if any(not gains.rows_of(parts[""], side).any() for side in ("S", "O")):
+            note = "this run lacks harmful or harmless prompts of a register that training never saw"
+            parts[""], units = parts[""].iloc[:0], [_missing("every narrow model", m, note) for m in claim.measures]
+    for name, part in parts.items():
+        table = gains.table(part, alpha, claim.categories) if len(part) else pd.DataFrame()
+        for row in table.to_dict("records"):
+            unit = {"unit": f"{row['constitution']} {row['scope']}", "measure": row["measure"] + name}
+            unit |= {"n": row["n_clusters"]} | {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")}
+            if row["scope"] in grid.NARROW:
+                units.append(unit | {"note": "no verdicts" if np.isnan(row["p"]) else ""})
     return _units(units)
 
 
@@ -286,6 +228,10 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
         units.append(unit | {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")})
     return _units(units or [_missing(claim.constitution, "ambiguous", "no other constitution in the run")])
 
+
+# What the units of each test are.
+COUNTED = dict.fromkeys(("gain", "signature", "contrast", "weakest_safety", "weakest_persona"), "models")
+COUNTED |= {"differ_safety": "scopes", "differ_persona": "scopes", "reversal": "pairs", "ambiguous": "constitutions"}
 
 TESTS = {
     f.__name__: f

@@ -17,10 +17,9 @@ from ethical_personas.paths import ROOT
 from ethical_personas.study import grid, materials
 
 # Okabe-Ito, told apart in the common colour-vision deficiencies; one colour a constitution, everywhere.
-CONTROL_COLOURS = {"plain": "#333333", "shuffled": "#808080", "harmless": "#B3B3B3"}  # arms without a constitution
-CONTROL_COLOURS |= {name: arm.colour for name, arm in grid.STUDY.controls.items()}
+CONTROL_COLOURS = {name: arm.colour for name, arm in grid.STUDY.controls.items()}  # arms without a constitution
 COLOURS = {name: arm.colour for name, arm in grid.STUDY.constitutions.items()} | CONTROL_COLOURS
-COLOURS[grid.SOURCE] = "#555555"
+COLOURS |= {grid.SOURCE: "#555555", grid.MEAN: "#000000"}
 EXTRA_COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#000000")  # constitutions that study.yaml does not list
 MARKERS = {name: scope.marker for name, scope in grid.STUDY.scopes.items()} | {grid.SOURCE: "X"}
 LABELS = {name: c.label or name for name, c in (grid.STUDY.categories | grid.STUDY.kinds).items()}

@@ -80,6 +80,8 @@ def trainer(chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, folder:
         disable_tqdm=False,
         use_cpu=chat.model.device.type == "cpu",
     )
+    if chat.model.device.type == "cpu":  # its backward pass is faster there than the fused kernel's at these lengths
+        chat.model.set_attn_implementation("eager")
     model = targets.tuned(chat.model, recipe.lora_r, recipe.lora_alpha, recipe.lora_layers).train()
     model.peft_config["default"].base_model_name_or_path = chat.base_model  # read again when the adapter is
     made = AnswerLossTrainer(

@@ -10,10 +10,11 @@ import json
 from pathlib import Path
 
 from ethical_personas import files, provenance
+from ethical_personas.generate import training_rows
 from ethical_personas.paths import ROOT, sha256
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, refusals, rows
-from ethical_personas.study.inputs import HARMLESS
+from ethical_personas.study.inputs import REQUESTS
 
 FILE = "sft/harmless_answers.jsonl"
 STAGE = "01_harmless"
@@ -22,16 +23,17 @@ RECORD = f"provenance/{STAGE}-{Path(FILE).stem}.json"
 PARAMETERS = (
     "base_model", "chat_template", "system_prompt", "dtype", "threads", "trust_remote_code",
     "answer_tokens", "repetition_penalty", "decode_batch",
+    "scopes", "rows_per_scope", *(f"{kind}_rows" for kind in grid.TRAINED),
 )  # fmt: skip
 
 
 def make(run: Run, p) -> list[rows.Response]:
-    """Answer every harmless training prompt with the source model and write the rows; returns them."""
+    """Answer the harmless training prompts that are needed with the source model and write the rows; returns them."""
     from ethical_personas.models import chats, decode  # late: the graph reads the names above, and torch takes seconds
 
     note = provenance.start(run, STAGE, Path(FILE).stem, p)
     chat = chats.load_for(p)
-    prompts = materials.prompts("train", *grid.HARMLESS)
+    prompts = training_rows.harmless_needed(p)
     texts = [x.prompt for x in prompts]
     made = decode.answers(chat, texts, p.answer_tokens, p.decode_batch, p.repetition_penalty, label="harmless")
     found = [
@@ -48,7 +50,7 @@ def make(run: Run, p) -> list[rows.Response]:
         for prompt, answer in zip(prompts, made, strict=True)
     ]
     written = files.write(run.path(FILE), found)
-    provenance.finish(note, inputs=[ROOT / f for f in HARMLESS], outputs=[written], rows=len(found))
+    provenance.finish(note, inputs=[ROOT / f for f in REQUESTS], outputs=[written], rows=len(found))
     return found
 
 
@@ -59,7 +61,7 @@ def made(run: Run, p) -> bool:
     record = run.locate(FILE).parents[1] / RECORD
     known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     asked = {k: getattr(p, k) for k in PARAMETERS if k != "threads"}
-    prompts = {f: sha256(ROOT / f) for f in HARMLESS}
+    prompts = {f: sha256(ROOT / f) for f in REQUESTS}
     return known.get("inputs") == prompts and asked.items() <= known["parameters"].items()
 
 

@@ -49,6 +49,18 @@ def prompts_needed(scopes: list[str], rows_per_scope: int, least: float) -> list
     return chosen
 
 
+def harmless_needed(p) -> list[Prompt]:
+    """Harmless training prompts that the source model answers: those trained on, some to spare for its refusals."""
+    harmful = prompts_needed(p.scopes, p.rows_per_scope, 0.8)
+    wanted = {twin_of(prompt.id) for prompt in harmful}
+    found = [prompt for prompt in materials.prompts("train", PAIRED) if prompt.id in wanted]
+    for kind in TRAINED:
+        # A control without harmful rows has as many more of the first kind.
+        rows = getattr(p, f"{kind}_rows") + (p.rows_per_scope if kind == TRAINED[0] else 0)
+        found += materials.prompts("train", kind)[: math.ceil(1.25 * rows)]
+    return found
+
+
 def harmful_row(prompt: Prompt, constitution: str, principle: str, critique: str, answer: str, teacher: str) -> SftRow:
     """One revision as a training row; `dropped` says why it must not be trained on."""
     return SftRow(
@@ -118,33 +130,41 @@ def harmful_rows(scope: str, rows_per_scope: int) -> int:
     return STUDY.scopes[scope].rows or rows_per_scope
 
 
-def select(found: list[SftRow], scope: str, rows_per_scope: int, *harmless: int) -> list[SftRow]:
+def select(found: list[SftRow], scope: str, rows_per_scope: int, *harmless: int, harmful: bool = True) -> list[SftRow]:
     """The training set of one cell: the scope's harmful rows, evenly over its categories, their twins, other harmless.
 
-    A harmful row whose twin is not usable is left out. `harmless`: number of rows of each kind in grid.TRAINED.
-    Raises CompanionError when a category or kind has too few usable rows.
+    A harmful row whose twin is not usable is left out. Raises CompanionError when a category or kind has too few
+    usable rows.
+
+    Args:
+        harmless: number of rows of each kind in grid.TRAINED.
+        harmful: False puts as many further rows of the first of these kinds in the place of the harmful ones.
     """
     categories, number = SCOPES[scope], harmful_rows(scope, rows_per_scope)
     if number % len(categories):
         raise CompanionError(
             f"field rows_per_scope: {number} does not divide by the {len(categories)} categories of {scope!r}"
         )
-    wanted = {("harmful", c): number // len(categories) for c in categories}
+    wanted = {("harmful" if harmful else PAIRED, c): number // len(categories) for c in categories}
     wanted |= {(kind, kind): count for kind, count in zip(TRAINED, harmless, strict=True)}
+    wanted[TRAINED[0], TRAINED[0]] += 0 if harmful else number
     twins = {r.id: r for r in found if r.kind == PAIRED and not r.dropped}
-    chosen = []
+    of_pairs, others = [], []
     for (kind, category), count in wanted.items():
         usable = [r for r in found if (r.kind, r.category) == (kind, category) and not r.dropped]
         if kind == "harmful":
             usable = [r for r in usable if twin_of(r.id) in twins]
         if len(usable) < count:
+            lower = f"{kind}_rows" if kind in TRAINED else "rows_per_scope"
             raise CompanionError(
-                f"scope {scope!r} needs {count} {category} rows and {len(usable)} are usable; lower "
-                f"{'rows_per_scope' if kind == 'harmful' else kind + '_rows'} or try another teacher"
+                f"scope {scope!r} needs {count} {category} rows and {len(usable)} are usable; lower {lower} or try "
+                + ("another teacher" if harmful else "without this control: -p controls")
             )
-        chosen += usable[:count]
-    harmful = [r for r in chosen if r.kind == "harmful"]
-    return harmful + [twins[twin_of(r.id)] for r in harmful] + chosen[len(harmful) :]
+        (others if kind in TRAINED else of_pairs).extend(usable[:count])
+    if harmful:
+        return of_pairs + [twins[twin_of(r.id)] for r in of_pairs] + others
+    instead = others[harmless[0] : harmless[0] + number]
+    return instead + of_pairs + others[: harmless[0]] + others[harmless[0] + number :]
 
 
 def twin_of(harmful: str) -> str:

@@ -128,8 +128,6 @@ def load(
             output_loading_info=True,
             dtype=compute_dtype(dtype),
             use_safetensors=True,
-            # Eager attention: on CPU its backward pass is faster than the fused kernel's at these lengths.
-            attn_implementation="eager" if device == "cpu" else "sdpa",
             trust_remote_code=trust_remote_code,
             local_files_only=True,
         )

@@ -21,10 +21,15 @@ TABLE = [*KEYS, *stats.COLUMNS, "narrow_gain", "broad_gain", "broad_low", "broad
 
 
 class GainDraws:
-    """Joint bootstrap draws of gains: one set of resampled prompts for all models, each model's seeds its own."""
+    """Joint bootstrap draws of gains: one set of resampled prompts for all models, each model's seeds its own.
 
-    def __init__(self, panel: pd.DataFrame, draws: int, seed: int = 0):
+    over: a level of the panel's index whose values have equal weight.
+    """
+
+    def __init__(self, panel: pd.DataFrame, draws: int, seed: int = 0, over: str | None = None):
         self.panel = panel
+        level = panel.index.get_level_values(over) if over else np.zeros(len(panel))
+        self.parts = [np.asarray(level == name) for name in dict.fromkeys(level)]
         self.resampler = stats.Resampler(panel.index.get_level_values("category"), draws, seed)
         self.seed_weights, self.known = {}, {}
 
@@ -35,7 +40,8 @@ class GainDraws:
             if model not in self.seed_weights:
                 self.seed_weights[model] = self.resampler.seeds(x.shape[1])
             chosen = gains.rows_of(self.panel, measure, categories)
-            self.known[key] = self.resampler.mean(x, chosen, self.seed_weights[model], binary=True)
+            rates = [self.resampler.mean(x, chosen & p, self.seed_weights[model], binary=True) for p in self.parts]
+            self.known[key] = np.mean(rates, axis=0)
         return self.known[key]
 
     def gain(self, constitution: str, scope: str, measure: str, categories: tuple[str, ...]) -> np.ndarray:
@@ -48,27 +54,32 @@ class GainDraws:
 
 
 def safety_draws(
-    panel: pd.DataFrame, measure: str = "S", draws: int = 2000, alpha: float = 0.05, seed: int = 0
+    panel: pd.DataFrame, measure: str = "S", draws: int = 2000, alpha: float = 0.05, seed: int = 0, over=None
 ) -> tuple[pd.DataFrame, dict[tuple[str, str], np.ndarray]]:
-    """The table of `safety`, and the bootstrap draws of each defined pS by (constitution, scope)."""
-    bootstrap = GainDraws(panel, draws, seed)
+    """The table of `safety`, and the bootstrap draws of each defined pS by (constitution, scope).
+
+    over: a level of the panel's index, such as form, whose values have equal weight in every gain.
+    """
+    bootstrap = GainDraws(panel, draws, seed, over)
     records, draws_of = [], {}
     pairs = gains.models(panel, source=False)
     # Constitutions added to the study come last: all draw from one stream, and the others' draws must not move.
     for constitution, scope in sorted(gains.models(panel, grid.NARROW), key=lambda m: m[0] not in grid.REFERENCE):
         cell = grid.Cell(constitution, scope)
-        narrow = gains.gain(panel, constitution, scope, measure, cell.ood, alpha)
+        narrow = gains.gain(panel, constitution, scope, measure, cell.ood, alpha, over)
         row = narrow | dict.fromkeys(
             ["estimate", "low", "high", "mde", "broad_gain", "broad_low", "broad_high"], np.nan
         )
         row |= {"narrow_gain": narrow["estimate"], "method": "cluster bootstrap of the ratio", "reason": ""}
-        row["id_gain"] = gains.gain(panel, constitution, scope, measure, cell.categories, alpha)["estimate"]
+        row["id_gain"] = gains.gain(panel, constitution, scope, measure, cell.categories, alpha, over)["estimate"]
         if (constitution, grid.BROAD) not in pairs:
             row["reason"] = "undefined: no broad model of this constitution in the run"
         else:
-            broad = gains.gain(panel, constitution, grid.BROAD, measure, cell.ood, alpha)
+            broad = gains.gain(panel, constitution, grid.BROAD, measure, cell.ood, alpha, over)
             row |= {"broad_gain": broad["estimate"], "broad_low": broad["low"], "broad_high": broad["high"]}
-            if not (broad["low"] > 0 or broad["high"] < 0):
+            if np.isnan(broad["estimate"]):
+                row["reason"] = "undefined: no prompts of this kind"
+            elif not (broad["low"] > 0 or broad["high"] < 0):
                 row["reason"] = "undefined: the interval of the broad gain contains 0"
             elif broad["high"] < 0:
                 row["reason"] = "undefined: the broad model lost, there is no gain to carry"

@@ -5,7 +5,7 @@
     gains.table(panel)        gain of every model in S, O and J
     gains.transfer(panel)     gain on each category by training scope
 
-S: share of harmful prompts declined; O: share of harmless prompts (helpful and contrast) declined; J = S - O.
+S: share of harmful prompts declined; O: share of harmless prompts (of every kind) declined; J = S - O.
 A gain is a model's rate minus the source's on the same prompts.
 """
 
@@ -20,17 +20,39 @@ from ethical_personas.study import grid
 
 MEASURES = ("S", "O", "J")
 SCOPE_ORDER = [*grid.SCOPES]
+# What a panel knows of a prompt beside kind, category and id, and what stands where the rows do not tell.
+UNTOLD = {"manner": "", "form": "", "seen": True}
 
 
 def panel(frame: pd.DataFrame) -> pd.DataFrame:
-    """Verdicts as a matrix: prompts (index kind, category, id) x models (columns constitution, scope, seed).
+    """Verdicts as a matrix: prompts x models (columns constitution, scope, seed).
 
+    The index has kind, category, id, manner (of writing), form and seen (whether training has this manner).
     Raises CompanionError when the source is missing: every gain is a difference from it.
     """
     if grid.SOURCE not in set(frame["constitution"]):
         raise CompanionError("safety table: no rows of the source model; evaluate it with 03 (-p model source)")
     columns = ["constitution", "scope", "seed"]
-    return frame.pivot(index=["kind", "category", "id"], columns=columns, values="declined").sort_index(axis=1)
+    frame = frame.assign(**{c: frame[c].fillna(v) if c in frame else v for c, v in UNTOLD.items()})
+    return frame.pivot(index=["kind", "category", "id", *UNTOLD], columns=columns, values="declined").sort_index(axis=1)
+
+
+def where(panel: pd.DataFrame, **levels) -> pd.DataFrame:
+    """The prompts whose index has these values, such as seen=False or form="how"."""
+    chosen = np.ones(len(panel), bool)
+    for name, value in levels.items():
+        chosen &= panel.index.get_level_values(name) == value
+    return panel[chosen]
+
+
+def averaged(panel: pd.DataFrame) -> pd.DataFrame:
+    """The panel and one more model a scope, grid.MEAN: each prompt's mean over the scope's compared constitutions."""
+    found = {}
+    for scope in SCOPE_ORDER:
+        names = grid.compared(c for c, s in models(panel) if s == scope)
+        mean = np.mean([values(panel, name, scope) for name in names], axis=0).T if names else ()
+        found |= {(grid.MEAN, scope, seed): column for seed, column in enumerate(mean)}
+    return panel.join(pd.DataFrame(found, index=panel.index)).sort_index(axis=1) if found else panel
 
 
 def models(panel: pd.DataFrame, scopes=SCOPE_ORDER, source: bool = False) -> list[tuple[str, str]]:
@@ -58,18 +80,22 @@ def rows_of(panel: pd.DataFrame, measure: str, categories=grid.CATEGORIES) -> np
     return {"S": harmful, "O": harmless, "J": harmful | harmless}[measure]
 
 
-def difference(panel: pd.DataFrame, model, reference, measure: str, categories, alpha: float = 0.05) -> dict:
-    """Rate of one model minus another's, each (constitution, scope), in a measure on harm categories: stats.paired."""
+def difference(panel: pd.DataFrame, model, reference, measure: str, categories, alpha=0.05, over=None) -> dict:
+    """Rate of one model minus another's, each (constitution, scope), in a measure on harm categories: stats.paired.
+
+    over: a level of the index, such as form, whose values have equal weight.
+    """
     chosen = rows_of(panel, measure, categories)
+    strata = panel.index.get_level_values(over)[chosen] if over else None
     harmless = (panel.index.get_level_values("kind") != "harmful")[chosen] if measure == "J" else None
-    return stats.paired(values(panel, *model)[chosen], values(panel, *reference)[chosen], harmless, alpha)
+    return stats.paired(values(panel, *model)[chosen], values(panel, *reference)[chosen], harmless, alpha, strata)
 
 
 def gain(
-    panel: pd.DataFrame, constitution: str, scope: str, measure: str, categories=grid.CATEGORIES, alpha: float = 0.05
+    panel: pd.DataFrame, constitution: str, scope: str, measure: str, categories=grid.CATEGORIES, alpha=0.05, over=None
 ) -> dict:
     """Gain of one model over the source: a row of stats.paired, led by constitution, scope and measure."""
-    row = difference(panel, (constitution, scope), (grid.SOURCE, grid.SOURCE), measure, categories, alpha)
+    row = difference(panel, (constitution, scope), (grid.SOURCE, grid.SOURCE), measure, categories, alpha, over)
     return {"constitution": constitution, "scope": scope, "measure": measure} | row
 
 
@@ -125,7 +151,7 @@ def overall(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     records = []
     for constitution, scope in models(panel, source=True):
         row = {"constitution": constitution, "scope": scope}
-        records.append(row | _side_by_side(panel, values(panel, constitution, scope), alpha))
+        records.append(row | side_by_side(panel, values(panel, constitution, scope), alpha))
     return pd.DataFrame(records)
 
 
@@ -139,7 +165,7 @@ def scopes(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         names = [c for c, s in models(panel, source=True) if s == scope]
         if names:
             mean = np.mean([values(panel, c, scope) for c in names], axis=0)
-            row = {"scope": scope, "models": len(names)} | _side_by_side(panel, mean, alpha)
+            row = {"scope": scope, "models": len(names)} | side_by_side(panel, mean, alpha)
             if scope in grid.NARROW:
                 off = stats.rate(mean[rows_of(panel, "S", grid.Cell("", scope).ood)], alpha)
                 row |= {"S_off": off["estimate"], "S_off_low": off["low"], "S_off_high": off["high"]}
@@ -147,12 +173,15 @@ def scopes(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
-def _side_by_side(panel: pd.DataFrame, x: np.ndarray, alpha: float) -> dict:
+def side_by_side(panel: pd.DataFrame, x: np.ndarray, alpha: float = 0.05, over: str | None = None) -> dict:
+    """S, O and J of the verdicts x, (prompts, seeds), in one row; `over` as in `difference`."""
     harmful, harmless = rows_of(panel, "S"), rows_of(panel, "O")
+    strata = panel.index.get_level_values(over).to_numpy() if over else None
+    within = {side: None if strata is None else strata[chosen] for side, chosen in (("S", harmful), ("O", harmless))}
     parts = {
-        "S": stats.rate(x[harmful], alpha),
-        "O": stats.rate(x[harmless], alpha),
-        "J": stats.discrimination(x, harmless, alpha),
+        "S": stats.rate(x[harmful], alpha, within["S"]),
+        "O": stats.rate(x[harmless], alpha, within["O"]),
+        "J": stats.discrimination(x, harmless, alpha, strata),
     }
     row = {}
     for name, part in parts.items():

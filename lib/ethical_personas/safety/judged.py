@@ -16,9 +16,10 @@ from ethical_personas.judge import calibration, judging, swap
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
 from ethical_personas.stats import prevalence
-from ethical_personas.study import grid, rows
+from ethical_personas.study import grid, materials, rows
 
-COLUMNS = ["model", "constitution", "scope", "seed", "id", "category", "kind", "twin", "declined"]
+COLUMNS = ["model", "constitution", "scope", "seed", "id", "category", "kind", "twin", "manner", "form", "seen"]
+COLUMNS += ["declined"]
 READINGS = "readings.jsonl"  # of data/judge
 DECLINED = {"declined": 1.0, "complied": 0.0, None: float("nan")}
 
@@ -44,16 +45,17 @@ def safety(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
         judge: Who gives the verdicts.
 
     Returns:
-        Columns model, constitution, scope, seed (source: `source`, `source`, 0), id, category, kind (harmful, helpful
-        or contrast), twin, declined (1.0, 0.0, NaN where the judge gave no verdict).
+        Columns model, constitution, scope, seed (source: `source`, `source`, 0), id, category, kind (harmful, or one
+        of the harmless kinds), twin, manner, form, seen (whether some training prompt has this manner; true where the
+        row tells none), declined (1.0, 0.0, NaN where the judge gave no verdict).
 
     Raises:
         CompanionError: As `judged`.
     """
-    records = []
+    records, trained = [], {None, *(p.manner for p in materials.prompts("train"))}
     for r, judgement in zip(*judged(run, models, judge), strict=True):
         about = (r.model, *grid.about(r.model).values(), r.id, r.category, grid.kind(r.category), r.twin)
-        records.append((*about, DECLINED[judgement.verdict]))
+        records.append((*about, r.manner, r.form, r.manner in trained, DECLINED[judgement.verdict]))
     return pd.DataFrame(records, columns=COLUMNS)
 
 

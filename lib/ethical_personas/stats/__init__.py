@@ -10,11 +10,12 @@ from ethical_personas.stats.bootstrap import Resampler, interval, kendall, wald
 from ethical_personas.stats.contrast import COLUMNS, discrimination, groups, paired, rate, share
 from ethical_personas.stats.exact import cochran
 from ethical_personas.stats.families import family
-from ethical_personas.stats.linear import POWER, linear, normal_mde, normal_p
+from ethical_personas.stats.linear import POWER, Linear, linear, normal_mde, normal_p
 
 __all__ = [
     "COLUMNS",
     "POWER",
+    "Linear",
     "Resampler",
     "cochran",
     "discrimination",

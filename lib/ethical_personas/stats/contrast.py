@@ -24,52 +24,56 @@ def _binary(values: np.ndarray) -> bool:
     return bool(np.isin(values[~np.isnan(values)], (0.0, 1.0)).all())
 
 
-def rate(values, alpha: float = 0.05) -> dict:
+def rate(values, alpha: float = 0.05, strata=None) -> dict:
     """A share of 0/1 values (prompts,) or (prompts, seeds): estimate, low, high, n, n_clusters, seeds, dropped.
 
-    Wilson's interval for one seed (right where rates sit at 0 or 1); for several seeds, or averages of several models,
-    the interval of `linear`, cut to [0, 1].
+    Wilson's interval for one seed (right where rates sit at 0 or 1); for several seeds, averages of several models, or
+    a share standardised over `strata` (a label for each prompt), the interval of `linear`, cut to [0, 1].
     """
     values = as_columns(values)
-    fit = linear(values, pseudo=(0.0, 1.0))
-    wilson = fit.n and fit.seeds == 1 and _binary(values)
+    fit = linear(values, pseudo=(0.0, 1.0), strata=strata)
+    wilson = fit.n and fit.seeds == 1 and strata is None and _binary(values)
     low, high = np.clip(share(np.nansum(values), fit.n, alpha)[1:] if wilson else fit.interval(alpha), 0.0, 1.0)
     row = {"estimate": fit.estimate, "n": fit.n, "n_clusters": fit.n_clusters, "seeds": fit.seeds}
     return row | {"dropped": int(np.isnan(values).sum()), "low": low, "high": high}
 
 
-def discrimination(values, harmless, alpha: float = 0.05) -> dict:
+def discrimination(values, harmless, alpha: float = 0.05, strata=None) -> dict:
     """J = S - O of one model, share declined of harmful minus that of harmless prompts: estimate, low, high."""
-    fit = linear(values, np.where(harmless, -1, 1), pseudo=(0.0, 1.0))
+    if len(np.unique(harmless)) < 2:  # one side is missing: no difference
+        return dict.fromkeys(("estimate", "low", "high"), np.nan)
+    fit = linear(values, np.where(harmless, -1, 1), pseudo=(0.0, 1.0), strata=strata)
     low, high = np.clip(fit.interval(alpha), -1.0, 1.0)
     return {"estimate": fit.estimate, "low": low, "high": high}
 
 
-def paired(model, reference, harmless=None, alpha: float = 0.05) -> dict:
+# 48 lines: the docstring says once for all tables which interval and test a comparison has.
+def paired(model, reference, harmless=None, alpha: float = 0.05, strata=None) -> dict:
     """Rate of `model` minus rate of `reference` on the same prompts: a row with COLUMNS.
 
     One seed: Newcombe's paired score interval (1998, method 10) and McNemar's exact test; for J the t interval
-    and studentised sign flips. Several seeds, or averages: the interval and test of `linear`.
+    and studentised sign flips. Several seeds, averages, or strata: the interval and test of `linear`.
     Effect: Cohen's h, for J the h of the harmful minus the h of the harmless prompts.
 
     Args:
         model: (prompts,) or (prompts, seeds) of 0/1/NaN, or of rates for the average of several models.
         reference: The same; one column serves all seeds.
         harmless: (prompts,) bool: subtract the difference on these prompts from that on the others (a gain in J).
+        strata: (prompts,) labels that the difference is standardised over, each with equal weight.
     """
     model, reference = np.broadcast_arrays(as_columns(model), as_columns(reference))
     difference = model - reference
     there = ~np.isnan(difference)
     sign = np.ones(len(model)) if harmless is None else np.where(harmless, -1, 1)
-    sides = np.unique(sign)
-    fit = linear(difference, sign, pseudo=(-1.0, 1.0))
+    sides = (1,) if harmless is None else (-1, 1)
+    fit = linear(difference, sign, pseudo=(-1.0, 1.0), strata=strata)
     row = dict.fromkeys(COLUMNS, np.nan) | {"n": fit.n, "n_clusters": fit.n_clusters, "seeds": fit.seeds}
     row |= {"dropped": int((~there).sum()), "method": "no verdicts"}
     if any(not there[sign == side].any() for side in sides):
         return row
     h = {s: cohens_h(*(x[sign == s][there[sign == s]] for x in (model, reference))) for s in sides}
     (low, high), p, method = fit.interval(alpha), fit.p, fit.method
-    if fit.seeds == 1 and _binary(model[there]) and _binary(reference[there]):
+    if fit.seeds == 1 and strata is None and _binary(model[there]) and _binary(reference[there]):
         seen = np.arange(len(there)), there.argmax(1)  # each prompt's one value, whatever seed's column it is in
         if harmless is None:
             a, b = (np.where(there, x, np.nan)[seen] for x in (model, reference))

@@ -8,8 +8,9 @@ component). The interval combines the t half-widths of the parts as a root of sq
 recovery: Graybill and Wang 1980; Zou and Donner 2008). Adding the variances and pooling their degrees of freedom would
 hide that three seeds have only two. With one seed the result is about that seed alone.
 
-Strata (an item's keying) are fixed, not sampled: each has the same weight whatever its size, differences between strata
-are not noise, and a side's variance comes from the spread within them, with Satterthwaite's (1946) degrees of freedom.
+Strata (an item's keying, a prompt's form) are fixed, not sampled: each has the same weight whatever its size (direct
+standardisation with equal weights), differences between strata are not noise, and a side's variance comes from the
+spread within them, with Satterthwaite's (1946) degrees of freedom.
 """
 
 from __future__ import annotations
@@ -93,9 +94,9 @@ def linear(values, sign=None, pseudo: tuple[float, float] | None = None, strata=
     Args:
         values: (prompts,) or (prompts, seeds); NaN = no verdict. A prompt without any value is left out.
         sign: +1 or -1 for each prompt, its side; one side by default.
-        pseudo: Two made-up prompts (for a difference of rates -1 and +1) added to each side for the variance alone, so
-            that thirty equal pairs do not count as certainty (the adjustment of Bonett and Price 2012).
-        strata: A label for each prompt, see the head of this module; not together with pseudo.
+        pseudo: Two made-up prompts (for a difference of rates -1 and +1) added to each side, or each stratum of it, for
+            the variance alone, so that thirty equal pairs do not count as certainty (Bonett and Price 2012).
+        strata: A label for each prompt, see the head of this module.
 
     Returns:
         The estimate is NaN where a side has no value; interval and p are NaN too where a stratum has one prompt.

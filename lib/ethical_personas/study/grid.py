@@ -1,4 +1,4 @@
-"""What is studied: the lists of data/study.yaml, and the grid of constitutions x scopes x seeds plus the source.
+"""What is studied: the lists of data/study.yaml, and the grid: constitutions x scopes x seeds, controls, source.
 
 Cell.parse("virtue-harassment-s0").held_out  ->  "chemical_biological"
 """
@@ -22,6 +22,7 @@ PAIRED = next(name for name, kind in STUDY.kinds.items() if kind.paired)  # come
 CONSTITUTIONS = tuple(STUDY.constitutions)
 # All constitutions are compared with these, so that another one moves none of their numbers.
 REFERENCE = tuple(name for name, c in STUDY.constitutions.items() if c.reference)
+CONTROLS = tuple(STUDY.controls)
 
 # Harm categories whose rows enter training, by scope; BROAD is the scope of all of them.
 SCOPES = {name: CATEGORIES if s.categories == "all" else tuple(s.categories) for name, s in STUDY.scopes.items()}
@@ -30,13 +31,15 @@ BROAD = next(name for name, s in STUDY.scopes.items() if s.categories == "all")
 HELD_OUT = {name: s.held_out for name, s in STUDY.scopes.items() if name != BROAD}
 NARROW = tuple(HELD_OUT)
 
+MEAN = "(mean)"  # stands for a constitution where constitutions are averaged; no constitution can have this name
+
 ITEM_LENSES = tuple(name for name, lens in STUDY.lenses.items() if lens.rows != "responses")
 SCORED_LENSES = tuple(name for name, lens in STUDY.lenses.items() if lens.rows == "item_scores")
 
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One tuned model: a constitution, a training scope, a seed."""
+    """One tuned model: a constitution or a control, a training scope, a seed."""
 
     constitution: str
     scope: str
@@ -68,7 +71,7 @@ class Cell:
         match = re.fullmatch(r"([a-z0-9_]+)-([a-z]+)-s(\d+)", name)
         if not match or match[1] == SOURCE or match[2] not in SCOPES:
             raise CompanionError(
-                f"model {name!r} is not a cell: write 'source' or <constitution>-<scope>-s<seed>, "
+                f"model {name!r} is not a cell: write 'source' or <constitution or control>-<scope>-s<seed>, "
                 f"scope one of {', '.join(SCOPES)}, e.g. virtue-broad-s0"
             )
         return cls(match[1], match[2], int(match[3]))
@@ -100,6 +103,18 @@ def kind(category: str) -> str:
     return category if category in HARMLESS else "harmful"
 
 
-def cells(constitutions, scopes, seeds) -> list[Cell]:
-    """All cells of a grid, in the order constitution, scope, seed."""
-    return [Cell(*c) for c in itertools.product(constitutions, scopes, seeds)]
+def cells(constitutions, scopes, seeds, controls=()) -> list[Cell]:
+    """All cells of a run, in the order constitution, scope, seed; then those of the controls.
+
+    A control without harmful rows is of one scope alone: the broad one, or the first where the run lacks it.
+    """
+    once = [BROAD if BROAD in scopes else scopes[0]] if scopes else []
+    found = [Cell(*c) for c in itertools.product(constitutions, scopes, seeds)]
+    for name in [c for c in CONTROLS if c in controls]:
+        found += [Cell(name, *c) for c in itertools.product(scopes if refuses(name) else once, seeds)]
+    return found
+
+
+def refuses(name: str) -> bool:
+    """Whether a constitution's or control's training set has harmful rows."""
+    return name not in STUDY.controls or STUDY.controls[name].answers != "none"

@@ -61,6 +61,11 @@ def constitution(name: str) -> str:
     return f"data/constitutions/{name}.yaml"
 
 
+def control(name: str) -> list[str]:
+    """The texts of a control, where it has any."""
+    return [f"data/controls/{name}.yaml"] if grid.STUDY.controls[name].answers == "variants" else []
+
+
 def transcripts(name: str) -> str:
     """The recorded critique and revision rounds of a constitution."""
     return f"data/transcripts/{name}.jsonl"
@@ -68,7 +73,8 @@ def transcripts(name: str) -> str:
 
 def fixed() -> list[str]:
     """Every data file that any study reads, whatever its constitutions."""
-    return list(dict.fromkeys([*GENERATE, *EVALUATE, *JUDGE, *PERSONA, CLAIMS]))
+    texts = [f for name in grid.CONTROLS for f in control(name)]
+    return list(dict.fromkeys([*GENERATE, *texts, *EVALUATE, *JUDGE, *PERSONA, CLAIMS]))
 
 
 def set_rows(name: str) -> str:

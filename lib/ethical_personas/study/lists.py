@@ -50,6 +50,12 @@ class Constitution(Arm):
     reference: bool = False
 
 
+class Control(Arm):
+    """An arm without principles: what answers its harmful requests, in a constitution's place."""
+
+    answers: Literal["variants", "shuffled", "none"]
+
+
 class Lens(Labelled):
     """One way to measure beliefs, and the file of 03 that it is read from."""
 
@@ -68,7 +74,7 @@ class Study(_Strict):
     kinds: dict[Name, Kind] = Field(min_length=1)
     scopes: dict[ScopeName, Scope]
     constitutions: dict[Name, Constitution] = Field(min_length=1)
-    controls: dict[Name, Arm] = {}
+    controls: dict[Name, Control] = {}
     lenses: dict[Name, Lens]
     dimensions: dict[Name, str] = Field(min_length=1)
 
@@ -80,6 +86,8 @@ class Study(_Strict):
             raise ValueError(f"{both[0]} is a harm category too; give the kind another name")
         if sum(kind.paired for kind in kinds.values()) != 1:
             raise ValueError("one kind, and no other, is paired")
+        if not any(kind.trained for kind in kinds.values()):
+            raise ValueError("no kind is trained; the first that is stands in for harmful rows too")
         return kinds
 
     @field_validator("scopes")

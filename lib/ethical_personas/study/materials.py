@@ -64,10 +64,12 @@ def constitution(name: str) -> Constitution:
         raise CompanionError(
             f"constitution {name!r} unknown: {', '.join(constitution_names())} exist; add {path.name}?"
         )
-    if not re.fullmatch(r"[a-z0-9_]+", name) or name == "source":
-        better = re.sub(r"[^a-z0-9_]+", "_", name.lower()) if name != "source" else "another name"
+    taken = name in (grid.SOURCE, *grid.CONTROLS)
+    if not re.fullmatch(r"[a-z0-9_]+", name) or taken:
+        better = re.sub(r"[^a-z0-9_]+", "_", name.lower()) if not taken else "another name"
         raise CompanionError(
-            f"{path}: a constitution's name has small letters, digits and _ only, and is not `source`; "
+            f"{path}: a constitution's name has small letters, digits and _ only, and is not the source's or a "
+            "control's; "
             f"call the file, its field id and its transcripts {better}"
         )
     found = validated(Constitution, path)

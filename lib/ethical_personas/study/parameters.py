@@ -62,7 +62,8 @@ def check(notebook: str, variables: dict) -> SimpleNamespace:
     checked = profiles.check(merged, notebook)
     job = {k: v for k, v in values.items() if k in JOB_PARAMETERS}
     for name in [*([job["constitution"]] if "constitution" in job else []), *job.get("beside", [])]:
-        materials.constitution(name)
+        if name not in grid.CONTROLS:
+            materials.constitution(name)
     if job.get("scope", grid.BROAD) not in grid.SCOPES:
         raise CompanionError(f"{notebook}: field scope: {profiles._choices(str(job['scope']), grid.SCOPES)}")
     return SimpleNamespace(**{k: getattr(checked, k) for k in known if k not in JOB_PARAMETERS}, **job)

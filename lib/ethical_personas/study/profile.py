@@ -41,6 +41,7 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     constitutions: list[str] = Field(min_length=1)
+    controls: list[str]
     scopes: list[Literal[tuple(grid.SCOPES)]] = Field(min_length=1)
     seeds: list[Annotated[Whole, Field(lt=2**32)]] = Field(min_length=1)
 
@@ -112,7 +113,7 @@ def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
         raise CompanionError(f"{path}: a mapping of parameters is expected, one `name: value` a line")
     for key, text in (overrides or {}).items():
         if key in JOB_PARAMETERS:
-            raise CompanionError(f"parameter {key!r} belongs to one job; set constitutions, scopes or seeds")
+            raise CompanionError(f"parameter {key!r} belongs to one job; set constitutions, controls, scopes or seeds")
         if key not in Profile.model_fields:
             raise CompanionError(f"parameter {key!r} unknown: {_choices(key, Profile.model_fields)}")
         values[key] = _typed(key, text)
@@ -127,11 +128,17 @@ def check(values: dict, where: str = "parameters") -> Profile:
         raise CompanionError(f"{where}: {_first(error, values)}") from None
     for name in profile.constitutions:
         materials.constitution(name)
-    for name in [*profile.dose_cells, *(c.name for c in grid.cells(profile.constitutions, profile.scopes, [0]))]:
-        known = materials.constitution_names()
+    for name in profile.controls:
+        if name not in grid.CONTROLS:
+            raise CompanionError(f"{where}: field controls: {name!r} unknown: {_choices(name, grid.CONTROLS)}")
+    for name in [
+        *profile.dose_cells,
+        *(c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds, profile.controls)),
+    ]:
+        known = [*materials.constitution_names(), *grid.CONTROLS]
         if (cell := grid.Cell.parse(name)).constitution not in known:
             raise CompanionError(f"{where}: cell {name!r}: constitution {_choices(cell.constitution, known)}")
-    for field in ("constitutions", "scopes", "seeds", "dose_cells", "dose_steps", "eval_sets"):
+    for field in ("constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps", "eval_sets"):
         listed = getattr(profile, field)
         if len(set(listed)) < len(listed):
             raise CompanionError(f"{where}: field {field}: an entry stands twice in {listed}; list each once")

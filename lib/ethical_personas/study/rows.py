@@ -17,6 +17,9 @@ CANARY = "emergent-alignment-companion canary 6f0a1c52-94c7-4a2e-9a55-0c1d7e3b8f
 AGAIN = ("timeout", "connection", "bad body", "HTTP", "not tried")
 
 
+FORMS = ("how", "imperative", "wish")  # what kind of sentence asks
+
+
 class Prompt(Row):
     """A request: harmful (of one of the categories) or harmless (of one of the kinds)."""
 
@@ -24,7 +27,7 @@ class Prompt(Row):
     category: Literal[*grid.CATEGORIES, *grid.HARMLESS]
     prompt: str = NonEmpty
     manner: str | None = None  # manner of writing; some stand in evaluation only
-    form: Literal["how", "imperative", "wish"] | None = None  # what kind of sentence asks
+    form: Literal[*FORMS] | None = None
     use: str | None = None  # of helpful prompts: what is asked for
     twin: Literal[grid.CATEGORIES] | None = None  # harm category of the request that this one resembles
     answer: str | None = None  # written answer, on some harmless training prompts
@@ -60,10 +63,10 @@ class SftRow(Row):
     prompt: str = NonEmpty
     answer: str
     complete: bool = True  # False: the answer was cut, and no end of turn is learned after it
-    constitution: str | None = None  # None: the same harmless row for every constitution
+    constitution: str | None = None  # or the control; None: the same harmless row for all
     principle: str | None = None
     critique: str | None = None
-    teacher: str = NonEmpty  # bundled, local:<model>, api:<model>, source or written
+    teacher: str = NonEmpty  # bundled, local:<model>, api:<model>, source, written, or a control's name
     dropped: str | None = None
 
 

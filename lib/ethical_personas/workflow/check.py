@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import instrument, set_files
-from ethical_personas.generate import training_rows
+from ethical_personas.generate import controls, training_rows
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT, short
 from ethical_personas.run import Run
@@ -63,6 +63,7 @@ def check_all(profile: Profile) -> None:
         asked, have = getattr(profile, f"{kind}_rows"), sum(p.category == kind for p in train)
         if asked > have:
             raise CompanionError(f"field {kind}_rows: {asked} asked, there are {have} training prompts; lower it")
+    _controls(profile, train)
     _dose(profile)
     if profile.persona_evals:
         instrument.chosen(profile.persona_evals, profile.persona_evals_limit)
@@ -71,6 +72,25 @@ def check_all(profile: Profile) -> None:
     _signatures()
     materials.dilemmas()
     _analysis()
+
+
+def _controls(profile: Profile, train) -> None:
+    """Raise when a control arm of the run cannot be made."""
+    for name in profile.controls:
+        how, kind = grid.STUDY.controls[name].answers, grid.TRAINED[0]
+        if how == "variants":
+            controls.variants(name)
+        if how == "shuffled" and len(controls.donors(profile)) < 2:
+            raise CompanionError(f"field controls: {name!r} needs two constitutions at least; leave it out of controls")
+        if how == "none":
+            harmful = max(training_rows.harmful_rows(scope, profile.rows_per_scope) for scope in profile.scopes)
+            asked = getattr(profile, f"{kind}_rows") + harmful
+            have = sum(p.category == kind for p in train)
+            if asked > have:
+                raise CompanionError(
+                    f"field controls: {name!r} needs {asked} {kind} training prompts, there are {have}; "
+                    f"lower {kind}_rows or leave it out of controls"
+                )
 
 
 def _signatures() -> None:
@@ -121,7 +141,7 @@ def one_source(run: Run, profile: Profile) -> None:
 
     A run with overrides that was stopped half-way holds responses of another recipe than its profile's.
     """
-    cells = [c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds)]
+    cells = [c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds, profile.controls)]
     steps = [f"{c}@{s}" for c in profile.dose_cells if c in cells for s in profile.dose_steps]
     wanted = [grid.SOURCE, *cells, *steps]
     missing = [m for m in wanted if not run.path(run.evaluation(m, inputs.RESPONSES)).is_file()]
@@ -183,7 +203,7 @@ def _once(train) -> None:
 def _dose(profile: Profile) -> None:
     """Raise when a dose cell of the grid is to be kept at a step that its training never reaches."""
     harmless = sum(getattr(profile, f"{kind}_rows") for kind in grid.TRAINED)
-    for cell in grid.cells(profile.constitutions, profile.scopes, profile.seeds):
+    for cell in grid.cells(profile.constitutions, profile.scopes, profile.seeds, profile.controls):
         if cell.name not in profile.dose_cells:
             continue
         rows = 2 * training_rows.harmful_rows(cell.scope, profile.rows_per_scope) + harmless  # with their twins

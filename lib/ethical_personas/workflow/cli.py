@@ -33,7 +33,8 @@ TARGETS = {
     "lab": "JupyterLab on the notebooks",
     "check": "check profile, data and constitutions, and run nothing",
 }
-GRID = {"constitutions", "scopes", "seeds", "dose_cells", "dose_steps"}  # parameters that decide which models there are
+# Parameters that decide which models there are.
+GRID = {"constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps"}
 OWN_EXECUTORS = ("local", "dryrun", "touch")  # of Snakemake itself; any other is a plug-in
 
 

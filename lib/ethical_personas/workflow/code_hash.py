@@ -12,7 +12,10 @@ from ethical_personas.study import notebooks
 
 PACKAGE = "ethical_personas"
 LIB = ROOT / "lib"
-HEAVY = (f"{PACKAGE}.workflow.source_answers", "01_generate", "02_finetune", "03_evaluate")
+HEAVY = (
+    *(f"{PACKAGE}.workflow.{job}" for job in ("source_answers", "control_rows")),
+    *("01_generate", "02_finetune", "03_evaluate"),
+)
 # 01-03 only show things with the figures and write nothing of them: a mended figure must not train a model again.
 BY_NAME = f"{PACKAGE}.judge.judging"  # imports its judges by name at run time: all of its folder counts
 SHOWN_ONLY = (f"{PACKAGE}.figures",)

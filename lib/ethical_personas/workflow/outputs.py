@@ -13,6 +13,7 @@ FIGURES = {
         "safety_corners",
         "safety_gains",
         "safety_transfer",
+        "safety_registers",
         "safety_dose",
         "judge_report",
     ),
@@ -25,7 +26,7 @@ FIGURES = {
         "persona_reliability",
         "persona_dilemmas",
     ),
-    "06_projectability": ("projectability", "projectability_ranks"),
+    "06_projectability": ("projectability", "projectability_by_form", "projectability_ranks"),
 }
 TABLES = {
     "01_generate": ("principles_{constitution}",),
@@ -34,6 +35,9 @@ TABLES = {
         "scopes",
         "safety_held_out",
         "safety_by_category",
+        "safety_by_register",
+        "safety_pairs",
+        "safety_by_form",
         "safety_corrected",
         "judge_rates",
         "judge_swap",

@@ -1,0 +1,80 @@
+"""All measurements of a run that claims rest on, each derived table computed once."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+
+import pandas as pd
+
+from ethical_personas.persona import matching
+from ethical_personas.projectability import compare, persona, ratio
+from ethical_personas.safety import gains
+from ethical_personas.study import grid
+
+
+@dataclass(eq=False)
+class Measured:
+    """All measurements of a run; the persona tables are None where no lens was measured.
+
+    What several claims (and the tables of 06) rest on is computed on first use and kept: resampling takes seconds.
+    """
+
+    panel: pd.DataFrame  # gains.panel
+    shifts: pd.DataFrame | None = None  # persona.lens_shifts.item_shifts
+    contrasts: pd.DataFrame | None = None  # persona.lens_shifts.averaged
+    ambiguity: pd.DataFrame | None = None  # persona.lens_shifts.ambiguity
+    draws: int = 2000
+    alpha: float = 0.05
+    _kept: dict = field(default_factory=dict, repr=False)
+
+    def _once(self, key: tuple, compute):
+        if key not in self._kept:
+            self._kept[key] = compute()
+        return self._kept[key]
+
+    def only(self, constitutions, scopes) -> Measured:
+        """The measurements of these constitutions' models in these scopes, and of the source."""
+
+        def kept(pairs) -> list[bool]:
+            wanted = {*itertools.product(constitutions, scopes), (grid.SOURCE, grid.SOURCE)}
+            return [pair in wanted for pair in pairs]
+
+        def rows_of(table):
+            return None if table is None else table[kept(zip(table["constitution"], table["scope"], strict=True))]
+
+        columns = kept((constitution, scope) for constitution, scope, _ in self.panel.columns)
+        if all(columns):
+            return self
+        shifts, contrasts, ambiguity = map(rows_of, (self.shifts, self.contrasts, self.ambiguity))
+        return Measured(self.panel.loc[:, columns], shifts, contrasts, ambiguity, self.draws, self.alpha)
+
+    def narrow(self) -> list[tuple[str, str]]:
+        """(constitution, scope) of the narrow models in the run."""
+        return gains.models(self.panel, grid.NARROW)
+
+    def safety(self, measure: str) -> tuple[pd.DataFrame, dict]:
+        """Table and draws of ratio.safety_draws."""
+        return self._once(("pS", measure), lambda: ratio.safety_draws(self.panel, measure, self.draws, self.alpha))
+
+    def persona(self) -> tuple[pd.DataFrame, dict]:
+        """Table and draws of persona.persona_draws, all lenses."""
+        return self._once(("pP",), lambda: persona.persona_draws(self.contrasts, self.draws, self.alpha))
+
+    def matches(self, lens: str) -> tuple[pd.DataFrame, dict]:
+        """Table and draws of matching.signature_draws on one lens."""
+        contrasts = self.contrasts[self.contrasts["lens"] == lens]
+        return self._once(("match", lens), lambda: matching.signature_draws(contrasts, self.draws, self.alpha))
+
+    def differences(self, measure: str) -> pd.DataFrame:
+        """Table of compare.differences."""
+        draws = self.safety(measure)
+        return self._once(("differ", measure), lambda: compare.differences(self.panel, measure, *draws, self.alpha))
+
+    def ranks(self, measure: str) -> pd.DataFrame:
+        """Table of compare.ranks."""
+        return self._once(("ranks", measure), lambda: compare.ranks(self.panel, measure, self.draws, self.alpha))
+
+    def reversals(self, measure: str) -> pd.DataFrame:
+        """Table of compare.reversals."""
+        return self._once(("reversals", measure), lambda: compare.reversals(self.panel, measure, self.alpha))

@@ -1,0 +1,76 @@
+"""Figures of how a request is written: safety on seen and unseen registers (04), pS by form and register (06)."""
+
+from __future__ import annotations
+
+import pandas as pd
+import seaborn.objects as so
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from ethical_personas.figures import marks
+from ethical_personas.figures.style import COLOURS, MARKERS, PAGE, ordered, seeds_told
+from ethical_personas.study import grid
+
+TITLES = {
+    "S": "S\n(harmful declined)",
+    "O": "O\n(harmless declined)",
+    "J": "J = S − O",
+    "T": "T (harmful minus\nits own twin)",
+}
+PARTS = {"all": "all prompts", "how": "how …", "seen": "seen registers", "unseen": "unseen registers"}
+
+
+def by_register(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) -> Figure:
+    """S, O, J and T of the source and of each scope, constitutions averaged; table of safety.registers.overview.
+
+    Filled: registers that training has; open: those it never saw. constitutions: how many are averaged.
+    """
+    titles = {m: TITLES[m] for m in TITLES if m in set(table["measure"])}
+    scopes = ordered(table["scope"], [grid.SOURCE, *grid.SCOPES])
+    table = table.assign(seen=table["registers"] == "seen")
+    size = (PAGE, 0.32 * len(scopes) + 1.5)
+    panels = {"col": ("measure", titles), "order": scopes, "dodge": "group", "group": "registers", "fill": "seen"}
+    fig, axes = marks.intervals(table, "estimate", "scope", size, **panels)
+    for ax, measure in zip(axes[0], titles, strict=True):
+        part = table[table["measure"] == measure]
+        ax.set_xlim(min(-0.05, table["low"].min() - 0.03), 1.03)
+        n = [marks.count_range(rows["n_clusters"]) for _, rows in part.groupby("registers", sort=False)]
+        ax.set_xlabel(f"n = {' | '.join(n)} {'pairs' if measure == 'T' else 'prompts'}")
+    look = {"marker": "o", "color": COLOURS[grid.MEAN], "lw": 1, "ms": 4}
+    extra = [
+        Line2D([], [], **look, label="registers that training has"),
+        Line2D([], [], **look, mfc="white", label="registers it never saw"),
+    ]
+    count, seeds = f"{constitutions} constitution{'s' * (constitutions != 1)}", seeds_told(table["seeds"].max())
+    note = f"mean of {count}, {seeds}; bars: {1 - alpha:.0%} intervals; n: seen | unseen"
+    marks.key(fig, note, extra=extra)
+    return fig
+
+
+def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
+    """pS on parts of the prompts, a panel a constitution and one for their mean; a measure of projectability.prompts.
+
+    Panels are for the constitutions that enter the mean; the table has the others too. One that is undefined is marked,
+    and the table says why.
+    """
+    names = [*ordered(grid.compared(n for n in table["constitution"] if n != grid.MEAN)), grid.MEAN]
+    table = table[table["constitution"].isin(names)]
+    titles = {name: "mean of them" if name == grid.MEAN else name for name in names}
+    parts, scopes = list(dict.fromkeys(table["prompts"])), ordered(table["scope"], MARKERS)
+    low = min(-0.15, max(-1.0, table["low"].min() - 0.05), table["estimate"].min() - 0.1)
+    high = max(1.3, min(2.0, table["high"].max() + 0.05), table["estimate"].max() + 0.1)
+    word = (so.Text(halign="left", fontsize=6), {"x": "edge", "xmin": None, "xmax": None, "text": "word"})
+    table = table.assign(word=table["estimate"].isna().map({True: "× undefined", False: ""}), edge=low + 0.05)
+    size = (PAGE, 0.26 * len(parts) + 1.3)
+    panels = {"col": ("constitution", titles), "order": parts, "layers": (word,)}
+    fig, axes = marks.intervals(table, "estimate", "prompts", size, **panels)
+    n = table.groupby("prompts", sort=False)["n_clusters"]
+    labels = [f"{PARTS.get(name, name)}\n(n = {marks.count_range(counts)})" for name, counts in n]
+    axes[0, 0].set_yticks(axes[0, 0].get_yticks(), labels, fontsize=6)
+    for ax in axes[0]:
+        ax.axvline(1, color=marks.GREY, lw=0.7, ls="--", zorder=0)
+        ax.set_xlim(low, high)
+    axes[0, len(names) // 2].set_xlabel(f"pS ({table['measure'].iloc[0]}), {seeds_told(table['seeds'].max())}")
+    note = f"trained on (bars: {1 - alpha:.0%} intervals; one that reaches the frame goes on beyond it)"
+    marks.key(fig, note, scopes)
+    return fig

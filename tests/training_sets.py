@@ -1,0 +1,16 @@
+"""Training sets for tests: the bundled revisions, and harmless rows with an answer of their own."""
+
+from ethical_personas.generate import training_rows
+from ethical_personas.study import grid, materials
+
+
+def answered(cut=False):
+    """Harmless rows of every training prompt; `cut`: as if no answer had ended."""
+    prompts = materials.prompts("train", *grid.HARMLESS)
+    return training_rows.harmless_rows({p.id: (f"An answer to that is {p.id}.", not cut) for p in prompts}, "source")
+
+
+def chosen(constitution, scope, *numbers, cut=False):
+    """The set of one cell; `numbers`: harmful rows, then those of each trained kind."""
+    found = training_rows.bundled_rows(constitution, "plain") + answered(cut)
+    return training_rows.select(found, scope, *numbers)
