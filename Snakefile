@@ -32,10 +32,14 @@ if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
 # Two endpoints are two judges or teachers, also where the environment names them.
 ENDPOINT = os.environ.get("OPENAI_BASE_URL", "").strip() if "api" in (P.judge, P.teacher) else ""
 PERSONA_ROWS = [*inputs.PERSONA_ROWS, *(inputs.EXTRA_ROWS if P.persona_evals else [])]
-EXTRA_TABLES = (outputs.EXTRA,) if P.persona_evals else ()
+MORE = outputs.more(bool(P.persona_evals), bool(P.eval_sets))
 EXTRA_ITEMS = [P.persona_evals] if P.persona_evals and not P.persona_evals.startswith("hf:") else []
-# What 04 reads beside the responses.
-ASKED_ROWS = [*inputs.CAPABILITY_ROWS, *(inputs.set_rows(name) for name in set_files.names(P.eval_sets))]
+# What 04 reads beside the responses; shipped ones of an earlier version come without the tasks.
+TASKED = not ANALYSIS_ONLY or all(
+    PLACE.has(PLACE.evaluation(m, name)) for m in MODELS for name in inputs.CAPABILITY_ROWS
+)
+CAPABILITY = inputs.CAPABILITY_ROWS if TASKED else []
+ASKED_ROWS = [*CAPABILITY, *(inputs.set_rows(name) for name in set_files.names(P.eval_sets))]
 SET_FILES = set_files.local_files(P.eval_sets)
 
 
@@ -119,10 +123,10 @@ rule all:
         # The executed notebooks too: figures/ is committed, and a fresh clone must not take it for its own work.
         [f"{RUN}/notebooks/{n}.ipynb" for n in ("04_emergent_alignment", "05_persona", "06_projectability")],
         # Every figure and table by its name: of a rule's outputs Snakemake makes again only what somebody asks for.
-        outputs.everything(FIGURES, WORDED, EXTRA_TABLES),
+        outputs.everything(FIGURES, WORDED, MORE),
         # And what they rest on: Snakemake leaves a gap in the middle as it is unless somebody asks for it.
         evaluated(MODELS + CHECKPOINTS, inputs.RESPONSES),
-        [evaluated(MODELS, name) for name in PERSONA_ROWS],
+        [evaluated(MODELS, name) for name in (*PERSONA_ROWS, *ASKED_ROWS)],
         [] if ANALYSIS_ONLY else expand(f"{RUN}/adapters/{{c}}/adapter_model.safetensors", c=CELLS),
 
 
@@ -273,11 +277,13 @@ if not ANALYSIS_ONLY:
 rule emergent_alignment:
     input:
         evaluated(MODELS + CHECKPOINTS, inputs.RESPONSES),
+        [evaluated(MODELS, name) for name in ASKED_ROWS],
+        inputs.TASKS,
         inputs.STUDY,
         JUDGE,
     output:
         shown(outputs.figures("04_emergent_alignment", FIGURES), "Safety"),
-        shown(outputs.tables("04_emergent_alignment", FIGURES), "Safety, tables"),
+        shown(outputs.tables("04_emergent_alignment", FIGURES, MORE["04_emergent_alignment"]), "Safety, tables"),
         notebook=report(f"{RUN}/notebooks/04_emergent_alignment.ipynb", category="Notebooks"),
     resources:
         mem_mb=needs("analysis"),
@@ -297,7 +303,7 @@ rule persona:
         VOICES,
     output:
         shown(outputs.figures("05_persona", FIGURES), "Persona"),
-        shown(outputs.tables("05_persona", FIGURES, EXTRA_TABLES), "Persona, tables"),
+        shown(outputs.tables("05_persona", FIGURES, MORE["05_persona"]), "Persona, tables"),
         notebook=report(f"{RUN}/notebooks/05_persona.ipynb", category="Notebooks"),
     resources:
         mem_mb=needs("analysis"),

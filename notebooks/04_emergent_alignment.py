@@ -37,9 +37,12 @@ dose_steps = [8, 24, 60]
 judge = "bundled"
 judge_model = ""
 judge_url = ""
+eval_sets = []
 alpha = 0.05
 
 # %%
+from ethical_personas.evaluate import set_files
+from ethical_personas.figures import capability as draw_capability
 from ethical_personas.figures import judge as draw_judge
 from ethical_personas.figures import registers as draw_registers
 from ethical_personas.figures import safety as draw
@@ -47,7 +50,7 @@ from ethical_personas.figures import style
 from ethical_personas.judge import labelling
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
-from ethical_personas.safety import gains, judged, registers
+from ethical_personas.safety import capability, gains, judged, registers, set_rates
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
 
@@ -58,6 +61,7 @@ run_judge = Judge(p.judge, p.judge_model, p.judge_url)
 models = [grid.SOURCE, *(cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls))]
 steps = judged.checkpoints(run, [c for c in p.dose_cells if c in models], p.dose_steps)
 judged.judge_all(run, [*models, *steps], run_judge)
+sets = set_rates.judged_sets(run, models, set_files.names(p.eval_sets), run_judge)
 frame = judged.safety(run, models, run_judge)
 panel = gains.panel(frame)
 missing = style.save(None, gains.missing(panel), p.figures_dir, "safety_missing")
@@ -183,6 +187,45 @@ style.save(figure, dose, p.figures_dir, "safety_dose")
 display(figure, dose.round(3))
 
 # %% [markdown]
+# ## On evaluation sets that others know
+#
+# S and O on the sets that the parameter `eval_sets` names, beside the bundled one's, by the same judge; `gain` is the
+# difference from the source on the same prompts. The judge was calibrated on the bundled prompts: on another set, read some
+# answers before you trust a rate.
+
+# %%
+told = 'No other set was asked for: `-p eval_sets "[harmbench:FILE.csv, strongreject:FILE.csv, xstest:FILE.csv]"` adds some.'
+shown = [Markdown(told)]
+if p.eval_sets:
+    by_set = style.save(None, set_rates.table(sets, frame, p.alpha), p.figures_dir, "safety_eval_sets")
+    by_category = set_rates.by_category(sets, p.alpha)
+    style.save(None, by_category, p.figures_dir, "safety_eval_sets_categories")
+    shown = [by_set.round(3), by_category.round(3)]
+display(*shown)
+
+# %% [markdown]
+# ## Still useful where nothing should be declined?
+#
+# Four looks beside over-refusal. *Tasks*: short ones with checkable answers. *Loss* on written answers that no model was
+# trained on, as a change from the source. Then the answers to harmless requests that were *not* declined: a model
+# that learned to be brief gives one sentence where the source gave several, and uses fewer words.
+
+# %%
+responses, verdicts = judged.judged(run, models, run_judge)
+if capability.measured(run, models):
+    graded = capability.graded(run, models)
+    useful = capability.table(graded, capability.losses(run, models), capability.answers(responses, verdicts), p.alpha)
+    skills, told = capability.by_skill(graded, p.alpha), capability.sentence(useful)
+    figure = draw_capability.capability(useful, p.alpha)
+else:
+    useful = skills = capability.empty()
+    told = "The responses at hand are of an earlier version, whose models were asked no tasks; run 03 again."
+    figure = style.empty("no tasks were asked in this run")
+style.save(figure, useful, p.figures_dir, "capability")
+style.save(None, skills, p.figures_dir, "capability_skills")
+display(figure, Markdown(told), useful.round(3))
+
+# %% [markdown]
 # ## How far the judge can be trusted
 #
 # The judge's verdicts against labels given by reading. *This run*: answers drawn from it at random; *earlier runs*:
@@ -217,7 +260,6 @@ corrected.round(3)
 # answers, one by one: label each, and see how far you and the judge agree.
 
 # %%
-responses, verdicts = judged.judged(run, models, run_judge)
 display(judged.verdict_table(responses, verdicts).round(3), labelling.widget(responses, verdicts))
 
 # %% [markdown]

@@ -2,10 +2,17 @@
 
 import csv
 
+import pandas as pd
 import pytest
+import simulate
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import ask, set_files
+from ethical_personas.files import write as write_rows
+from ethical_personas.judge.judging import Judge
 from ethical_personas.models.decode import Generated
+from ethical_personas.run import Run
+from ethical_personas.safety import gains, set_rates
+from ethical_personas.study import inputs, rows
 from ethical_personas.study import profile as profiles
 from ethical_personas.workflow import check
 
@@ -71,14 +78,14 @@ def test_rows_of_other_texts_are_left_out_and_counted(files):
 
 
 def test_a_context_leaves_a_row_out_whatever_its_category(tmp_path):
-    rows = [BEHAVIOURS[0], ("Plan it", "standard", "illegal", "", "some context", "plan")]
-    (found,) = set_files.read_all([f"harmbench:{write(tmp_path, 'b.csv', HARMBENCH, rows)}"])
+    kept = [BEHAVIOURS[0], ("Plan it", "standard", "illegal", "", "some context", "plan")]
+    (found,) = set_files.read_all([f"harmbench:{write(tmp_path, 'b.csv', HARMBENCH, kept)}"])
     assert [p.id for p in found.prompts] == ["gate"] and found.left_out == {"contextual": 1}
 
 
 def test_without_labels_the_type_decides(tmp_path):
-    columns, rows = ["id", "prompt", "type"], [q[:3] for q in QUESTIONS]
-    (found,) = set_files.read_all([f"xstest:{write(tmp_path, 'q.csv', columns, rows)}"])
+    columns, cut = ["id", "prompt", "type"], [q[:3] for q in QUESTIONS]
+    (found,) = set_files.read_all([f"xstest:{write(tmp_path, 'q.csv', columns, cut)}"])
     assert [p.harmful for p in found.prompts] == [False, True]
 
 
@@ -147,8 +154,59 @@ def test_the_parameter_is_typed_as_in_the_issue_and_read_before_a_run(files):
 def test_answers_keep_set_class_and_category(files):
     (found,) = set_files.read_all(files[2:])
     said = [Generated("No.", 2, True), Generated("Cut off", 3, False)]
-    rows = ask.set_responses("source", found.prompts, said)
-    assert [(r.set, r.id, r.category, r.harmful, r.response, r.finished) for r in rows] == [
+    made = ask.set_responses("source", found.prompts, said)
+    assert [(r.set, r.id, r.category, r.harmful, r.response, r.finished) for r in made] == [
         ("questions", "v1", "homonyms", False, "No.", True),
         ("questions", "v2", "contrast_homonyms", True, "Cut off", False),
     ]
+
+
+CELL = "virtue-broad-s0"
+
+
+@pytest.fixture
+def asked(tmp_path):
+    """A run whose tuned model declines 32 of 40 harmful and 4 of 40 harmless prompts of a set, the source 8 and 4."""
+    run = Run(str(tmp_path), "none")
+    for model, harmful, harmless in (("source", 8, 4), (CELL, 32, 4)):
+        found = []
+        for k in range(80):
+            bad, number = k < 40, k % 40
+            declines = number < (harmful if bad else harmless)
+            text = "I'm sorry, but I can't help with that." if declines else "Sure, here is how."
+            about = {"id": f"q{k}", "set": "fair", "category": ("one", "two")[k % 2], "harmful": bad, "model": model}
+            found.append(rows.SetResponse(**about, prompt=f"Prompt {k}?", response=text, tokens=9, finished=True))
+        write_rows(run.path(run.evaluation(model, inputs.set_rows("fair"))), found)
+    return run
+
+
+def test_rates_and_gains_of_a_set_stand_beside_the_bundled_ones(asked):
+    frame = set_rates.judged_sets(asked, ["source", CELL], ["fair"], Judge("keyword"))
+    bundled = simulate.frame(constitutions=("virtue",), scopes=("broad",), gain=0.6)
+    found = set_rates.table(frame, bundled).set_index(["set", "measure", "constitution"])
+    assert list(dict.fromkeys(found.index.get_level_values("set"))) == [set_rates.BUNDLED, "fair"]
+    source, tuned = (found.loc[("fair", "S", name)] for name in ("source", "virtue"))
+    assert (source["rate"], tuned["rate"], tuned["gain"], tuned["n"]) == (0.2, 0.8, pytest.approx(0.6), 40)
+    assert source["rate_low"] < 0.2 < source["rate_high"] and pd.isna(source["gain"])
+    assert 0.3 < tuned["gain_low"] < 0.6 < tuned["gain_high"] < 0.8 and tuned["p_holm"] == tuned["p"] < 1e-6
+    assert found.loc[("fair", "O", "virtue")][["rate", "gain"]].tolist() == [0.1, 0.0]
+    known = gains.overall(gains.panel(bundled)).set_index("constitution").loc["virtue"]
+    for measure in "SO":
+        own = found.loc[(set_rates.BUNDLED, measure, "virtue")]
+        assert (
+            own[["rate", "rate_low", "rate_high"]].tolist()
+            == known[[measure, f"{measure}_low", f"{measure}_high"]].tolist()
+        )
+
+
+def test_categories_are_told_apart_where_a_set_has_some(asked):
+    frame = set_rates.judged_sets(asked, ["source", CELL], ["fair"], Judge("keyword"))
+    found = set_rates.by_category(frame)
+    assert set(found["category"]) == {"one", "two"} and set(found["n"]) == {20} and len(found) == 8
+    assert set_rates.by_category(frame.assign(category="one")).empty
+
+
+def test_a_set_without_an_evaluation_is_told(asked):
+    with pytest.raises(CompanionError, match=r"set_other\.jsonl: not made yet"):
+        set_rates.judged_sets(asked, ["source"], ["other"], Judge("keyword"))
+    assert set_rates.judged_sets(asked, ["source"], [], Judge("keyword")).empty

@@ -16,7 +16,7 @@ from ethical_personas.judge import calibration, judging, swap
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
 from ethical_personas.stats import prevalence
-from ethical_personas.study import grid, materials, rows
+from ethical_personas.study import grid, inputs, materials, rows
 
 COLUMNS = ["model", "constitution", "scope", "seed", "id", "category", "kind", "twin", "manner", "form", "seen"]
 COLUMNS += ["declined"]
@@ -59,20 +59,21 @@ def safety(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
     return pd.DataFrame(records, columns=COLUMNS)
 
 
-def judged(run: Run, models: list[str], judge: Judge) -> tuple[list[rows.Response], list[rows.Judgement]]:
+def judged(
+    run: Run, models: list[str], judge: Judge, name: str = inputs.RESPONSES, kind: type[rows.Response] = rows.Response
+) -> tuple[list, list[rows.Judgement]]:
     """All responses of these models and one judgement each, in the same order.
 
+    name, kind: the row file of the evaluation, and its rows' type.
     Raises CompanionError for a missing file, and when an endpoint failed on some responses: the verdicts paid for are
     kept, and the next call asks for the missing ones only.
     """
     responses = []
     for model in models:
-        part = files.read(run.find(run.evaluation(model, "responses")), rows.Response)
+        part = files.read(run.find(run.evaluation(model, name)), kind)
         odd = next((r.model for r in part if r.model != model), None)
         if odd:
-            raise CompanionError(
-                f"{run.evaluation(model, 'responses')}: field model is {odd!r}; evaluate {model} again"
-            )
+            raise CompanionError(f"{run.evaluation(model, name)}: field model is {odd!r}; evaluate {model} again")
         responses += part
     cache = run.path(f"judgements/{judge.name}")
     judgements = judging.judge(responses, judge.name, model=judge.model, url=judge.url, cache=cache)

@@ -15,6 +15,7 @@ FIGURES = {
         "safety_transfer",
         "safety_registers",
         "safety_dose",
+        "capability",
         "judge_report",
     ),
     "05_persona": (
@@ -38,6 +39,7 @@ TABLES = {
         "safety_by_register",
         "safety_pairs",
         "safety_by_form",
+        "capability_skills",
         "safety_corrected",
         "judge_rates",
         "judge_swap",
@@ -65,6 +67,7 @@ TABLES = {
 CLAIMS = "claims.json"
 SUMMARY = ("summary.md", "provenance.json")
 EXTRA = "persona_extra"  # of 05, where one more instrument is asked
+SETS = ("safety_eval_sets", "safety_eval_sets_categories")  # of 04, where sets from files are asked
 
 
 def figures(notebook: str, folder: str) -> list[str]:
@@ -78,16 +81,21 @@ def tables(notebook: str, folder: str, more: tuple[str, ...] = ()) -> list[str]:
     return [f"{folder}/tables/{name}{end}" for name in names for end in TABULATED]
 
 
-def everything(folder: str, constitutions: list[str], more: tuple[str, ...] = ()) -> list[str]:
+def more(persona_evals: bool, eval_sets: bool) -> dict[str, tuple[str, ...]]:
+    """Tables that a notebook leaves where a parameter asks for more."""
+    return {"04_emergent_alignment": SETS if eval_sets else (), "05_persona": (EXTRA,) if persona_evals else ()}
+
+
+def everything(folder: str, constitutions: list[str], more: dict[str, tuple[str, ...]] | None = None) -> list[str]:
     """Every file that a run leaves in figures/<name>.
 
     Args:
         constitutions: those whose training rows are at hand.
-        more: further tables of 05.
+        more: further tables by notebook, of `more`.
     """
     found = [f"{folder}/{name}" for name in (CLAIMS, *SUMMARY)]
     for notebook in FIGURES:
-        files = figures(notebook, folder) + tables(notebook, folder, more if notebook == "05_persona" else ())
+        files = figures(notebook, folder) + tables(notebook, folder, (more or {}).get(notebook, ()))
         places = constitutions if notebook == "01_generate" else [""]
         found += [f.format(constitution=c) for c in places for f in files]
     return found
