@@ -146,7 +146,8 @@ def test_an_address_on_the_hub_needs_a_revision_and_is_fetched_at_it(tmp_path, m
 def test_the_parameter_is_typed_as_in_the_issue_and_read_before_a_run(files):
     profile = profiles.load("cpu", {"eval_sets": f"[{', '.join(files)}]"})
     assert profile.eval_sets == files
-    check.set_files.read_all(profile.eval_sets)
+    with pytest.raises(CompanionError, match=r"gone\.csv: no such file"):
+        check.check_all(profiles.load("cpu", {"eval_sets": "[xstest:gone.csv]"}))
     with pytest.raises(CompanionError, match="field eval_sets: an entry stands twice"):
         profiles.load("cpu", {"eval_sets": "[xstest:a.csv, xstest:a.csv]"})
 
@@ -184,7 +185,8 @@ def test_rates_and_gains_of_a_set_stand_beside_the_bundled_ones(asked):
     frame = set_rates.judged_sets(asked, ["source", CELL], ["fair"], Judge("keyword"))
     bundled = simulate.frame(constitutions=("virtue",), scopes=("broad",), gain=0.6)
     found = set_rates.table(frame, bundled).set_index(["set", "measure", "constitution"])
-    assert list(dict.fromkeys(found.index.get_level_values("set"))) == [set_rates.BUNDLED, "fair"]
+    order = [(name, measure) for name in (set_rates.BUNDLED, "fair") for measure in "SO"]
+    assert list(dict.fromkeys((name, measure) for name, measure, _ in found.index)) == order
     source, tuned = (found.loc[("fair", "S", name)] for name in ("source", "virtue"))
     assert (source["rate"], tuned["rate"], tuned["gain"], tuned["n"]) == (0.2, 0.8, pytest.approx(0.6), 40)
     assert source["rate_low"] < 0.2 < source["rate_high"] and pd.isna(source["gain"])

@@ -58,8 +58,10 @@ def by_category(frame: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def _rates(frame: pd.DataFrame, keys: list[str], alpha: float) -> pd.DataFrame:
+    """Rates and gains by `keys`, sets in their order, S before O within each."""
+    sets = [part.sort_values("measure", ascending=False, kind="stable") for _, part in frame.groupby("set", sort=False)]
     records = []
-    for key, part in frame.groupby(keys, sort=False):
+    for key, part in pd.concat([frame.head(0), *sets]).groupby(keys, sort=False):
         panel = part.pivot(index="id", columns=["constitution", "scope", "seed"], values="declined").sort_index(axis=1)
         for model in gains.models(panel, source=True):
             x = gains.values(panel, *model)
