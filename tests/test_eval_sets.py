@@ -14,7 +14,7 @@ from ethical_personas.run import Run
 from ethical_personas.safety import gains, set_rates
 from ethical_personas.study import inputs, rows
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import check
+from ethical_personas.workflow import check, reference
 
 HARMBENCH = ["Behavior", "FunctionalCategory", "SemanticCategory", "Tags", "ContextString", "BehaviorID"]
 STRONGREJECT = ["category", "source", "forbidden_prompt"]
@@ -206,6 +206,16 @@ def test_categories_are_told_apart_where_a_set_has_some(asked):
     found = set_rates.by_category(frame)
     assert set(found["category"]) == {"one", "two"} and set(found["n"]) == {20} and len(found) == 8
     assert set_rates.by_category(frame.assign(category="one")).empty
+
+
+def test_rows_of_sets_are_not_shipped(tmp_path, monkeypatch):
+    """They hold the prompts of others."""
+    place = tmp_path / "runs/paper/eval/source"
+    place.mkdir(parents=True)
+    for name in ("responses", "tasks", inputs.set_rows("fair")):
+        (place / f"{name}.jsonl").touch()
+    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    assert sorted(p.name for p in reference.ship("paper")) == ["responses.jsonl", "tasks.jsonl"]
 
 
 def test_a_set_without_an_evaluation_is_told(asked):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import ROOT
+from ethical_personas.study import inputs
 
 SHIPPED = ("sft/*.jsonl", "eval/*/*.jsonl", "provenance/*.json")
 
@@ -21,7 +22,8 @@ def ship(profile: str) -> list[Path]:
     Raises CompanionError when the run has no evaluations. Adapters stay: they are large and quickly made again.
     """
     run, target = ROOT / "runs" / profile, ROOT / "data" / "reference" / profile
-    found = [p for pattern in SHIPPED for p in sorted(run.glob(pattern))]
+    foreign = inputs.set_rows("*.jsonl")  # rows of evaluation sets from files hold prompts that are not ours to ship
+    found = [p for pattern in SHIPPED for p in sorted(run.glob(pattern)) if not p.match(foreign)]
     if not any(p.name == "responses.jsonl" for p in found):
         raise CompanionError(f"runs/{profile}: no evaluations to ship; ./run_all.sh --profile {profile} makes them")
     shutil.rmtree(target, ignore_errors=True)
