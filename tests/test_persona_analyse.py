@@ -35,6 +35,7 @@ def write(folder, model, scores: dict, texts: dict | None = None):
     said = [rows.ItemText(id=i, model=model, wording=w, text=t) for (i, w), t in (texts or {}).items()]
     place = folder / "eval" / model
     files.write(place / "item_scores.jsonl", found)
+    files.write(place / "pair_scores.jsonl", [])
     files.write(
         place / "item_texts.jsonl",
         said or [rows.ItemText(id="virtue_beliefs_p1", model=model, wording="x", text="")],
@@ -91,7 +92,7 @@ def test_contract_of_the_columns(shifts, contrasts):
         *("value", "shift", "signed"),
     ]
     assert list(contrasts.columns) == ["constitution", "scope", "seed", "lens", "dimension", "id", "keyed", "contrast"]
-    assert len(contrasts) == 12 * 3 * 120
+    assert len(contrasts) == 12 * (3 * 120 + 240)
     assert shifts["signed"].to_numpy() == pytest.approx((shifts["keyed"] * shifts["shift"]).to_numpy())
 
 

@@ -18,7 +18,10 @@ def test_the_papers_lists():
     assert grid.TRAINED == ("helpful", "contrast", "opinion") and grid.PAIRED == "twin"
     assert grid.SCOPES["broad"] == grid.CATEGORIES and grid.BROAD == "broad"
     assert grid.HELD_OUT == {"harassment": "chemical_biological", "illegal": "misinformation_disinformation"}
-    assert grid.ITEM_LENSES == ("choice", "likelihood", "text") and grid.SCORED_LENSES == ("choice", "likelihood")
+    assert grid.ITEM_LENSES == ("choice", "likelihood", "pairs", "text") and grid.SCORED_LENSES == (
+        "choice",
+        "likelihood",
+    )
 
 
 FAULTS = [
