@@ -31,7 +31,8 @@ FAULTS = [
     ("kinds.illegal", {}, "field kinds: illegal is a harm category too"),
     ("constitutions.virtue.colour", "green", "field constitutions.virtue.colour"),
     ("constitutions.source", {"colour": "#000000"}, "field constitutions: source names another series of models"),
-    ("controls.virtue", {"colour": "#000000"}, "field controls: virtue names another series of models"),
+    ("controls.virtue", {"colour": "#000000", "answers": "none"}, "field controls: virtue names another series"),
+    ("controls.plain.answers", "some", "field controls.plain.answers"),
     ("lenses.choice.rows", "scores", "field lenses.choice.rows"),
     ("colours", {}, "field colours: Extra inputs are not permitted"),
 ]

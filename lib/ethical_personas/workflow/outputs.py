@@ -24,6 +24,7 @@ FIGURES = {
         "persona_ambiguity",
         "persona_reliability",
         "persona_dilemmas",
+        "persona_content",
     ),
     "06_projectability": ("projectability", "projectability_ranks"),
 }
