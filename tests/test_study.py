@@ -35,11 +35,8 @@ FAULTS = [
     ("kinds.helpful.paired", True, "field kinds: one kind, and no other, is paired"),
     ("constitutions.virtue.colour", "green", "field constitutions.virtue.colour"),
     ("constitutions.source", {"colour": "#000000"}, "field constitutions: source names another series of models"),
-    (
-        "controls.virtue",
-        {"colour": "#000000", "answers": "none"},
-        "field controls: virtue names another series of models",
-    ),
+    ("controls.virtue", {"colour": "#000000", "answers": "none"}, "field controls: virtue names another series"),
+    ("controls.plain.answers", "some", "field controls.plain.answers"),
     ("lenses.choice.rows", "scores", "field lenses.choice.rows"),
     ("colours", {}, "field colours: Extra inputs are not permitted"),
 ]
