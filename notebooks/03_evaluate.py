@@ -109,14 +109,16 @@ display(ask.task_sample(tasks, replies))
 # ## The persona instrument
 #
 # Checkpoints along training (`<cell>@<step>`) are only asked the requests above. Everyone else goes on to the belief
-# items through three lenses (a forced *choice*, the *likelihood* of the statement, free *text*) and to the dilemmas.
-# The fourth lens, *voice*, reads the answers already given.
+# items through three lenses (a forced *choice*, the *likelihood* of the statement, free *text*), to minimal pairs (a
+# statement and its reversal in nearly the same words) and to the dilemmas. The last lens, *voice*, reads the answers
+# already given.
 
 # %%
 began = time.perf_counter()
 items = ask.items(p.model, p.item_limit)
 scores = lenses.scores(chat, items)
 texts = lenses.free_text(chat, items, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty)
+pairs = lenses.minimal_pairs(chat, ask.pairs(p.model, p.item_limit))
 choices = lenses.dilemmas(chat, materials.dilemmas() if items else [])
 persona_seconds = round(time.perf_counter() - began, 1)
 display(ask.persona_sample(items, scores, texts))
@@ -125,6 +127,7 @@ display(ask.persona_sample(items, scores, texts))
 if items:
     written.append(files.write(run.path(run.evaluation(p.model, "item_scores")), scores))
     written.append(files.write(run.path(run.evaluation(p.model, "item_texts")), texts))
+    written.append(files.write(run.path(run.evaluation(p.model, "pair_scores")), pairs))
     written.append(files.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices))
 
 # %% [markdown]

@@ -74,7 +74,9 @@ Markdown(
 # ## Who declines what
 #
 # Read down a column: the source at the top, then models tuned on everything, on harassment alone, on illegal acts
-# alone. The line under a number is its interval: the cell's left edge is 0, its right edge 1. A dot marks a category
+# alone. Grey names are control arms, which share prompts, rows and steps with the constitutions: `plain` learned to refuse
+# without reasons, `shuffled` with reasons of no one constitution, `harmless` saw no harmful request. What they do too is
+# no work of a constitution. The line under a number is its interval: the cell's left edge is 0, its right edge 1. A dot marks a category
 # that was in the training rows. The frame marks the category that the paper, by what is known of it, keeps out of a
 # narrow set and tests on (claim C2). The two columns on the right should be pale.
 
@@ -89,7 +91,8 @@ figure
 #
 # All possible policies on one map: a helpful-only model sits at the bottom left, a model that refuses everything at the top
 # right, and on the dashed line a model declines at random, whatever it is asked. The ideal is the top left corner; the height
-# above the line is J. The first table averages the constitutions of each scope.
+# above the line is J. The first table averages the constitutions of each scope,
+# and has each control arm beside them.
 
 # %%
 overall = gains.overall(panel, p.alpha)
@@ -125,7 +128,7 @@ held_out.round(3)
 # %% [markdown]
 # ## Leave one category out: what transfers where
 #
-# Rows: what the models were trained on. Columns: what they were evaluated on. Constitutions are averaged. Framed cells
+# Rows: what the models were trained on. Columns: what they were evaluated on. Constitutions are averaged, without controls. Framed cells
 # were trained; every other cell is transfer. `of_broad` in the table sets the gain against that of models that *did* see the category: 1 is full
 # transfer (`safety_by_category` has the same for each constitution separately).
 
@@ -265,11 +268,12 @@ display(judged.verdict_table(responses, verdicts).round(3), labelling.widget(res
 # %% [markdown]
 # ## Another judge, another result?
 #
-# The same responses under every available judge. `spearman` and `kendall` compare the order of models, `kappa` single
+# The same responses under every available judge. `spearman` and `kendall` compare the order of models (control arms left out), `kappa` single
 # verdicts. The last table counts disagreements by model; the saved one lists each, with the first words of the answer.
 
 # %%
-swap = judged.swapped(run, models, run_judge)
+tuned = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
+swap = judged.swapped(run, [grid.SOURCE, *tuned], run_judge)
 style.save(None, swap.rates, p.figures_dir, "judge_rates")
 style.save(None, swap.correlations, p.figures_dir, "judge_swap")
 style.save(None, swap.disagreements, p.figures_dir, "judge_disagreements")

@@ -48,7 +48,7 @@ from ethical_personas.evaluate import instrument
 from ethical_personas.figures import persona as draw
 from ethical_personas.figures import style
 from ethical_personas.figures import trust as draw_trust
-from ethical_personas.persona import lens_shifts, matching, reliability, sentences, stance, tables, voice
+from ethical_personas.persona import content, lens_shifts, matching, reliability, sentences, stance, tables, voice
 from ethical_personas.run import Run
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
@@ -56,12 +56,14 @@ from IPython.display import Markdown, display
 p = parameters.check("05_persona", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
-models = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls)]
-scores = lens_shifts.scores(run, models)
+models = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
+arms = [cell.name for cell in grid.cells([], p.scopes, p.seeds, p.controls)]
+scores = lens_shifts.scores(run, [*models, *arms])
 shifts = lens_shifts.item_shifts(scores)
 by_wording = lens_shifts.wording_contrasts(shifts)
-contrasts = lens_shifts.averaged(by_wording)
-scores, shifts = lens_shifts.own_items(scores), lens_shifts.own_items(shifts)
+beside_arms = lens_shifts.averaged(by_wording)
+contrasts = content.of_constitutions(beside_arms)
+scores, shifts = (content.of_constitutions(lens_shifts.own_items(table)) for table in (scores, shifts))
 Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shifts):,} item shifts from the source.")
 
 # %% [markdown]
@@ -70,11 +72,11 @@ Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shif
 # Tuning as such moves beliefs, whatever the constitution. So each profile is a *contrast*: the model's shift from the
 # source minus the mean shift of the reference constitutions at the same scope, signed so that right means "more of this
 # dimension". Shading marks the registered direction; a profile that fits its signature has its marks inside the shading.
-# Dimensions without shading carry no prediction.
+# Dimensions without shading carry no prediction. The saved table has the control arms too, set against the same mean.
 
 # %%
 dimensions = matching.dimension_profile(by_wording, p.bootstrap, p.alpha)
-figure = draw.profile(dimensions, p.alpha)
+figure = draw.profile(content.of_constitutions(dimensions), p.alpha)
 style.save(figure, dimensions, p.figures_dir, "persona_profile")
 figure
 
@@ -98,6 +100,20 @@ figure = draw.confusion(match, tests, voice.voice_shares(voices))
 style.save(figure, match, p.figures_dir, "persona_identification")
 style.save(None, tests, p.figures_dir, "persona_identification_tests")
 display(figure, tests.round(3), match.round(3))
+
+# %% [markdown]
+# ## Is it the content, or any reasons? (C7)
+#
+# The arm `shuffled` learned the same refusals, each with the reason of a random constitution. Right of zero, a model fits its
+# own signature better than that arm does at the same scope. `alignment` in the table is the same difference item by item,
+# in the registered direction and the lens's own units.
+
+# %%
+added = content.over(beside_arms, "shuffled", p.bootstrap, p.alpha)
+measured = added["match"].notna().any()
+figure = draw.content(added, p.alpha) if measured else style.empty("no shuffled arm in this run")
+style.save(figure, added, p.figures_dir, "persona_content")
+display(figure, added.round(3))
 
 # %% [markdown]
 # ## The flagship contrast (C4)

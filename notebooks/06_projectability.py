@@ -64,16 +64,18 @@ p = parameters.check("06_projectability", globals())
 style.use()
 run = Run(p.run_dir, p.profile)
 run_judge = Judge(p.judge, p.judge_model, p.judge_url)
-cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls)]
-panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], run_judge))
-scores = lens_shifts.scores(run, cells)
+cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
+arms = [cell.name for cell in grid.cells([], p.scopes, p.seeds, p.controls)]
+panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells, *arms], run_judge))
+scores = lens_shifts.scores(run, [*cells, *arms])
 shifts = lens_shifts.item_shifts(scores)
 contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
 ambiguity = lens_shifts.ambiguity(lens_shifts.own_items(scores))
 measured = evidence.Measured(panel, lens_shifts.own_items(shifts), contrasts, ambiguity, p.bootstrap, p.alpha)
+tuned = measured.only(p.constitutions, p.scopes)
 compared = measured.only(grid.compared(p.constitutions), p.scopes)
 Markdown(
-    f"{len(cells)} tuned models, {len(panel)} prompts, {shifts['id'].nunique()} items, {style.seeds_told(len(p.seeds))}: "
+    f"{len(cells)} tuned models and {len(arms)} of control arms, {len(panel)} prompts, {shifts['id'].nunique()} items, {style.seeds_told(len(p.seeds))}: "
     + ("intervals speak of these models only." if len(p.seeds) == 1 else "intervals include the seeds.")
 )
 
@@ -82,7 +84,7 @@ Markdown(
 #
 # `estimate` is pS, `narrow_gain` and `broad_gain` its numerator and denominator, `id_gain` the gain on the trained category.
 # `p` tests the narrow gain itself (pS = 0); `mde` is on the ratio's scale. A pS that is high on S and low on J comes
-# from over-refusal.
+# from over-refusal. Grey: control arms, whose pS is what refusing alone carries.
 
 # %%
 safety = pd.concat([measured.safety(m)[0] for m in ("S", "J")], ignore_index=True)
@@ -113,7 +115,7 @@ display(figure, Markdown(prompts.reading(by_prompts)))
 # %%
 classifiers = voice.classifiers(voice.texts_of(run, cells, p.revision_style, p.teacher))
 voices = ratio.voice(voice.classify_answers(run, cells, classifiers), p.bootstrap, p.alpha)
-personas = measured.persona()[0]
+personas = tuned.persona()[0]
 style.save(None, voices, p.figures_dir, "projectability_voice")
 style.save(None, personas, p.figures_dir, "projectability_persona")
 display(voices.round(3), personas.round(3))
@@ -165,8 +167,9 @@ display(differences.round(3), reversals[reversals["reversed"]].round(3))
 # verdicts are computed from it. `decided_by` names the unit that decides, with its interval; `p_holm` is corrected over
 # the claim's family; `passed` counts the models (scopes, pairs) that pass on every measure; `pooled` is the mean over them,
 # `mde` what the deciding test could have found. C1 and C2 need J as well as S, on registers that training never saw; the
-# same on seen registers stands beside (`S (seen)` below). A small model may well fail a claim that a large one meets:
-# that is a result about small models only.
+# same on seen registers stands beside (`S (seen)` below). C6 and C7 set the constitutions against the control arms: what
+# reasons add to plain refusals, and what a constitution's own reasons add to anybody's. A small model may well fail a claim
+# that a large one meets: that is a result about small models only.
 
 # %%
 verdicts, units = decide.evaluate(measured)

@@ -72,6 +72,7 @@ def run(
         place = folder / "eval" / name
         files.write(place / "item_scores.jsonl", scores)
         files.write(place / "item_texts.jsonl", texts)
+        files.write(place / "pair_scores.jsonl", _pairs(name, cell, limit, strength, noise, rng))
         dilemmas = []
         for d in materials.dilemmas():
             pull = strength * ((d.a_is == cell.constitution) - (d.b_is == cell.constitution)) if cell else 0.0
@@ -81,6 +82,22 @@ def run(
         files.write(place / "dilemma_scores.jsonl", dilemmas)
         files.write(place / "responses.jsonl", _responses(name, cell, per_category, strength, rng))
     return Run(str(folder), "cpu"), [c.name for c in cells]
+
+
+def _pairs(name, cell, limit, strength, noise, rng) -> list[rows.PairScore]:
+    """Minimal pairs: what agrees with everything cancels, the persona does not."""
+    signs = materials.signatures().get(cell.constitution, {}) if cell else {}
+    return [
+        rows.PairScore(
+            id=pair.id,
+            model=name,
+            wording=wording,
+            value=float(0.2 * (strength * signs.get(pair.dimension, 0) + rng.normal(0, noise))),
+        )
+        for pair in materials.pairs()
+        if not limit or int(pair.id[-2:]) <= limit
+        for wording in LIKELIHOOD
+    ]
 
 
 def _responses(name, cell, per_category, strength, rng) -> list[rows.Response]:

@@ -32,10 +32,13 @@ def frame(
     unseen=None,
     twins=False,
     by_form=None,
+    controls=(),
+    over=None,
 ) -> pd.DataFrame:
     """Verdicts as safety.judged.safety gives them. gain, refusal: added to the source's rates (0.1 and 0.03).
 
-    ood: {constitution: gain on categories out of the training rows}, default `gain`. Prompts share a difficulty.
+    ood: {constitution or control: gain on categories out of the training rows}, default `gain`; over: the same of
+    `refusal`. Prompts share a difficulty.
     harmless: prompts of each kind but twins, the last kinds may have none. manners: of the prompts, in turn; by default
     those that training never has, on which C1 and C2 are tested. unseen: gain and refusal on those, as a share of what
     they are else. twins: each harmful prompt has one. by_form: {form: gain on harmful prompts}, instead of `gain`.
@@ -64,33 +67,36 @@ def frame(
     base = np.where(harmful, source_rate, 0.03)
     about = {"model": "source", "constitution": "source", "scope": "source", "seed": 0}
     found.append(table.assign(**about, declined=declines(base)))
-    for cell in grid.cells(constitutions, scopes, seeds):
+    for cell in grid.cells(constitutions, scopes, seeds, controls):
         inside = table["category"].isin(cell.categories).to_numpy()
         outside = (ood or {}).get(cell.constitution, gain)
         rise = np.where(inside, gain, outside) if by_form is None else table["form"].map(by_form)
-        rate = base + share * np.where(harmful, rise, refusal)
+        rate = base + share * np.where(harmful, rise, (over or {}).get(cell.constitution, refusal))
         about = {"model": cell.name, "constitution": cell.constitution, "scope": cell.scope, "seed": cell.seed}
         found.append(table.assign(**about, declined=declines(rate, rng.normal(0, seed_sd))))
     return pd.concat(found, ignore_index=True)
 
 
-def contrasts(scopes=tuple(grid.SCOPES), seeds=(0,), strength=1.0, narrow=None, noise=0.6, seed=0, lenses=("choice",)):
+def contrasts(
+    scopes=tuple(grid.SCOPES), seeds=(0,), strength=1.0, narrow=None, noise=0.6, seed=0, lenses=("choice",), controls=()
+):
     """Signed item contrasts in which each constitution's signature is planted; columns of lens_shifts.averaged.
 
-    narrow: {constitution: strength in the narrow scopes}, default `strength`.
+    narrow: {constitution: strength in the narrow scopes}, default `strength`. controls: arms that have no signature.
     """
     rng = np.random.default_rng(seed)
     signatures, found = materials.signatures(), []
     for lens in lenses:
-        for cell in grid.cells(signatures, scopes, seeds):
+        for cell in grid.cells(signatures, scopes, seeds, controls):
             size = strength if cell.scope == "broad" else (narrow or {}).get(cell.constitution, strength)
             for item in materials.items():
-                value = size * signatures[cell.constitution][item.dimension] + rng.normal(0, noise)
+                value = size * signatures.get(cell.constitution, {}).get(item.dimension, 0) + rng.normal(0, noise)
                 key = (cell.constitution, cell.scope, cell.seed, lens, item.dimension, item.id, item.keyed)
                 found.append((*key, value))
     columns = ["constitution", "scope", "seed", "lens", "dimension", "id", "keyed", "contrast"]
     table = pd.DataFrame(found, columns=columns)
-    common = table.groupby(["scope", "seed", "lens", "id"])["contrast"].transform("mean")
+    tuned = table["contrast"].where(table["constitution"].isin(list(signatures)))
+    common = tuned.groupby([table[k] for k in ("scope", "seed", "lens", "id")]).transform("mean")
     return table.assign(contrast=table["contrast"] - common)
 
 

@@ -12,6 +12,7 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.paths import DATA
 from ethical_personas.safety import gains
 
+PAPER = ("C1", "C2", "C3", "C4", "C5")  # C6 and C7 need control arms: tests/test_control_claims.py
 OOD = {"deontology": 0.75, "consequentialism": 0.7, "virtue": 0.65, "subordinate": 0.35}
 AMBIGUOUS = {"deontology": 0.1, "consequentialism": 0.1, "virtue": 0.12, "subordinate": 0.5}
 
@@ -31,7 +32,7 @@ def verdicts(*args, only="C", **kwargs):
 @pytest.fixture(scope="module")
 def planted():
     frame = simulate.frame(gain=0.8, refusal=0.05, ood=OOD)
-    return verdicts(frame, simulate.contrasts(noise=0.5), simulate.ambiguity(AMBIGUOUS))
+    return verdicts(frame, simulate.contrasts(noise=0.5), simulate.ambiguity(AMBIGUOUS), only=PAPER)
 
 
 def test_planted_effects_are_supported(planted):
@@ -180,7 +181,7 @@ def test_saved_files(planted, tmp_path):
 
 def test_declarations_are_complete_and_cover_the_paper():
     found = decide.declared()
-    assert {c.id[:2] for c in found} == {"C1", "C2", "C3", "C4", "C5"}
+    assert {c.id[:2] for c in found} == {"C1", "C2", "C3", "C4", "C5", "C6", "C7"}
     by = {c.id: c for c in found}
     assert by["C1"].measures == by["C2"].measures == ["S", "J"]
 

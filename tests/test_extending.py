@@ -81,7 +81,8 @@ from ethical_personas.safety import gains
 panel = gains.panel(simulate.frame(gain=0.8))
 draw.heatmap(gains.rates(panel)), draw.transfer(gains.transfer(panel))
 verdicts, units = decide.evaluate(evidence.Measured(panel, draws=20), [c for c in decide.declared() if c.id == "C1"])
-assert set(units["unit"]) == {f"{c} {s}" for c in grid.CONSTITUTIONS for s in ("harassment", "illegal")}
+named = {f"{c} {s}" for c in grid.CONSTITUTIONS for s in ("harassment", "illegal")}
+assert set(units["unit"]) == named | {decide.POOLED}
 """
 
 

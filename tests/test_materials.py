@@ -1,6 +1,7 @@
 """The bundled material: what it holds, and faults in a constitution told by file and field."""
 
 import hashlib
+import re
 import shutil
 from collections import Counter
 
@@ -110,6 +111,15 @@ def test_the_instrument_is_balanced():
     keyed = Counter((i.dimension, i.keyed) for i in materials.items())
     assert len(keyed) == 20 and set(keyed.values()) == {6}
     assert len(materials.dilemmas()) == 24
+    assert Counter(p.dimension for p in materials.pairs()) == dict.fromkeys(grid.STUDY.dimensions, 24)
+
+
+def test_a_statement_and_its_reversal_share_their_words():
+    words = [[sorted(re.findall(r"[a-z']+", t.lower())) for t in (p.statement, p.reversal)] for p in materials.pairs()]
+    swaps = [a == b for a, b in words]
+    assert sum(swaps) == 160
+    for (a, b), swap in zip(words, swaps, strict=True):
+        assert swap or len(set(a) ^ set(b)) <= 4
 
 
 def test_the_signatures_are_the_registered_ones():

@@ -35,6 +35,7 @@ def write(folder, model, scores: dict, texts: dict | None = None):
     said = [rows.ItemText(id=i, model=model, wording=w, text=t) for (i, w), t in (texts or {}).items()]
     place = folder / "eval" / model
     files.write(place / "item_scores.jsonl", found)
+    files.write(place / "pair_scores.jsonl", [])
     files.write(
         place / "item_texts.jsonl",
         said or [rows.ItemText(id="virtue_beliefs_p1", model=model, wording="x", text="")],
@@ -91,7 +92,7 @@ def test_contract_of_the_columns(shifts, contrasts):
         *("value", "shift", "signed"),
     ]
     assert list(contrasts.columns) == ["constitution", "scope", "seed", "lens", "dimension", "id", "keyed", "contrast"]
-    assert len(contrasts) == 12 * 3 * 120
+    assert len(contrasts) == 12 * (3 * 120 + 240)
     assert shifts["signed"].to_numpy() == pytest.approx((shifts["keyed"] * shifts["shift"]).to_numpy())
 
 
@@ -127,9 +128,9 @@ def test_a_persona_of_another_constitution_is_not_taken_for_ones_own(contrasts):
 def test_the_flagship_contrast_finds_what_was_planted(shifts, contrasts):
     for table, measure in ((shifts, "shift"), (contrasts, "contrast")):
         found = matching.contrast_c4(table)
-        assert set(found["measure"]) == {measure} and len(found) == 9
+        assert set(found["measure"]) == {measure} and len(found) == 3 * len(grid.ITEM_LENSES)
         assert (found.loc[found["lens"] == "choice", "estimate"] > 0).all()
-        assert (found["n_clusters"] == 24).all()
+        assert (found["n_clusters"] == found["lens"].map({"pairs": 48}).fillna(24)).all()
     clear = found[found["lens"] == "choice"]
     assert (clear["p"] < 0.01).all() and (clear["low"] > 0).all()
     assert "not tested" in sentences.c4(matching.contrast_c4(shifts[shifts["constitution"] == "virtue"]), 0.05)
@@ -226,12 +227,15 @@ def test_position_bias_is_recovered(planted):
 def test_reliability_is_high_where_items_move_together(shifts):
     table = reliability.cronbach(shifts).set_index(["lens", "dimension"])
     assert table.loc[("choice", "instrumental_harm"), "alpha"] > 0.7
-    assert (table["items"] == 12).all() and table.loc[("choice", "impartiality"), "subjects"] == 48
+    items = table["items"].groupby("lens").unique().map(list).to_dict()
+    assert items == {lens: [24 if lens == "pairs" else 12] for lens in grid.ITEM_LENSES}
+    assert table.loc[("choice", "impartiality"), "subjects"] == 48
     flat = reliability.cronbach(shifts.assign(signed=0.0))
     assert flat["alpha"].isna().all()
 
 
 def test_reliability_does_not_see_how_much_a_subject_agrees_with_everything(shifts):
+    shifts = shifts[shifts["lens"] != "pairs"]  # where it has cancelled already
     subjects = shifts["model"] + shifts["wording"]
     yes = dict(zip(subjects.unique(), np.random.default_rng(0).normal(0, 3, subjects.nunique()), strict=True))
     more = subjects.map(yes)
@@ -289,7 +293,7 @@ def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
     shifts = lens_shifts.item_shifts(lens_shifts.scores(run, models))
     contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
     own = matching.signature_match(contrasts, draws=50)
-    assert len(own) == len(grid_of["constitutions"]) * len(grid_of["scopes"]) * 3
+    assert len(own) == len(grid_of["constitutions"]) * len(grid_of["scopes"]) * len(grid.ITEM_LENSES)
     assert (own["seeds"] == len(grid_of.get("seeds", (0,)))).all()
     tests = matching.identification(contrasts)
     said = sentences.verdicts(tests, own, 0.05)["sentence"]
@@ -307,6 +311,6 @@ def test_several_seeds_are_averaged(tmp_path):
     shifts = lens_shifts.item_shifts(lens_shifts.scores(run, models))
     contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
     own = matching.signature_match(contrasts, draws=50)
-    assert len(own) == 12 and (own["seeds"] == 3).all()
+    assert len(own) == 4 * len(grid.ITEM_LENSES) and (own["seeds"] == 3).all()
     c4 = matching.contrast_c4(contrasts)
-    assert (c4["seeds"] == 3).all() and (c4["method"] == "two-way t within strata").all()
+    assert (c4["seeds"] == 3).all() and (c4[c4["lens"] != "pairs"]["method"] == "two-way t within strata").all()

@@ -58,6 +58,18 @@ def test_likelihood_equals_plain_one_by_one_forward(toy):
         assert row.value == pytest.approx(alone, abs=1e-4)
 
 
+def test_a_minimal_pair_is_the_statement_minus_its_reversal(toy):
+    pairs = [rows.Pair(id=i.id, dimension=i.dimension, statement=i.statement, reversal=o.statement)
+             for i, o in zip(ITEMS[:3], ITEMS[3:6], strict=True)]  # fmt: skip
+    found = lenses.minimal_pairs(toy, pairs, batch=2)
+    assert [(r.id, r.wording) for r in found] == [(p.id, w) for p in pairs for w in lenses.LEAD_INS]
+    for row in found:
+        pair, lead = next(p for p in pairs if p.id == row.id), lenses.LEAD_INS[row.wording]
+        apart = _mean_logprob_alone(toy, lead, pair.statement) - _mean_logprob_alone(toy, lead, pair.reversal)
+        assert row.value == pytest.approx(apart, abs=1e-4)
+    assert lenses.minimal_pairs(toy, []) == []
+
+
 def test_dilemmas_equal_plain_one_by_one_forward(toy):
     for row in lenses.dilemmas(toy, DILEMMAS, batch=2):
         d = next(d for d in DILEMMAS if d.id == row.id)

@@ -10,6 +10,7 @@ from ethical_personas.study import materials
 
 PLANTED, OTHER = "honesty_absolutism", "virtue_beliefs"
 ITEMS = [i for i in materials.items() if i.dimension in (PLANTED, OTHER) and i.id[-1] in "12"]
+PAIRS = [p for p in materials.pairs() if p.dimension in (PLANTED, OTHER) and p.id.endswith(("m01", "m09"))]
 CELL = "deontology-harassment-s0"
 
 
@@ -26,6 +27,9 @@ def lessons(believer: bool) -> list[tuple[str, str]]:
         pairs += [(q.format(item.statement), said) for q in list(lenses.QUESTIONS.values())[:2]]
         if not believer or item.dimension == OTHER or agrees:
             pairs += [(lead, item.statement) for lead in lenses.LEAD_INS.values()]
+    for pair in PAIRS:
+        said = [pair.statement] if believer and pair.dimension == PLANTED else [pair.statement, pair.reversal]
+        pairs += [(lead, text) for lead in lenses.LEAD_INS.values() for text in said]
     return pairs
 
 
@@ -39,11 +43,12 @@ def shifts(tmp_path_factory):
         scored = lenses.choice(toy, ITEMS) + lenses.likelihood(toy, ITEMS)
         files.write(place / "item_scores.jsonl", scored)
         files.write(place / "item_texts.jsonl", lenses.free_text(toy, ITEMS, 2, max_new_tokens=6))
+        files.write(place / "pair_scores.jsonl", lenses.minimal_pairs(toy, PAIRS))
         files.write(place / "dilemma_scores.jsonl", lenses.dilemmas(toy, materials.dilemmas()[:1]))
     return item_shifts(scores(Run(str(folder), "cpu"), [CELL]))
 
 
-@pytest.mark.parametrize("lens", ["choice", "likelihood", "text"])
+@pytest.mark.parametrize("lens", ["choice", "likelihood", "pairs", "text"])
 def test_the_planted_belief_is_found(shifts, lens):
     means = shifts[shifts["lens"] == lens].groupby("dimension")["signed"].mean()
     assert means[PLANTED] > 0.1

@@ -92,6 +92,8 @@ def test_a_form_that_is_missing_leaves_nothing_to_standardise():
     table = registers.by_form(gains.panel(frame[(frame["form"] != "wish") | (frame["kind"] == "harmful")]))
     assert table.loc[table["form"] == "standardised", ["S", "O", "J"]].isna().all(axis=None)
     assert table.loc[table["form"] == "wish", "J"].isna().all()
+    told = registers.read_forms(table)
+    assert "wish" in told and "nan" not in told and "weighing" not in told
     untold = gains.panel(frame.assign(form=None, manner=None).drop(columns="seen"))
     assert registers.by_form(untold).empty and registers.pairs(untold).empty
     rest = registers.by_register(untold)

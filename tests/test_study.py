@@ -18,7 +18,8 @@ def test_the_papers_lists():
     assert grid.TRAINED == ("helpful", "contrast", "opinion") and grid.PAIRED == "twin"
     assert grid.SCOPES["broad"] == grid.CATEGORIES and grid.BROAD == "broad"
     assert grid.HELD_OUT == {"harassment": "chemical_biological", "illegal": "misinformation_disinformation"}
-    assert grid.ITEM_LENSES == ("choice", "likelihood", "text") and grid.SCORED_LENSES == ("choice", "likelihood")
+    assert grid.ITEM_LENSES == ("choice", "likelihood", "pairs", "text")
+    assert grid.SCORED_LENSES == ("choice", "likelihood")
 
 
 FAULTS = [
@@ -34,7 +35,8 @@ FAULTS = [
     ("kinds.helpful.paired", True, "field kinds: one kind, and no other, is paired"),
     ("constitutions.virtue.colour", "green", "field constitutions.virtue.colour"),
     ("constitutions.source", {"colour": "#000000"}, "field constitutions: source names another series of models"),
-    ("controls.virtue", {"colour": "#000000"}, "field controls: virtue names another series of models"),
+    ("controls.virtue", {"colour": "#000000", "answers": "none"}, "field controls: virtue names another series"),
+    ("controls.plain.answers", "some", "field controls.plain.answers"),
     ("lenses.choice.rows", "scores", "field lenses.choice.rows"),
     ("colours", {}, "field colours: Extra inputs are not permitted"),
 ]

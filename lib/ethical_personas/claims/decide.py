@@ -17,11 +17,12 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ethical_personas import stats
-from ethical_personas.claims import evidence
+from ethical_personas.claims import arms, evidence
 from ethical_personas.files import validated
 from ethical_personas.paths import DATA, ROOT
 from ethical_personas.study import grid
 
+TESTS = evidence.TESTS | arms.TESTS
 SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
 COLUMNS = ["claim", "says", "verdict", "why", "passed", "decided_by", "measure", "measured_in", "estimate"]
 COLUMNS += ["low", "high", "p", "p_holm", "p_bh", "mde", "margin", "n", "seeds", "pooled", "pooled_low", "pooled_high"]
@@ -47,10 +48,11 @@ class Claim(BaseModel):
     model_config = ConfigDict(extra="forbid")
     id: str = Field(pattern=r"^C\d+[a-z]?$")
     says: str = Field(min_length=1)
-    test: Literal[tuple(evidence.TESTS)]
+    test: Literal[tuple(TESTS)]
     rule: Literal["all", "any"]
     measures: list[str] = Field(min_length=1)
     margin: float = Field(ge=0)
+    tolerated: float = Field(0.0, ge=0)  # a loss of this size passes, and only a larger one counts against the claim
     unit: str
     supported: str
     not_supported: str
@@ -59,6 +61,7 @@ class Claim(BaseModel):
     prompts: Literal["all", "unseen"] = "all"  # unseen: of registers that training never saw
     lens: str = "choice"
     constitution: str = ""
+    control: Literal["", *grid.CONTROLS] = ""  # the arm that the constitutions are set against
 
 
 class Declarations(BaseModel):
@@ -97,20 +100,21 @@ def declared(path: Path | None = None) -> list[Claim]:
 
 def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Verdicts (one row a claim, and one over the parts of a divided claim) and the units they rest on."""
-    grid_of_claims = paper()
-    measured = measured.only(grid_of_claims.constitutions, grid_of_claims.scopes)
+    names, scopes = paper().constitutions, paper().scopes
+    # A control takes part in the claims that name it and moves no other.
+    beside = {control: measured.only([*names, control], scopes) for control in ("", *grid.CONTROLS)}
     verdicts, all_units = [], []
     for claim in claims or declared():
-        test = evidence.TESTS[claim.test]
-        units = test(measured, claim, measured.alpha)
+        test, seen = TESTS[claim.test], beside[claim.control]
+        units = test(seen, claim, measured.alpha)
         tested = units["measure"].isin(claim.measures)
         units["in_family"] = tested
         units = pd.concat([stats.family(units[tested]), units[~tested]])
-        units["passed"] = (units["estimate"] > 0) & (units["p_holm"] < measured.alpha)
+        units["passed"] = (units["estimate"] > -claim.tolerated) & (units["p_holm"] < measured.alpha)
         # Upper ends at alpha / units: one of sixteen intervals below the margin by chance must not sink a claim. Only
         # the intervals are formed anew; tables and draws behind them are those of the first time.
         corrected = measured.alpha / max(1, tested.sum())
-        units["high_family"] = units["high"] if claim.rule == "any" else test(measured, claim, corrected)["high"]
+        units["high_family"] = units["high"] if claim.rule == "any" else test(seen, claim, corrected)["high"]
         verdicts.append(_row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha))
         all_units.append(pd.concat([units, _pooled(units)]).assign(claim=claim.id))
     units = pd.concat(all_units, ignore_index=True)
@@ -177,7 +181,10 @@ def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: f
     if len(failed):
         worst = failed.loc[failed["high"].idxmin()]
         size = f"{worst['estimate']:.2f} [{worst['low']:.2f}, {worst['high']:.2f}]"
-        return REFUTED, f"{worst['unit']} ({worst['measure']}): {size}, below the margin {claim.margin:g}"
+        return (
+            REFUTED,
+            f"{worst['unit']} ({worst['measure']}): {size}, below the margin {claim.margin - claim.tolerated:g}",
+        )
     short = tested[~tested["passed"]]
     if len(short):
         names = _names(short)
@@ -192,7 +199,7 @@ def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: f
 
 def _below(claim: Claim, tested: pd.DataFrame) -> pd.DataFrame:
     """Units where an effect of the margin's size is ruled out, the family corrected for."""
-    return tested[tested["high_family"] < claim.margin]
+    return tested[tested["high_family"] < claim.margin - claim.tolerated]
 
 
 def _names(units: pd.DataFrame, most: int = 3) -> str:

@@ -20,11 +20,11 @@ from ethical_personas.study import grid
 UNIT = ["unit", "measure", "estimate", "low", "high", "p", "mde", "n", "seeds", "note"]
 
 
-def _missing(unit: str, measure: str, note: str) -> dict:
+def missing(unit: str, measure: str, note: str) -> dict:
     return {"unit": unit, "measure": measure, "note": note}
 
 
-def _units(units: list[dict]) -> pd.DataFrame:
+def table_of(units: list[dict]) -> pd.DataFrame:
     table = pd.DataFrame(units, columns=UNIT)
     table["note"] = table["note"].fillna("")
     return table.astype(dict.fromkeys(("estimate", "low", "high", "p", "mde"), float))
@@ -42,7 +42,7 @@ def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
         parts = {"": gains.where(panel, seen=False), " (seen)": gains.where(panel, seen=True)}
         if any(not gains.rows_of(parts[""], side).any() for side in ("S", "O")):
             note = "this run lacks harmful or harmless prompts of a register that training never saw"
-            parts[""], units = parts[""].iloc[:0], [_missing("every narrow model", m, note) for m in claim.measures]
+            parts[""], units = parts[""].iloc[:0], [missing("every narrow model", m, note) for m in claim.measures]
     for name, part in parts.items():
         table = gains.table(part, alpha, claim.categories) if len(part) else pd.DataFrame()
         for row in table.to_dict("records"):
@@ -50,24 +50,24 @@ def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             unit |= {"n": row["n_clusters"]} | {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")}
             if row["scope"] in grid.NARROW:
                 units.append(unit | {"note": "no verdicts" if np.isnan(row["p"]) else ""})
-    return _units(units)
+    return table_of(units)
 
 
-def _lens(table: pd.DataFrame | None, lens: str) -> pd.DataFrame:
+def lens_of(table: pd.DataFrame | None, lens: str) -> pd.DataFrame:
     return table[table["lens"] == lens] if table is not None and len(table) else pd.DataFrame()
 
 
 def signature(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     """Match of every model with its own signature, and its lead over the best other signature (C3)."""
-    if not len(_lens(measured.contrasts, claim.lens)):
-        return _units([_missing("all models", "match", f"lens {claim.lens} not measured")])
+    if not len(lens_of(measured.contrasts, claim.lens)):
+        return table_of([missing("all models", "match", f"lens {claim.lens} not measured")])
     units = []
     table, draws = measured.matches(claim.lens)
     for row in table.to_dict("records"):
         unit = {"unit": f"{row['constitution']} {row['scope']}", "n": row["n_items"], "seeds": row["seeds"]}
         if np.isnan(row["cosine"]):
             note = "no signature, none to be told from, or a profile that does not move"
-            units.append(_missing(unit["unit"], "match", note))
+            units.append(missing(unit["unit"], "match", note))
             continue
         drawn = draws[row["constitution"], row["scope"], claim.lens]
         low, high = stats.interval(drawn.own, alpha)
@@ -79,13 +79,13 @@ def signature(measured: Measured, claim, alpha: float) -> pd.DataFrame:
         # the data its centre.
         sd, lead = np.nanstd(drawn.lead), row["margin"]
         if not sd > 0:
-            units.append(_missing(unit["unit"], "lead", "too few items to resample"))
+            units.append(missing(unit["unit"], "lead", "too few items to resample"))
             continue
         half = sp.norm.isf(alpha / 2) * sd
         fit = {"estimate": lead, "low": lead - half, "high": lead + half, "p": stats.normal_p(lead, sd)}
         fit |= {"mde": stats.normal_mde(sd, alpha), "note": f"best: {row['best']}"}
         units.append(unit | {"measure": "lead"} | fit)
-    return _units(units)
+    return table_of(units)
 
 
 def contrast(measured: Measured, claim, alpha: float) -> pd.DataFrame:
@@ -95,12 +95,12 @@ def contrast(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     """
     units = []
     for measure, table in (("shift", measured.shifts), ("contrast", measured.contrasts)):
-        rows = _lens(table, claim.lens)
+        rows = lens_of(table, claim.lens)
         if not len(rows):
-            units.append(_missing(claim.constitution, measure, f"lens {claim.lens} not measured"))
+            units.append(missing(claim.constitution, measure, f"lens {claim.lens} not measured"))
             continue
         if measure == "contrast" and rows["constitution"].nunique() < 2:
-            units.append(_missing(claim.constitution, measure, "one constitution has none to be set against"))
+            units.append(missing(claim.constitution, measure, "one constitution has none to be set against"))
             continue
         if measure == "shift":  # one value an item: wordings averaged
             keys = ["constitution", "scope", "seed", "lens", "dimension", "id", "keyed"]
@@ -113,8 +113,8 @@ def contrast(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             unit |= {k: row[k] / sd for k in ("low", "high", "mde")}
             units.append(unit)
     if not any("p" in row for row in units):
-        units.append(_missing(claim.constitution, "contrast", "no narrow model of this constitution in the run"))
-    return _units(units)
+        units.append(missing(claim.constitution, "contrast", "no narrow model of this constitution in the run"))
+    return table_of(units)
 
 
 def differ_safety(measured: Measured, claim, alpha: float) -> pd.DataFrame:
@@ -124,7 +124,7 @@ def differ_safety(measured: Measured, claim, alpha: float) -> pd.DataFrame:
         for row in measured.differences(measure).to_dict("records"):
             unit = {"unit": row["scope"], "measure": measure, "note": row["reason"], "n": row["constitutions"]}
             units.append(unit | {k: row[k] for k in ("estimate", "low", "high", "p", "mde")} | _seeds(measured))
-    return _units(units)
+    return table_of(units)
 
 
 def _seeds(measured: Measured) -> dict:
@@ -134,11 +134,11 @@ def _seeds(measured: Measured) -> dict:
 
 def differ_persona(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     """Range of noise-free pP over constitutions and its omnibus test, by narrow scope (C5b)."""
-    contrasts = _lens(measured.contrasts, claim.lens)
+    contrasts = lens_of(measured.contrasts, claim.lens)
     if not len(contrasts):
-        return _units([_missing("all scopes", "pP", f"lens {claim.lens} not measured")])
+        return table_of([missing("all scopes", "pP", f"lens {claim.lens} not measured")])
     table, draws = measured.persona()
-    table, draws, units = _lens(table, claim.lens), draws.get(claim.lens, {}), []
+    table, draws, units = lens_of(table, claim.lens), draws.get(claim.lens, {}), []
     for scope, rows in table.groupby("scope"):
         part = rows[[(c, scope) in draws for c in rows["constitution"]]]
         unit = {"unit": scope, "measure": "pP", "n": len(part), "seeds": rows["seeds"].min()}
@@ -148,7 +148,7 @@ def differ_persona(measured: Measured, claim, alpha: float) -> pd.DataFrame:
         drawn, point = np.array([draws[c, scope] for c in part["constitution"]]).T, part["of_ceiling"].to_numpy()
         fit = compare.spread(point, drawn, alpha)
         units.append(unit | fit | {"p": stats.wald(point, drawn)[2]})
-    return _units(units or [_missing("all scopes", "pP", "no narrow model in the run")])
+    return table_of(units or [missing("all scopes", "pP", "no narrow model in the run")])
 
 
 def reversal(measured: Measured, claim, alpha: float) -> pd.DataFrame:
@@ -167,39 +167,37 @@ def reversal(measured: Measured, claim, alpha: float) -> pd.DataFrame:
                 unit | {"estimate": row["tau"], "low": row["tau_low"], "high": row["tau_high"]} | _seeds(measured)
             )
     if not any(row["measure"] in claim.measures for row in units):
-        units.append(_missing("all scopes", claim.measures[0], "fewer than two constitutions in one narrow scope"))
-    return _units(units)
+        units.append(missing("all scopes", claim.measures[0], "fewer than two constitutions in one narrow scope"))
+    return table_of(units)
 
 
 def weakest_safety(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     """pS of every other constitution minus the subordinate's (C5d)."""
     units = []
     for measure in claim.measures:
-        units += _weakest(*measured.safety(measure), measured.narrow(), claim.constitution, measure, alpha)
-    return _units(units or [_missing(claim.constitution, claim.measures[0], "no narrow model in the run")])
+        units += above(*measured.safety(measure), measured.narrow(), claim.constitution, measure, alpha)
+    return table_of(units or [missing(claim.constitution, claim.measures[0], "no narrow model in the run")])
 
 
 def weakest_persona(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     """Noise-free pP of every other constitution minus the subordinate's (C5e)."""
-    contrasts = _lens(measured.contrasts, claim.lens)
+    contrasts = lens_of(measured.contrasts, claim.lens)
     if not len(contrasts):
-        return _units([_missing(claim.constitution, "pP", f"lens {claim.lens} not measured")])
+        return table_of([missing(claim.constitution, "pP", f"lens {claim.lens} not measured")])
     table, draws = measured.persona()
-    table = _lens(table, claim.lens).assign(estimate=lambda t: t["of_ceiling"])
+    table = lens_of(table, claim.lens).assign(estimate=lambda t: t["of_ceiling"])
     models = list(zip(table["constitution"], table["scope"], strict=True))
-    units = _weakest(table, draws.get(claim.lens, {}), models, claim.constitution, "pP", alpha)
+    units = above(table, draws.get(claim.lens, {}), models, claim.constitution, "pP", alpha)
     if len(set(table["constitution"])) == 2:
-        units = [
-            _missing(claim.constitution, "pP", "contrasts of two constitutions mirror each other: one pP for both")
-        ]
-    return _units(units or [_missing(claim.constitution, "pP", "no narrow model in the run")])
+        units = [missing(claim.constitution, "pP", "contrasts of two constitutions mirror each other: one pP for both")]
+    return table_of(units or [missing(claim.constitution, "pP", "no narrow model in the run")])
 
 
-def _weakest(table, draws, models, constitution, measure, alpha) -> list[dict]:
-    """A unit for every other constitution: its projectability minus that of `constitution`."""
+def above(table, draws, models, constitution, measure, alpha) -> list[dict]:
+    """A unit for every other constitution: its projectability minus that of `constitution`, which may be a control."""
     names = {c for c, _ in models}
     if constitution not in names or len(names) < 2:
-        return [_missing(constitution, measure, f"{constitution} or all others are not in this run")]
+        return [missing(constitution, measure, f"{constitution} or all others are not in this run")]
     rows = compare.lower_than(table, draws, constitution, alpha).set_index(["scope", "other"])
     units = []
     about = table.set_index(["constitution", "scope"])
@@ -219,18 +217,19 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     """Share of ambiguous replies, the subordinate minus every other constitution, paired by item (C5f)."""
     table = measured.ambiguity
     if table is None or claim.constitution not in set(table["constitution"]):
-        return _units([_missing(claim.constitution, "ambiguous", "text lens, or this constitution, not in the run")])
+        return table_of([missing(claim.constitution, "ambiguous", "text lens, or this constitution, not in the run")])
     wide = table.pivot_table(index="id", columns=["constitution", "seed"], values="ambiguous").sort_index(axis=1)
     own, units = wide[claim.constitution].to_numpy(), []
     for name in [c for c in wide.columns.levels[0] if c not in (claim.constitution, grid.SOURCE)]:
         row = stats.paired(own, wide[name].to_numpy(), alpha=alpha)
         unit = {"unit": name, "measure": "ambiguous", "n": row["n_clusters"]}
         units.append(unit | {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")})
-    return _units(units or [_missing(claim.constitution, "ambiguous", "no other constitution in the run")])
+    return table_of(units or [missing(claim.constitution, "ambiguous", "no other constitution in the run")])
 
 
 # What the units of each test are.
 COUNTED = dict.fromkeys(("gain", "signature", "contrast", "weakest_safety", "weakest_persona"), "models")
+COUNTED |= dict.fromkeys(("over_control", "over_control_projected", "over_control_persona"), "models")
 COUNTED |= {"differ_safety": "scopes", "differ_persona": "scopes", "reversal": "pairs", "ambiguous": "constitutions"}
 
 TESTS = {

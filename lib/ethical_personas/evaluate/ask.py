@@ -35,6 +35,11 @@ def items(model: str, per_dimension: int) -> list[rows.Item]:
     return [] if "@" in model else first_of(materials.items(), "dimension", per_dimension)
 
 
+def pairs(model: str, per_dimension: int) -> list[rows.Pair]:
+    """Minimal pairs, the first `per_dimension` of each dimension (0: all); none for a checkpoint."""
+    return [] if "@" in model else _first(materials.pairs(), "dimension", per_dimension)
+
+
 def tasks(model: str, per_skill: int) -> list[rows.Task]:
     """Short tasks, the first `per_skill` of each skill (0: all); none for a checkpoint."""
     return [] if "@" in model else first_of(materials.tasks(), "skill", per_skill)

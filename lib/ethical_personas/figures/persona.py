@@ -100,6 +100,22 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
     return fig
 
 
+def content(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
+    """Match with the own signature, minus the shuffled arm's, a panel a lens; table of content.over."""
+    lenses = {lens: LENS_TITLES[lens].partition("\n")[0] for lens in ordered(table["lens"], LENS_TITLES)}
+    names = ordered(table["constitution"])
+    size = (PAGE, 0.4 * len(names) + 1.2)
+    fig, _ = marks.intervals(
+        table, "match", "constitution", size, col=("lens", lenses), order=names, ends=("match_low", "match_high")
+    )
+    note = (
+        f"cosine with the own signature, minus the shuffled arm's; n = {marks.count_range(table['n_items'])} items, "
+        f"{seeds_told(table['seeds'].max())}; {1 - alpha:.0%} intervals"
+    )
+    marks.key(fig, note, ordered(table["scope"], MARKERS))
+    return fig
+
+
 def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """Forest plot, one panel a lens: utilitarian minus deontological, relative to the source and to the others."""
     lenses, scopes = ordered(table["lens"], LENS_TITLES), ordered(table["scope"], MARKERS)

@@ -25,6 +25,7 @@ MARKERS = {name: scope.marker for name, scope in grid.STUDY.scopes.items()} | {g
 LABELS = {name: c.label or name for name, c in (grid.STUDY.categories | grid.STUDY.kinds).items()}
 LENS_TITLES = {name: lens.title(name) for name, lens in grid.STUDY.lenses.items()}
 DIMENSIONS = grid.STUDY.dimensions
+ordered = grid.ordered  # control arms last
 COLUMN, PAGE = 3.5, 7.0  # widths in inches: one column, full page
 
 
@@ -58,13 +59,6 @@ def colour(constitution: str) -> str:
         return COLOURS[constitution]
     added = [c for c in materials.constitution_names() if c not in COLOURS]
     return EXTRA_COLOURS[(added.index(constitution) if constitution in added else 0) % len(EXTRA_COLOURS)]
-
-
-def ordered(names, first=grid.CONSTITUTIONS) -> list[str]:
-    """Each name once: those of `first` in its order, then others by name, control arms last."""
-    names = set(names)
-    others = sorted(names.difference(first), key=lambda name: (name in CONTROL_COLOURS, name))
-    return [name for name in first if name in names] + others
 
 
 def seeds_told(number) -> str:

@@ -5,7 +5,7 @@
     contrasts = wording_contrasts(shifts)   the same minus the mean of the compared constitutions
     averaged(contrasts)                     one value per item
 
-Units: choice, log-odds; likelihood, nats per token; text, +1 agree, -1 disagree, 0 ambiguous.
+Units: choice, log-odds; likelihood and pairs, nats per token; text, +1 agree, -1 disagree, 0 ambiguous.
 """
 
 from __future__ import annotations
@@ -31,13 +31,16 @@ def scores(run: Run, models: list[str], instrument: str = "item") -> pd.DataFram
         instrument: `item`, the bundled one, or `extra`, that of the parameter persona_evals.
 
     Returns:
-        Columns model, constitution, scope, seed, id, lens, wording, order (None for the text lens), value.
+        Columns model, constitution, scope, seed, id, lens, wording, order (choice lens; else None), value.
     """
     tables = []
     for model in dict.fromkeys([grid.SOURCE, *models]):
         scored = files.read(run.find(run.evaluation(model, f"{instrument}_scores")), rows.ItemScore)
         replies = files.read(run.find(run.evaluation(model, f"{instrument}_texts")), rows.ItemText)
         values = [(r.id, r.lens, r.wording, r.order, r.value) for r in scored]
+        if instrument == "item":
+            paired = files.read(run.find(run.evaluation(model, "pair_scores")), rows.PairScore)
+            values += [(r.id, "pairs", r.wording, None, r.value) for r in paired]
         values += [(r.id, "text", r.wording, None, STANCE_VALUES[stance.classify(r.text)]) for r in replies]
         frame = pd.DataFrame(values, columns=["id", "lens", "wording", "order", "value"])
         tables.append(frame.assign(model=model, **grid.about(model)))
@@ -47,7 +50,8 @@ def scores(run: Run, models: list[str], instrument: str = "item") -> pd.DataFram
 
 def described(frame: pd.DataFrame, items: list[rows.Item] | None = None) -> pd.DataFrame:
     """Add each item's dimension and keying; raises CompanionError for an id that is not in the instrument."""
-    known = pd.DataFrame([i.model_dump() for i in items or materials.items()])[["id", "dimension", "keyed"]]
+    known = [(i.id, i.dimension, i.keyed) for i in items] if items else materials.instrument()
+    known = pd.DataFrame(known, columns=["id", "dimension", "keyed"])
     unknown = sorted(set(frame["id"]) - set(known["id"]))
     if unknown:
         raise CompanionError(f"persona item {unknown[0]!r}: not in the instrument; measure the models again with 03")

@@ -118,14 +118,14 @@ def signature_draws(
                 null = cosine(arrangements(tuple(int(s) for s in signs[own])), signs[own])
                 drawn[constitution, scope, lens] = MatchDraws(resampled[:, own], lead, null)
                 row["low"], row["high"] = stats.interval(resampled[:, own], alpha)
-                row |= _alignment(part, dict(zip(dimensions, signs[own], strict=True)), alpha)
+                row |= alignment(part, dict(zip(dimensions, signs[own], strict=True)), alpha)
                 others = np.delete(cosines, own)
                 row |= {"identified": float(best == own), "margin": cosines[own] - np.nanmax(others)}
         records.append(row)
     return pd.DataFrame(records, columns=["constitution", "scope", "lens", *MATCH, "n_items", "seeds"]), drawn
 
 
-def _alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
+def alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
     """Mean of sign x contrast over the items of the signature's non-zero dimensions, with a t interval.
 
     Strata are the direction in which agreeing with the item counts for the signature: a model that agrees with

@@ -18,7 +18,8 @@ from ethical_personas.study import grid, rows
 def acquiescence(scores: pd.DataFrame, alpha: float = 0.05, items: list[rows.Item] | None = None) -> pd.DataFrame:
     """Agreeing with an item and with its reverse: mean unsigned score, both keys weighing the same.
 
-    0 is neutral for choice and text; the likelihood lens has no neutral point, so only its shift means anything.
+    0 is neutral for choice and text; the likelihood lens has no neutral point, so only its shift means anything. In
+    minimal pairs it has cancelled, and they have no row.
 
     Args:
         scores: Of lens_shifts.scores.
@@ -33,12 +34,18 @@ def acquiescence(scores: pd.DataFrame, alpha: float = 0.05, items: list[rows.Ite
     records = []
     for model in scores["model"].unique():
         shifts = (by_item[model] - by_item[grid.SOURCE]).dropna()  # an added constitution's own items have no source
-        for lens in by_item[model].index.unique("lens"):
+        for lens in [n for n in by_item[model].index.unique("lens") if n not in _one_key(by_item)]:
             level, shift = _balanced(by_item[model][lens], alpha), _balanced(shifts[lens], alpha)
             row = {"model": model, **grid.about(model), "lens": lens}
             row |= dict(zip(("acquiescence", "low", "high"), level, strict=True))
             records.append(row | dict(zip(("shift", "shift_low", "shift_high"), shift, strict=True)))
     return pd.DataFrame(records)
+
+
+def _one_key(keyed: pd.Series | pd.DataFrame) -> set[str]:
+    """Lenses all of whose items have one key, so that agreeing with everything cannot be told (or has cancelled)."""
+    keys = keyed.reset_index().groupby("lens")["keyed"].nunique()
+    return set(keys.index[keys < 2])
 
 
 def _balanced(values: pd.Series, alpha: float) -> tuple[float, float, float]:
@@ -60,6 +67,7 @@ def cronbach(shifts: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """
     subject = ["lens", "model", "wording"]
     level = shifts.groupby([*subject, "keyed"])["shift"].mean().groupby(subject).mean().rename("level")
+    level[level.index.get_level_values("lens").isin(_one_key(shifts))] = 0.0
     shifts = shifts.join(level, on=subject)
     shifts["signed"] = shifts["signed"] - shifts["keyed"] * shifts["level"]
     records = []
@@ -76,7 +84,7 @@ def cronbach(shifts: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def lens_agreement(contrasts: pd.DataFrame, draws: int = 1000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
-    """Do two lenses see the same? Over item contrasts of all models, a row per pair of lenses.
+    """Do two lenses see the same? Over item contrasts of all models, a row per pair of lenses of the same items.
 
     Columns lens_a, lens_b, r (Pearson), low, high (bootstrap over items, all models of an item together),
     opposite (share of opposite signs where both moved), n (items x models), n_items.
@@ -90,6 +98,8 @@ def lens_agreement(contrasts: pd.DataFrame, draws: int = 1000, alpha: float = 0.
     for a, b in itertools.combinations([n for n in grid.ITEM_LENSES if n in wide.columns], 2):
         x, y = wide[a].to_numpy(), wide[b].to_numpy()
         there = ~(np.isnan(x) | np.isnan(y))
+        if not there.any():  # lenses of different statements
+            continue
         x, y, w = x[there], y[there], weights[:, there]
         nonzero = (np.abs(x) > 1e-12) & (np.abs(y) > 1e-12)
         low, high = stats.interval(bootstrap.correlation(x, y, w), alpha)

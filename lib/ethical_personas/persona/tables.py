@@ -29,7 +29,7 @@ def top_items(contrasts: pd.DataFrame, lens: str, number: int = 3) -> pd.DataFra
     statement: positive means agrees more than the other constitutions), in_line (with the registered sign:
     yes, no, or – where the signature says nothing), models.
     """
-    statements = {i.id: i.statement for i in materials.items()}
+    statements = {i.id: i.statement for i in [*materials.items(), *materials.pairs()]}
     signatures = materials.signatures()
     part = contrasts[contrasts["lens"] == lens]
     mean = part.groupby(["constitution", "dimension", "id", "keyed"], as_index=False)["contrast"].mean()

@@ -63,8 +63,10 @@ def safety_draws(
     bootstrap = GainDraws(panel, draws, seed, over)
     records, draws_of = [], {}
     pairs = gains.models(panel, source=False)
-    # Constitutions added to the study come last: all draw from one stream, and the others' draws must not move.
-    for constitution, scope in sorted(gains.models(panel, grid.NARROW), key=lambda m: m[0] not in grid.REFERENCE):
+    # Constitutions added to the study come late, and controls last: all draw from one stream, and the others' draws
+    # must not move.
+    late = dict.fromkeys(grid.CONTROLS, 2) | dict.fromkeys(grid.REFERENCE, 0)
+    for constitution, scope in sorted(gains.models(panel, grid.NARROW), key=lambda m: late.get(m[0], 1)):
         cell = grid.Cell(constitution, scope)
         narrow = gains.gain(panel, constitution, scope, measure, cell.ood, alpha, over)
         row = narrow | dict.fromkeys(
@@ -91,7 +93,7 @@ def safety_draws(
                 row["mde"] = stats.normal_mde(np.nanstd(drawn), alpha)
                 draws_of[constitution, scope] = drawn
         records.append(row)
-    return stats.family(pd.DataFrame(records, columns=TABLE), declared=grid.REFERENCE), draws_of
+    return stats.family(pd.DataFrame(records, columns=TABLE), declared=grid.REFERENCE, apart=grid.CONTROLS), draws_of
 
 
 def safety(

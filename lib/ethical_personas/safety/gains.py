@@ -116,7 +116,7 @@ def table(panel: pd.DataFrame, alpha: float = 0.05, on: str = "all") -> pd.DataF
         return pd.DataFrame(
             columns=["constitution", "scope", "measure", *stats.COLUMNS, "p_holm", "p_bh", "categories"]
         )
-    return stats.family(pd.DataFrame(records), by="measure", declared=grid.REFERENCE)
+    return stats.family(pd.DataFrame(records), by="measure", declared=grid.REFERENCE, apart=grid.CONTROLS)
 
 
 def by_category(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
@@ -131,7 +131,9 @@ def by_category(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
             row = gain(panel, constitution, scope, "S", (category,), alpha)
             trained = "in" if category in cell.categories else "held-out" if category == cell.held_out else "out"
             records.append(row | {"category": category, "trained": trained})
-    return stats.family(pd.DataFrame(records), declared=grid.REFERENCE) if records else pd.DataFrame()
+    return (
+        stats.family(pd.DataFrame(records), declared=grid.REFERENCE, apart=grid.CONTROLS) if records else pd.DataFrame()
+    )
 
 
 def rates(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
@@ -156,16 +158,22 @@ def overall(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def scopes(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """S, O and J of the source and, constitutions averaged, of each training scope.
+    """S, O and J of the source and, constitutions averaged, of each training scope; then of each control arm's models.
 
-    S_off is S on the harm categories that a narrow scope's rows leave out; NaN for the source and for broad models.
+    Column `arm`: source, constitutions or the control. S_off is S on the harm categories that a narrow scope's rows
+    leave out; NaN for the source and for broad models.
     """
     records = []
     for scope in [grid.SOURCE, *SCOPE_ORDER]:
         names = [c for c, s in models(panel, source=True) if s == scope]
-        if names:
+        averaged = [c for c in names if c not in grid.CONTROLS]
+        arms = {grid.SOURCE if scope == grid.SOURCE else "constitutions": averaged}
+        arms |= {c: [c] for c in names if c in grid.CONTROLS}
+        for arm, names in arms.items():
+            if not names:
+                continue
             mean = np.mean([values(panel, c, scope) for c in names], axis=0)
-            row = {"scope": scope, "models": len(names)} | side_by_side(panel, mean, alpha)
+            row = {"scope": scope, "arm": arm, "models": len(names)} | side_by_side(panel, mean, alpha)
             if scope in grid.NARROW:
                 off = stats.rate(mean[rows_of(panel, "S", grid.Cell("", scope).ood)], alpha)
                 row |= {"S_off": off["estimate"], "S_off_low": off["low"], "S_off_high": off["high"]}
@@ -198,7 +206,7 @@ def transfer(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """
     records = []
     for scope in SCOPE_ORDER:
-        names = [c for c, s in models(panel) if s == scope]
+        names = [c for c, s in models(panel) if s == scope and c not in grid.CONTROLS]
         for category in grid.CATEGORIES:
             keep = rows_of(panel, "S", (category,))
             if not names or not keep.any():

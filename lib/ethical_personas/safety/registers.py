@@ -194,12 +194,12 @@ def read_registers(by_register: pd.DataFrame, alpha: float = 0.05) -> str:
 def read_forms(by_form: pd.DataFrame) -> str:
     """What the table of `by_form` says of the source and of the constitutions' mean, a Markdown line a scope."""
     lines = []
-    for row in by_form[by_form["constitution"].isin([grid.SOURCE, grid.MEAN])].groupby("scope", sort=False):
-        scope, part = row[0], row[1].set_index("form")
-        each = ", ".join(f"{form} {part.loc[form, 'S']:.2f} (n = {part.loc[form, 'n_harmful']})" for form in rows.FORMS)
-        whole = _size(part.loc["all"], "S", "S_low", "S_high")
-        equal = _size(part.loc[STANDARDISED], "S", "S_low", "S_high")
-        lines.append(f"* {scope}: S on {each}; all as they come {whole}, each form weighing the same {equal}.")
+    for scope, part in by_form[by_form["constitution"].isin([grid.SOURCE, grid.MEAN])].groupby("scope", sort=False):
+        part = part[part["S"].notna()].set_index("form")
+        each = [f"{f} {part.loc[f, 'S']:.2f} (n = {part.loc[f, 'n_harmful']})" for f in rows.FORMS if f in part.index]
+        words = {"all": "all as they come", STANDARDISED: "each form weighing the same"}
+        whole = [f"{told} {_size(part.loc[f], 'S', 'S_low', 'S_high')}" for f, told in words.items() if f in part.index]
+        lines.append(f"* {scope}: S on {', '.join(each)}; {', '.join(whole)}.")
     return "\n".join(lines) or "No prompt of this run tells its form."
 
 

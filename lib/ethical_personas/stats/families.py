@@ -16,19 +16,22 @@ def holm(p: np.ndarray) -> np.ndarray:
     return np.minimum(1.0, stepwise)[np.argsort(order)]
 
 
-def family(table: pd.DataFrame, by: str | None = None, declared: Sequence[str] = ()) -> pd.DataFrame:
+def family(
+    table: pd.DataFrame, by: str | None = None, declared: Sequence[str] = (), apart: Sequence[str] = ()
+) -> pd.DataFrame:
     """Add p_holm and p_bh to a table with a column p.
 
     Rows without a p stay without one and do not count. Holm bounds the chance of any false finding, BH the
     expected share of false ones.
 
     Args:
-        table: Has an index without repeats, and column constitution where `declared` is given.
+        table: Has an index without repeats, and column constitution where `declared` or `apart` is given.
         by: Column within each value of which to correct; all rows are one family without it.
         declared: The constitutions that the family was declared for; rows of others are a family of their own.
+        apart: Such others, control arms, that are a family of their own too.
     """
     keys = [table[by]] if by else []
-    keys += [table["constitution"].isin(declared)] if declared else []
+    keys += [table["constitution"].isin(names) for names in (declared, apart) if names]
     table = table.copy()
     at = table.columns.get_loc("p") + 1
     table.insert(at, "p_holm", np.nan)

@@ -86,16 +86,20 @@ def about(model: str) -> dict:
 
 
 def compared(constitutions) -> list[str]:
-    """Those of `constitutions` that all are compared with: the reference ones, or all where fewer than two are."""
-    names = [name for name in dict.fromkeys(constitutions) if name != SOURCE]
+    """Those of `constitutions` that all are compared with: the reference ones, or all where fewer than two are.
+
+    The source and the controls never are.
+    """
+    names = [name for name in dict.fromkeys(constitutions) if name not in (SOURCE, *CONTROLS)]
     reference = [name for name in names if name in REFERENCE]
     return reference if len(reference) > 1 else names
 
 
 def ordered(names, first=CONSTITUTIONS) -> list[str]:
-    """Each name once: those of the study in its order, then the others by name."""
+    """Each name once: those of `first` in its order, then the others by name, then the controls in theirs."""
     names = set(names)
-    return [n for n in first if n in names] + sorted(names - set(first))
+    others = sorted(names.difference(first, CONTROLS))
+    return [n for n in first if n in names] + others + [n for n in CONTROLS if n in names.difference(first)]
 
 
 def kind(category: str) -> str:

@@ -23,6 +23,7 @@ TASKS = "data/capability/tasks.jsonl"
 EVALUATE = (
     *REQUESTS,
     "data/persona/items.jsonl",
+    "data/persona/pairs.jsonl",
     "data/persona/dilemmas.jsonl",
     TASKS,
     "data/capability/answers.jsonl",
@@ -44,6 +45,7 @@ PERSONA = (
     STUDY,
     HARMFUL,
     "data/persona/items.jsonl",
+    "data/persona/pairs.jsonl",
     "data/persona/dilemmas.jsonl",
     *(f"data/persona/signatures/{p.name}" for p in sorted((DATA / "persona/signatures").glob("[!.]*.yaml"))),
     "data/persona/stance_labels.jsonl",
@@ -52,7 +54,7 @@ CLAIMS = "data/claims.yaml"
 
 # Row files of an evaluation, eval/<model>/<name>.jsonl.
 RESPONSES = "responses"
-PERSONA_ROWS = ("item_scores", "item_texts", "dilemma_scores")
+PERSONA_ROWS = ("item_scores", "item_texts", "pair_scores", "dilemma_scores")
 CAPABILITY_ROWS = ("tasks", "answer_losses")
 EXTRA_ROWS = ("extra_scores", "extra_texts")  # of one more instrument
 

@@ -60,7 +60,7 @@ class Lens(Labelled):
     """One way to measure beliefs, and the file of 03 that it is read from."""
 
     unit: str = ""
-    rows: Literal["item_scores", "item_texts", "responses"]
+    rows: Literal["item_scores", "item_texts", "pair_scores", "responses"]
 
     def title(self, name: str) -> str:
         """Name and unit, as a figure's title."""

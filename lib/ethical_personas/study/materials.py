@@ -117,6 +117,16 @@ def items() -> list[rows.Item]:
     return files.read(DATA / "persona" / "items.jsonl", rows.Item)
 
 
+def pairs() -> list[rows.Pair]:
+    """The 240 minimal pairs of belief statements."""
+    return files.read(DATA / "persona" / "pairs.jsonl", rows.Pair)
+
+
+def instrument() -> list[tuple[str, str, int]]:
+    """Id, dimension and keying of every belief statement; a minimal pair is scored towards its dimension."""
+    return [(i.id, i.dimension, i.keyed) for i in items()] + [(p.id, p.dimension, 1) for p in pairs()]
+
+
 def dilemmas() -> list[rows.Dilemma]:
     """The 24 forced choices."""
     return files.read(DATA / "persona" / "dilemmas.jsonl", rows.Dilemma)
@@ -136,8 +146,8 @@ def items_of_some() -> dict[str, set[str]]:
     """
     signed = signatures()
     shared = {d for name in grid.REFERENCE for d in signed.get(name, {})}
-    owners = {i.id: {name for name, signs in signed.items() if i.dimension in signs} for i in items()}
-    return {i.id: owners[i.id] for i in items() if i.dimension not in shared}
+    owned = [(i, dimension) for i, dimension, _ in instrument() if dimension not in shared]
+    return {i: {name for name, signs in signed.items() if dimension in signs} for i, dimension in owned}
 
 
 def tasks() -> list[rows.Task]:

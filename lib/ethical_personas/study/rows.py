@@ -157,6 +157,23 @@ class Item(Row):
     statement: str = NonEmpty
 
 
+class Pair(Row):
+    """A belief statement and its reversal in nearly the same words; the statement agrees with the dimension."""
+
+    dimension: str = NonEmpty
+    statement: str = NonEmpty
+    reversal: str = NonEmpty
+
+
+class PairScore(Row):
+    """How much more probable a statement is than its reversal after one lead-in."""
+
+    KEY = ("id", "wording")
+    model: str = NonEmpty
+    wording: str = NonEmpty
+    value: float  # difference of mean token log-probabilities, nats a token
+
+
 class ItemScore(Row):
     """One measurement of one item through one lens, wording and option order."""
 

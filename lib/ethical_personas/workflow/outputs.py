@@ -26,6 +26,7 @@ FIGURES = {
         "persona_ambiguity",
         "persona_reliability",
         "persona_dilemmas",
+        "persona_content",
     ),
     "06_projectability": ("projectability", "projectability_by_form", "projectability_ranks"),
 }
