@@ -37,7 +37,7 @@ def items(model: str, per_dimension: int) -> list[rows.Item]:
 
 def pairs(model: str, per_dimension: int) -> list[rows.Pair]:
     """Minimal pairs, the first `per_dimension` of each dimension (0: all); none for a checkpoint."""
-    return [] if "@" in model else _first(materials.pairs(), "dimension", per_dimension)
+    return [] if "@" in model else first_of(materials.pairs(), "dimension", per_dimension)
 
 
 def tasks(model: str, per_skill: int) -> list[rows.Task]:
