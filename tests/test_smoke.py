@@ -37,7 +37,7 @@ def test_every_stage_wrote_rows_that_read_back(smoke):
     p, run = profiles.load("smoke"), Run("runs/smoke", "smoke")
     for constitution in p.constitutions:
         assert files.read(run.path(run.sft(constitution)), rows.SftRow)
-    for model in [grid.SOURCE, *(c.name for c in grid.cells(p.constitutions, p.scopes, p.seeds))]:
+    for model in [grid.SOURCE, *(c.name for c in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls))]:
         found = files.read(run.path(run.evaluation(model, "responses")), rows.Response)
         assert len(found) == 8 * p.eval_per_category
         assert {r.model for r in found} == {model}
