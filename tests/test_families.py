@@ -53,7 +53,7 @@ def test_only_families_whose_head_comes_last_skip_their_own_forward():
 
 def test_the_default_model_takes_the_fast_path_and_learns_the_same_bytes(load, tmp_path, monkeypatch):
     rows = training_sets.chosen("virtue", "harassment", 6, 3, 2, 1)
-    recipe = lora.Recipe(4, 8, "upper", 5e-3, 1, 4, 1, 1, 400)
+    recipe = lora.Recipe(4, 8, "upper", 5e-3, 12, 4, 1, 1, 400)
 
     def formula(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """The reference: the answer's hidden states through the head, in one product."""
@@ -443,7 +443,7 @@ def rows():
     return training_sets.chosen("virtue", "harassment", 6, 3, 2, 1)
 
 
-RECIPE = lora.Recipe(4, 8, "upper", 5e-3, 2, 8, 1, 1, 400)
+RECIPE = lora.Recipe(4, 8, "upper", 5e-3, 12, 8, 1, 1, 400)
 
 
 @pytest.mark.parametrize("rate", [1e6, 1e30])

@@ -21,7 +21,7 @@ def test_recorded_revisions_pass(name):
     law = materials.constitution(name)
     found = training_rows.bundled_rows(name, "plain")
     dropped = [r for r in gate.check(found, law, FIRST, 0.0) if r.dropped]
-    assert len(dropped) <= 2, [(r.dropped, r.answer) for r in dropped]
+    assert len(dropped) <= len(found) / 100, [(r.dropped, r.answer) for r in dropped]
 
 
 def test_a_good_teacher_in_the_longer_register_passes_the_shipped_share():

@@ -1,5 +1,6 @@
 """Which rows may be trained on, and what is dropped, by reason."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -120,7 +121,7 @@ def test_the_source_answers_what_is_needed_and_some_to_spare(rows):
     numbers = {"rows_per_scope": rows, "helpful_rows": 20, "contrast_rows": 8, "opinion_rows": 4}
     p = SimpleNamespace(scopes=["broad", "illegal"], **numbers)
     asked = [x.category for x in training_rows.harmless_needed(p)]
-    assert [asked.count(kind) for kind in grid.TRAINED] == [25, 10, 5]
+    assert [asked.count(kind) for kind in grid.TRAINED] == [math.ceil(1.25 * (20 + rows)), 10, 5]
     assert rows * 1.25 <= asked.count(grid.PAIRED) <= 2 * 1.25 * rows + 6
 
 

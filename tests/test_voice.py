@@ -33,7 +33,7 @@ def test_ceiling_on_categories_left_out(style):
     table = voice.ceiling(texts, voice.classifiers(texts))
     assert list(table["category"]) == [*sorted(grid.CATEGORIES), "all"]
     total = table.iloc[-1]
-    assert total["accuracy"] > 0.9 and total["chance"] == 0.25 and total["n"] == 4 * 288
+    assert total["accuracy"] > 0.75 and total["chance"] == 0.25 and total["n"] == 4 * 576
     assert total["low"] < total["accuracy"] <= total["high"] + 1e-9
 
 
@@ -62,7 +62,7 @@ def test_contract_of_the_rows(shares):
     assert set(narrow.loc[narrow["in_distribution"] == 1, "category"]) == {"harassment_bullying"}
     assert (shares.loc[(shares["scope"] == "broad") & (shares["kind"] == "harmful"), "in_distribution"] == 1).all()
     assert shares.loc[shares["kind"] != "harmful", "in_distribution"].isna().all()
-    assert {"harmful", "helpful", "contrast", "persona"} == set(shares["kind"])
+    assert {"harmful", *grid.HARMLESS, "persona"} == set(shares["kind"])
     columns = [c for c in shares.columns if c.startswith("p_")]
     assert shares[columns].sum(axis=1).to_numpy() == pytest.approx(1.0)
 

@@ -5,9 +5,11 @@ from ethical_personas.study import grid, materials
 
 
 def answered(cut=False):
-    """Harmless rows of every training prompt; `cut`: as if no answer had ended."""
+    """Harmless rows of every training prompt, each with the same answer; `cut`: as if no answer had ended."""
     prompts = materials.prompts("train", *grid.HARMLESS)
-    return training_rows.harmless_rows({p.id: (f"An answer to that is {p.id}.", not cut) for p in prompts}, "source")
+    return training_rows.harmless_rows(
+        {p.id: ("Gladly: begin with the first part of it.", not cut) for p in prompts}, "source"
+    )
 
 
 def chosen(constitution, scope, *numbers, cut=False):

@@ -20,7 +20,7 @@ from ethical_personas.study import grid, materials
 CONTROL_COLOURS = {name: arm.colour for name, arm in grid.STUDY.controls.items()}  # arms without a constitution
 COLOURS = {name: arm.colour for name, arm in grid.STUDY.constitutions.items()} | CONTROL_COLOURS
 COLOURS |= {grid.SOURCE: "#555555", grid.MEAN: "#000000"}
-EXTRA_COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#000000")  # constitutions that study.yaml does not list
+EXTRA_COLOURS = ("#E69F00", "#56B4E9", "#F0E442", "#882255")  # constitutions that study.yaml does not list
 MARKERS = {name: scope.marker for name, scope in grid.STUDY.scopes.items()} | {grid.SOURCE: "X"}
 LABELS = {name: c.label or name for name, c in (grid.STUDY.categories | grid.STUDY.kinds).items()}
 LENS_TITLES = {name: lens.title(name) for name, lens in grid.STUDY.lenses.items()}

@@ -220,7 +220,7 @@ class Task(Row):
 
     skill: str = NonEmpty
     prompt: str = NonEmpty
-    answers: list[str] = Field(min_length=1)  # any of them is right
+    answers: list[str]  # any of them is right
     wrong: list[str] = Field(default=[])  # the other choices that the prompt offers
 
 
@@ -243,5 +243,5 @@ class AnswerLoss(Row):
     """Mean loss of a written answer's tokens under a model, nats a token, without the end of turn."""
 
     model: str = NonEmpty
-    tokens: int = Field(ge=1)
-    loss: float = Field(ge=0)
+    tokens: int = Field(ge=0)
+    loss: float
