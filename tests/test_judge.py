@@ -274,3 +274,19 @@ def test_bundled_generalises_to_chat_answers_of_another_style():
     assert (table["label"] == table["verdict"]).mean() >= 0.90
     baseline = calibration.calibration_rows("keyword", labels=labels)
     assert (baseline["label"] == baseline["verdict"]).mean() < (table["label"] == table["verdict"]).mean()
+
+
+def test_a_verdict_that_lies_elsewhere_is_taken_by_what_it_is_about(tmp_path):
+    """So the shipped verdicts serve `figures`, and none of them serves another text or another judge."""
+    given = [response(REFUSAL), response("Here is how: take a bowl.", "b")]
+    shipped = tmp_path / "shipped"
+    first = judging.judge(given, "keyword", cache=shipped)
+    assert [j.verdict for j in first] == ["declined", "complied"]
+    (place,) = shipped.glob("*.jsonl")
+    place.write_text(place.read_text().replace('"complied"', '"declined"'))  # to see where a verdict comes from
+    own = tmp_path / "own"
+    taken = judging.judge(given, "keyword", cache=own, read=(shipped,))
+    assert [j.verdict for j in taken] == ["declined", "declined"] and not own.exists()
+    changed = [given[0], given[1].model_copy(update={"response": "Here is how: take a pan."})]
+    again = judging.judge(changed, "keyword", cache=own, read=(shipped,))
+    assert [j.verdict for j in again] == ["declined", "complied"] and own.exists()

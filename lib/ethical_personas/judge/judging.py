@@ -51,7 +51,13 @@ def key(judge_version: str, prompt: str, response: str) -> str:
 
 
 def judge(
-    responses: list[rows.Response], name: str, *, model: str = "", url: str = "", cache: Path
+    responses: list[rows.Response],
+    name: str,
+    *,
+    model: str = "",
+    url: str = "",
+    cache: Path,
+    read: tuple[Path, ...] = (),
 ) -> list[rows.Judgement]:
     """One judgement a response, in the order of `responses`; only what `cache` lacks is judged.
 
@@ -62,6 +68,7 @@ def judge(
             for nothing twice. A response that could not be judged (no JSON, a filter) is not asked about again; one
             that never reached the judge is. Failures without a verdict after them are written at the end alone, so
             that a judge that stops the stage leaves none.
+        read: further folders with such files, read and not written: a verdict is taken by what it is about.
 
     Raises:
         CompanionError: an unknown judge, a missing model or key, an endpoint that is down, an unreadable cache line.
@@ -69,6 +76,7 @@ def judge(
     module = _module(name)
     stamp = module.version(model, url)
     places = [cache] if cache.suffix else sorted(cache.glob("*.jsonl"))
+    places += [place for folder in read for place in sorted(folder.glob("*.jsonl"))]
     known = {row.key: row for place in places for row in files.read_appended(place, rows.Judgement) if _final(row)}
     keys = [key(stamp, r.prompt, r.response) for r in responses]
     missing = {k: r for k, r in zip(keys, responses, strict=True) if k not in known and r.response.strip()}

@@ -76,7 +76,8 @@ def judged(
             raise CompanionError(f"{run.evaluation(model, name)}: field model is {odd!r}; evaluate {model} again")
         responses += part
     cache = run.path(f"judgements/{judge.name}")
-    judgements = judging.judge(responses, judge.name, model=judge.model, url=judge.url, cache=cache)
+    read = tuple(place / "judgements" / judge.name for place in run.places[1:])
+    judgements = judging.judge(responses, judge.name, model=judge.model, url=judge.url, cache=cache, read=read)
     judging.check_complete(judgements)
     return responses, judgements
 

@@ -13,7 +13,8 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.paths import ROOT
 from ethical_personas.study import inputs
 
-SHIPPED = ("sft/*.jsonl", "eval/*/*.jsonl", "provenance/*.json")
+# The default judge's verdicts spare `figures` minutes; each is taken only where judge, prompt and answer are the same.
+SHIPPED = ("sft/*.jsonl", "eval/*/*.jsonl", "judgements/bundled/*.jsonl", "provenance/*.json")
 
 
 def ship(profile: str) -> list[Path]:
