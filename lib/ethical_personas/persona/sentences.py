@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from ethical_personas.study import grid
@@ -40,26 +39,25 @@ def c4(table: pd.DataFrame, alpha: float) -> str:
 def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """Can each lens tell the personas apart? lens, identified, of, p, tells_apart, sentence.
 
-    tests: rows of matching.identification and voice.identification; the smaller of their two p, doubled, decides.
+    tests: rows of matching.identification and voice.identification. The mean decides, the number called by their own
+    name stands beside: one shuffle of four constitutions has 24 outcomes, too few to correct for two tests.
     """
     records = []
-    scopes = match.groupby("scope")["constitution"].nunique()
-    least = 1 / np.prod([math.factorial(k) for k in scopes])
+    names = len(grid.compared(match["constitution"].unique()))
+    least = 1 / math.factorial(names)
     for row in tests.to_dict("records"):
-        p = min(1.0, 2 * min(row["p_identified"], row["p_mean"]))
+        p = row["p_mean"]
         clear = p < alpha
         words = "tells the constitutions apart" if clear else "cannot tell the constitutions apart at this model size"
-        if scopes.max() < 2:
+        if names < 2:
             words = "has nothing to tell apart: one constitution alone is in this run"
-        elif not clear and 2 * least >= alpha:
-            words = (
-                f"could not tell the constitutions apart: with so few models no p below {2 * least:.2g} was possible"
-            )
+        elif least >= alpha:
+            words = f"could not tell the constitutions apart: with so few of them no p below {least:.2g} was possible"
         unit = "share of answers in the own voice" if row["lens"] == "voice" else "cosine with the own signature"
         sentence = (
-            f"**{row['lens']}** {words} (p = {p:.3g}, corrected for its two tests). {row['identified']} of "
-            f"{row['models']} models are called by their own name where shuffled labels give {row['chance']:.1f} "
-            f"(p = {row['p_identified']:.3g}); mean {unit} {row['mean']:.2f} (p = {row['p_mean']:.3g})."
+            f"**{row['lens']}** {words}: mean {unit} {row['mean']:.2f}, p = {p:.3g} over {math.factorial(names)} "
+            f"exchanges of constitutions. {row['identified']} of {row['models']} models are called by their own name "
+            f"where exchanged ones give {row['chance']:.1f} (p = {row['p_identified']:.3g})."
         )
         part = match[match["lens"] == row["lens"]]
         if len(part):
