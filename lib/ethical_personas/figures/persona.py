@@ -13,12 +13,20 @@ from matplotlib.patches import Patch
 
 from ethical_personas.figures import marks
 from ethical_personas.figures.style import DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour, ordered, seeds_told
+from ethical_personas.study import grid
 
 PLACES = {
     "in distribution": "in\ndistr.",
     "out of distribution": "out of\ndistr.",
     "persona items": "belief\nitems",
     "harmless": "harm-\nless",
+}
+
+
+REPEATED = {
+    "disjoint": "scopes that share\nno harmful row",
+    "scopes": "any two scopes",
+    "seeds": "two seeds\nof a scope",
 }
 
 
@@ -94,8 +102,8 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
         marks.colour_labels(ax.get_yticklabels(), trained)
         ax.set_ylabel("trained on")
     fig.supxlabel(
-        "best-matching signature (choice, likelihood, text: number of models, one for each scope) or voice (mean\n"
-        "share of answers); titles: models whose own constitution comes first, and the test of their number"
+        "best-matching signature (number of models, one for each scope) or voice (mean share of answers);\n"
+        "titles: models whose own constitution comes first, and the test of their number"
     )
     return fig
 
@@ -113,6 +121,47 @@ def content(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         f"{seeds_told(table['seeds'].max())}; {1 - alpha:.0%} intervals"
     )
     marks.key(fig, note, ordered(table["scope"], MARKERS))
+    return fig
+
+
+def replication(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
+    """Correlations of item profiles within (filled) and between constitutions (open), kind by lens.
+
+    Args:
+        table: Of persona.replication.replication.
+        alpha: One minus the level of the intervals.
+    """
+    table = table[table["part"] == "items"]
+    lenses, names = ordered(table["lens"], LENS_TITLES), [*ordered(set(table["constitution"]) - {grid.MEAN}), grid.MEAN]
+    kinds = [kind for kind in REPEATED if kind in set(table["kind"])]
+    ends = ["estimate", "low", "high"]
+    within = table.assign(estimate=table["within"], own=True)
+    between = table[["between", "between_low", "between_high"]].set_axis(ends, axis=1)
+    both = pd.concat([within, within.assign(own=False, **between)], ignore_index=True)
+    both = both.assign(row=both["kind"].map(REPEATED))
+    fig, axes = marks.intervals(
+        both,
+        "estimate",
+        "constitution",
+        (PAGE, 1.35 * len(kinds) + 0.9),
+        col=("lens", {lens: LENS_TITLES[lens].partition("\n")[0] for lens in lenses}),
+        row=("row", [REPEATED[kind] for kind in kinds]),
+        order=names,
+        dodge=None,
+        fill="own",
+    )
+    for ax, (kind, lens) in zip(axes.flat, itertools.product(kinds, lenses), strict=True):
+        test = table[(table["kind"] == kind) & (table["lens"] == lens) & (table["constitution"] == grid.MEAN)].iloc[0]
+        title = f"p = {test['p']:.3f} ({test['arrangements']:,.0f} exchanges)"
+        ax.set_title(f"{ax.get_title()}\n{title}" if ax.get_title() else title)
+    grey = {"marker": "o", "color": "0.3", "ls": "", "ms": 4}
+    labels = {"within": "two models of the constitution", "between": "one of it, one of another"}
+    extra = [Line2D([], [], **grey, mfc="0.3" if k == "within" else "w", label=v) for k, v in labels.items()]
+    note = (
+        f"correlation of item contrasts (n = {marks.count_range(table['n_items'])} items); p: labels exchanged between "
+        f"scopes or seeds; {1 - alpha:.0%} intervals over items"
+    )
+    marks.key(fig, note, extra=extra)
     return fig
 
 
@@ -137,7 +186,7 @@ def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     axes[0, 0].set_ylabel("trained on")
     note = (
         f"utilitarian minus deontological items (n = {marks.count_range(table['n_clusters'])} in all; {1 - alpha:.0%} "
-        f"intervals; {seeds_told(table['seeds'].max())}); C4 tests the choice lens in the narrow scopes"
+        f"intervals; {seeds_told(table['seeds'].max())}); C4 tests the minimal pairs in the narrow scopes"
     )
     grey = {"marker": "s", "color": "0.3", "ls": "", "ms": 5}
     extra = [Line2D([], [], **grey, mfc="0.3" if m == "shift" else "w", label=labels[m]) for m in measures]

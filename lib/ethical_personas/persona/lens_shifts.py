@@ -13,7 +13,6 @@ disagree, 0 ambiguous. From `standardised` on: standard deviations of an item's 
 from __future__ import annotations
 
 import re
-from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -98,11 +97,14 @@ def item_shifts(scores: pd.DataFrame, items: list[rows.Item] | None = None) -> p
     return frame.assign(signed=frame["keyed"] * frame["shift"])[columns]
 
 
+def words_of(text: str) -> list[str]:
+    """Words in small letters, without marks."""
+    return re.findall(r"[a-z']+", text.lower())
+
+
 def swaps() -> set[str]:
     """Ids of the minimal pairs whose two statements have the same words in another order."""
-    words = {
-        p.id: [Counter(re.findall(r"[a-z']+", s.lower())) for s in (p.statement, p.reversal)] for p in materials.pairs()
-    }
+    words = {p.id: [sorted(words_of(text)) for text in (p.statement, p.reversal)] for p in materials.pairs()}
     return {name for name, (statement, reversal) in words.items() if statement == reversal}
 
 

@@ -41,9 +41,9 @@ def cosine(profile: np.ndarray, signs: np.ndarray) -> np.ndarray:
 def arrangements(signs: tuple[float, ...]) -> np.ndarray:
     """All distinct placings of a signature's values over the dimensions, (placings, dimensions).
 
-    10! permutations of ten values repeat each other where values do; choosing the places of each value gives each placing
-    once. Above EXACT of them the null is a seeded sample of permutations with the observed one among them, so that p is
-    never 0.
+    10! permutations of ten values repeat each other where values do; choosing the places of each value gives each
+    placing once. Above EXACT of them the null is a seeded sample of permutations with the observed one among them, so
+    that p is never 0.
     """
     values, counts = np.unique(signs, return_counts=True)
     if math.factorial(len(signs)) / math.prod(map(math.factorial, counts)) > EXACT:
@@ -145,8 +145,7 @@ def alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
     sign = part["dimension"].map(signs).fillna(0)
     part = part.assign(toward=part["contrast"] * sign, agreeing=part["keyed"] * sign)[sign != 0]
     wide = part.pivot_table(index=["agreeing", "id"], columns="seed", values="toward")
-    strata = _strata(wide.index.get_level_values("agreeing"))
-    fit = stats.linear(wide.to_numpy(), strata=strata)
+    fit = stats.linear(wide.to_numpy(), strata=strata(wide.index.get_level_values("agreeing")))
     low, high = fit.interval(alpha)
     row = {"alignment": fit.estimate, "alignment_low": low, "alignment_high": high}
     return row | {"alignment_p": fit.p, "alignment_mde": fit.mde(alpha)}
@@ -166,12 +165,12 @@ def profile_draws(part: pd.DataFrame, draws: int, seed: int = 0) -> np.ndarray:
     """
     wide = part.pivot(index=["dimension", "keyed", "id"], columns="seed", values="contrast")
     dimension, keyed = (np.asarray(wide.index.get_level_values(level)) for level in ("dimension", "keyed"))
-    resampler = stats.Resampler(_strata(dimension, keyed), draws, seed)
+    resampler = stats.Resampler(strata(dimension, keyed), draws, seed)
     weights, x = resampler.seeds(wide.shape[1]), wide.to_numpy(float)
     return np.stack([resampler.mean(x, dimension == d, weights, binary=False) for d in np.unique(dimension)], axis=-1)
 
 
-def _strata(*labels) -> np.ndarray:
+def strata(*labels) -> np.ndarray:
     """One label an item, joined from several.
 
     Without the last of them where a stratum would hold a single item: it could not vary in a resample, and the interval
@@ -180,7 +179,7 @@ def _strata(*labels) -> np.ndarray:
     whole = pd.Series([" ".join(map(str, row)) for row in zip(*labels, strict=True)])
     if whole.value_counts().min() > 1:
         return whole.to_numpy()
-    return _strata(*labels[:-1]) if len(labels) > 1 else np.zeros(len(whole))
+    return strata(*labels[:-1]) if len(labels) > 1 else np.zeros(len(whole))
 
 
 def identification(contrasts: pd.DataFrame) -> pd.DataFrame:
@@ -221,7 +220,7 @@ def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float =
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
         table = part.pivot_table(index=["dimension", "keyed", "id"], columns=["seed", "wording"], values="contrast")
         dimensions = np.asarray(table.index.get_level_values("dimension"))
-        resampler = stats.Resampler(_strata(dimensions, table.index.get_level_values("keyed")), draws, seed)
+        resampler = stats.Resampler(strata(dimensions, table.index.get_level_values("keyed")), draws, seed)
         seeds, wordings = (resampler.seeds(table.columns.unique(level).size) for level in ("seed", "wording"))
         # Seeds and wordings are crossed: the weight of a column is the product of its two weights.
         crossed = (seeds[:, :, None] * wordings[:, None]).reshape(draws, -1)

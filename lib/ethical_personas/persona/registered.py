@@ -126,7 +126,7 @@ def pooled(contrasts: pd.DataFrame, alpha: float = 0.05, shuffles: int = 9999, s
 
 
 def _aligned(part: pd.DataFrame, signatures: dict, alpha: float) -> dict:
-    """Mean over models of the contrast in the registered direction; items are the clusters, all their models together."""
+    """Mean over models of the contrast in the registered direction; items, with all models, are the clusters."""
     sign = np.array([signatures[c].get(d, 0) for c, d in zip(part["constitution"], part["dimension"], strict=True)])
     part = part.assign(toward=part["contrast"] * sign)[sign != 0]
     model = part.groupby(["constitution", "scope"])
