@@ -6,7 +6,18 @@ import persona_simulation as simulation
 import pytest
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
-from ethical_personas.persona import lens_shifts, matching, reliability, sentences, tables
+from ethical_personas.figures import persona as draw
+from ethical_personas.persona import (
+    lens_shifts,
+    lexical,
+    matching,
+    registered,
+    reliability,
+    replication,
+    sentences,
+    tables,
+    voice,
+)
 from ethical_personas.run import Run
 from ethical_personas.stats import exact
 from ethical_personas.study import grid, materials, rows
@@ -338,9 +349,19 @@ def test_profile_intervals_hold_the_planted_direction(shifts):
 )
 def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
     run, models = simulation.run(tmp_path, strength=0.2, **grid_of)
-    shifts = lens_shifts.item_shifts(lens_shifts.scores(run, models))
+    raw = lens_shifts.item_shifts(lens_shifts.scores(run, models))
+    shifts = lens_shifts.standardised(lens_shifts.primary(raw))
     contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
     own = matching.signature_match(contrasts, draws=50)
+    tally, pooled = registered.tally(registered.cells(raw)), registered.pooled(contrasts, shuffles=49)
+    repeated = replication.replication(contrasts, draws=20)
+    assert sentences.registered(tally, pooled) and sentences.replication(repeated, pooled, 0.05)
+    assert len(repeated) == 0 or len(draw.replication(repeated).axes) >= len(grid.ITEM_LENSES)
+    texts = voice.teacher_texts(list(grid.REFERENCE))
+    assert sentences.lexical(lexical.control(contrasts, texts, draws=20))
+    assert set(registered.minimal_pairs(raw, draws=20)["pairs"]) == {"pure swaps", "all"}, (
+        "the limit leaves m01 and m02"
+    )
     assert len(own) == len(grid_of["constitutions"]) * len(grid_of["scopes"]) * len(grid.ITEM_LENSES)
     assert (own["seeds"] == len(grid_of.get("seeds", (0,)))).all()
     tests = matching.identification(contrasts)

@@ -32,9 +32,9 @@ def test_the_tally_counts_signed_cells_of_all_models_and_the_smallness_of_the_ot
     # Mean of items keyed +1 minus mean of those keyed -1, agreement with everything cancelled.
     assert (row["sign"], row["source"], row["shift"], row["in_line"]) == (-1, 0.0, pytest.approx(-1.0), "yes")
     table = registered.tally(cells).set_index("constitution")
-    assert table.loc["all", ["in_line", "of", "zeros_smaller"]].tolist() == [81, 81, 4]
-    assert table.loc["all", "p"] == pytest.approx(1 / 24) and table.loc["all", "chance"] < 60
-    assert table["of"].drop("all").to_dict() == {
+    assert table.loc[registered.ALL, ["in_line", "of", "zeros_smaller"]].tolist() == [81, 81, 4]
+    assert table.loc[registered.ALL, "p"] == pytest.approx(1 / 24) and table.loc[registered.ALL, "chance"] < 60
+    assert table["of"].drop(registered.ALL).to_dict() == {
         "deontology": 21, "consequentialism": 27, "virtue": 18, "subordinate": 15,
     }  # fmt: skip
     assert registered.tally(registered.cells(shifts_of(by_the_signs(zero=2.0)))).iloc[-1]["zeros_smaller"] == 0

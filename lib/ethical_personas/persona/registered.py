@@ -3,6 +3,7 @@
     cells(shifts)       score of the source and shift of each model and dimension (raw shifts: lens_shifts.item_shifts)
     tally(cells(...))   how many signs came true, and whether the cells without a sign moved less
     pooled(contrasts)   the match of contrasts with the signatures, all models in one test
+    minimal_pairs(shifts)   all of it on the pure swaps, on all pairs and on those that differ by a word
 
 The registration: a dimension's score is the mean agreement with its items keyed +1 minus that with its items keyed -1;
 a sign is the direction of its shift from the untuned source; cells of +1 and -1 enter the tally, cells of 0 do not, but
@@ -16,11 +17,11 @@ import numpy as np
 import pandas as pd
 
 from ethical_personas import stats
-from ethical_personas.persona import lens_shifts, matching
+from ethical_personas.persona import lens_shifts, matching, replication
 from ethical_personas.stats import exact
 from ethical_personas.study import grid, materials
 
-ALL = "all"  # constitutions together
+ALL = grid.MEAN  # constitutions together
 CELLS = ["constitution", "scope", "lens", "dimension", "sign", "source", "shift", "in_line", "seeds"]
 TALLY = ["lens", "constitution", "in_line", "of", "chance", "p", "signed_size", "zero_size", "zeros_smaller"]
 POOLED = [
@@ -136,3 +137,31 @@ def _aligned(part: pd.DataFrame, signatures: dict, alpha: float) -> dict:
     low, high = fit.interval(alpha)
     row = {"alignment": fit.estimate, "low": low, "high": high, "p": fit.p, "mde": fit.mde(alpha)}
     return row | {"n_items": len(by_item)}
+
+
+def minimal_pairs(shifts: pd.DataFrame, draws: int = 1000, alpha: float = 0.05) -> pd.DataFrame:
+    """The second registration's measures on the pure swaps (primary), on all pairs, and on those that differ by a word.
+
+    Args:
+        shifts: Of lens_shifts.item_shifts, every pair among them.
+        draws, alpha: Of the intervals.
+
+    Returns:
+        Columns pairs, in_line and of (the tally), those of `pooled`, within, between and p_replication (items, disjoint
+        scopes).
+    """
+    shifts, swaps, records = shifts[shifts["lens"] == "pairs"], lens_shifts.swaps(), []
+    swapped = shifts["id"].isin(swaps)
+    for name, part in (("pure swaps", shifts[swapped]), ("all", shifts), ("a word differs", shifts[~swapped])):
+        if not len(part):
+            continue
+        scaled = lens_shifts.standardised(part)
+        contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(scaled))
+        row = {"pairs": name} | tally(cells(scaled)).iloc[-1][["in_line", "of"]].to_dict()
+        row |= pooled(contrasts, alpha).iloc[0].drop("lens").to_dict()
+        found = replication.replication(contrasts, draws, alpha)
+        found = found[(found["constitution"] == ALL) & (found["kind"] == "disjoint") & (found["part"] == "items")]
+        for repeated in found.itertuples():
+            row |= {"within": repeated.within, "between": repeated.between, "p_replication": repeated.p}
+        records.append(row)
+    return pd.DataFrame(records, columns=["pairs", "in_line", "of", *POOLED[1:], "within", "between", "p_replication"])

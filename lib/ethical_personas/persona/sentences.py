@@ -68,3 +68,53 @@ def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataF
             )
         records.append((row["lens"], row["identified"], row["models"], p, clear, sentence))
     return pd.DataFrame(records, columns=["lens", "identified", "of", "p", "tells_apart", "sentence"])
+
+
+def registered(tally: pd.DataFrame, pooled: pd.DataFrame) -> str:
+    """One line a lens: the registered score, and the match of contrasts that was chosen later."""
+    later, lines = pooled.set_index("lens"), []
+    for row in tally[tally["constitution"] == grid.MEAN].itertuples():
+        one, constitutions = later.loc[row.lens], (tally["lens"] == row.lens).sum() - 1
+        lines.append(
+            f"- **{row.lens}**: {row.in_line} of {row.of} registered signs of the shift from the source came true "
+            f"(exchanged signatures: {row.chance:.1f}; p = {row.p:.3g}); cells without a sign moved less, as "
+            f"registered, in {row.zeros_smaller} of {constitutions} constitutions. Chosen later, the match of "
+            f"contrasts: mean cosine {one['cosine']:.2f} (p = {one['p_dimensions']:.3g} against shuffled dimensions, "
+            f"{one['p_constitutions']:.3g} against exchanged constitutions), {one['alignment']:+.3f} "
+            f"[{one['low']:.3f}, {one['high']:.3f}] standard deviations in the registered direction."
+        )
+    return "\n".join(lines) or "No constitution of this run has a signature."
+
+
+def replication(table: pd.DataFrame, pooled: pd.DataFrame, alpha: float) -> str:
+    """One line a lens and kind: does the item profile repeat, and is what repeats the registered persona?"""
+    items = table[(table["part"] == "items") & (table["constitution"] == grid.MEAN)]
+    beyond = table[(table["part"] == "beyond") & (table["constitution"] == grid.MEAN)].set_index(["lens", "kind"])
+    along, lines = pooled.set_index("lens"), []
+    for row in items.itertuples():
+        fit = along.loc[row.lens]
+        repeats = "repeats" if row.p < alpha else "is not shown to repeat"
+        persona = (
+            "lies along the registered signs" if fit["low"] > 0 else "is not shown to lie along the registered signs"
+        )
+        lines.append(
+            f"- **{row.lens}**, {row.kind}: r = {row.within:.2f} within constitutions, {row.between:.2f} between (p = "
+            f"{row.p:.3g} of {row.arrangements:,.0f} exchanges; {beyond.loc[(row.lens, row.kind), 'within']:.2f} with "
+            f"the dimensions' means taken out): a fingerprint {repeats}; it {persona}."
+        )
+    return "\n".join(lines) or "This run has no two models of one constitution beside two of another."
+
+
+def lexical(table: pd.DataFrame) -> str:
+    """One line a lens: how far contrasts follow the words of the teacher's text, and the match without them."""
+    lines = []
+    for lens, part in table.groupby("lens", sort=False):
+        if part["r"].isna().all():
+            lines.append(f"- **{lens}**: no word is commoner in one statement of a pair than in the other.")
+            continue
+        lines.append(
+            f"- **{lens}**: r = {part['r'].mean():.2f} with the lexical score (mean of {len(part)} models, "
+            f"{(part['low'] > 0).sum()} intervals above 0); mean match {part['cosine'].mean():.2f}, with the words "
+            f"taken out {part['cosine_without'].mean():.2f}."
+        )
+    return "\n".join(lines)
