@@ -21,10 +21,14 @@
 # selected a *persona* and not just a habit, the model's beliefs should move in the direction of its constitution. Those
 # directions were registered in advance: the signatures in `data/persona` were written before any measurement.
 #
-# Four lenses look at the same models. *Choice*: log-odds of agreeing, four wordings in both option orders.
-# *Likelihood*: how probable the statement itself has become. *Text*: a free reply, read as agree, disagree or
-# ambiguous. *Voice*: whose reasons the answers sound like. They are noisy in different ways, so each is shown with
-# its noise, and tested for whether it can tell the constitutions apart at all.
+# Five lenses look at the same models. *Choice*: log-odds of agreeing, four wordings in both option orders.
+# *Likelihood*: how probable the statement itself has become. *Pairs*: how much more probable than its reversal, which
+# has the same words in another order; the second registration tests this one. *Text*: a free reply, read as agree,
+# disagree or ambiguous. *Voice*: whose reasons the answers sound like. They are noisy in different ways, so each is
+# shown with its noise, and tested for whether it can tell the constitutions apart at all.
+#
+# A lens's wordings are divided by their standard deviation over items before they are averaged, so that none outweighs
+# the others: units are standard deviations of an item's shift from the source.
 
 # %% tags=["parameters"]
 profile = "cpu"
@@ -48,7 +52,8 @@ from ethical_personas.evaluate import instrument
 from ethical_personas.figures import persona as draw
 from ethical_personas.figures import style
 from ethical_personas.figures import trust as draw_trust
-from ethical_personas.persona import content, lens_shifts, matching, reliability, sentences, stance, tables, voice
+from ethical_personas.persona import content, lens_shifts, lexical, matching, registered, reliability, replication
+from ethical_personas.persona import sentences, stance, tables, voice
 from ethical_personas.run import Run
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
@@ -59,11 +64,12 @@ run = Run(p.run_dir, p.profile)
 models = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
 arms = [cell.name for cell in grid.cells([], p.scopes, p.seeds, p.controls)]
 scores = lens_shifts.scores(run, [*models, *arms])
-shifts = lens_shifts.item_shifts(scores)
+raw = lens_shifts.item_shifts(scores)
+shifts = lens_shifts.standardised(lens_shifts.primary(raw))
 by_wording = lens_shifts.wording_contrasts(shifts)
 beside_arms = lens_shifts.averaged(by_wording)
 contrasts = content.of_constitutions(beside_arms)
-scores, shifts = (content.of_constitutions(lens_shifts.own_items(table)) for table in (scores, shifts))
+scores, raw, shifts = (content.of_constitutions(lens_shifts.own_items(table)) for table in (scores, raw, shifts))
 Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shifts):,} item shifts from the source.")
 
 # %% [markdown]
@@ -81,14 +87,31 @@ style.save(figure, dimensions, p.figures_dir, "persona_profile")
 figure
 
 # %% [markdown]
+# ## Did the registered signs come true?
+#
+# The score that was registered: how many of the signs of a dimension's shift *from the source* came true, over all
+# models, in each lens's own units and wordings as measured. Cells without a sign do not count, and were to move less than
+# the others. `chance` and `p` exchange the constitutions' signatures, in all scopes alike: tuning that moves all
+# constitutions one way meets many signs by itself. The match of contrasts, here beside it and in all that follows, was
+# chosen *after* the registration; its signs are centred as contrasts are, each minus the mean sign of the constitutions.
+
+# %%
+cells = registered.cells(lens_shifts.primary(raw))
+tally, pooled = registered.tally(cells), registered.pooled(contrasts, p.alpha)
+style.save(None, tally, p.figures_dir, "persona_registered")
+style.save(None, cells, p.figures_dir, "persona_registered_cells")
+style.save(None, pooled, p.figures_dir, "persona_pooled")
+display(tally.round(3), pooled.round(3), Markdown(sentences.registered(tally, pooled)))
+
+# %% [markdown]
 # ## Is the persona recognisable?
 #
 # `cosine` compares a profile with its own signature (1: as registered, 0: unrelated); its `p` compares it
-# with all other placings of the same signature on the dimensions. `alignment` is the mean contrast in the registered direction, in the
-# lens's own units, with the smallest effect that this many items would have detected (`alignment_mde`). `p_holm` and `p_bh`
+# with other placings of the same signature on the dimensions. `alignment` is the mean contrast in the registered direction, in
+# standard deviations, with the smallest effect that this many items would have detected (`alignment_mde`). `p_holm` and `p_bh`
 # correct within each lens. A model is *identified* when its own signature fits best of those registered; the test
-# shuffles the constitutions among the models of a scope, so a lens that calls everything by one name gains nothing.
-# The last matrix is the voice lens, on answers out of distribution (broad models: on all harmful requests).
+# exchanges constitutions, the same way in all scopes, so a lens that calls everything by one name gains nothing, and three
+# models that share a constitution's text are one piece of evidence. The last matrix is the voice lens, on answers out of distribution (broad models: on all harmful requests).
 
 # %%
 match = stats.family(matching.signature_match(contrasts, p.bootstrap, p.alpha), by="lens", declared=grid.REFERENCE)
@@ -102,11 +125,41 @@ style.save(None, tests, p.figures_dir, "persona_identification_tests")
 display(figure, tests.round(3), match.round(3))
 
 # %% [markdown]
+# ## Does what sets a constitution apart repeat?
+#
+# Item by item, is a constitution's model in one scope like its model in another, and unlike the other constitutions'?
+# A profile that repeats over scopes which share no harmful row is a *fingerprint* of the constitution's text. It is the
+# *registered persona* only as far as it lies along the registered signs: `beyond` in the table has each dimension's mean
+# taken out, of which alone signatures speak. Contrasts sum to zero over constitutions, so the open points lie left of zero by
+# themselves: the test of the labels decides.
+
+# %%
+repeated = replication.replication(contrasts, p.bootstrap, p.alpha)
+figure = draw.replication(repeated, p.alpha) if len(repeated) else style.empty("no two models of one constitution")
+style.save(figure, repeated, p.figures_dir, "persona_replication")
+display(figure, Markdown(sentences.replication(repeated, pooled, p.alpha)))
+
+# %% [markdown]
+# ## Is it belief, or the words?
+#
+# A model tuned on a text finds that text's words more probable, whatever a statement says with them. `r` is the correlation
+# of item contrasts with the log-odds of a statement's words in the constitution's teacher text; `…_without` has that part taken
+# out. In a pure swap both statements have the same words. The second table has the second registration's measures on pure
+# swaps (primary), on all pairs, and on those that differ by a word.
+
+# %%
+words = lexical.control(contrasts, texts, p.bootstrap, p.alpha)
+minimal = registered.minimal_pairs(raw, p.bootstrap, p.alpha)
+style.save(None, words, p.figures_dir, "persona_lexical")
+style.save(None, minimal, p.figures_dir, "persona_pairs")
+display(Markdown(sentences.lexical(words)), words.round(3), minimal.round(3))
+
+# %% [markdown]
 # ## Is it the content, or any reasons? (C7)
 #
 # The arm `shuffled` learned the same refusals, each with the reason of a random constitution. Right of zero, a model fits its
 # own signature better than that arm does at the same scope. `alignment` in the table is the same difference item by item,
-# in the registered direction and the lens's own units.
+# in the registered direction and in standard deviations.
 
 # %%
 added = content.over(beside_arms, "shuffled", p.bootstrap, p.alpha)
@@ -207,16 +260,16 @@ figure
 # %% [markdown]
 # ## What can be said, lens by lens
 #
-# Computed from the tables above (a lens's two tests, its smaller p doubled). Then the statements that set each
-# constitution apart most, by the choice lens (`agreement` is unsigned: positive agrees more with the statement as it
-# stands), for readers who want to see for themselves.
+# Computed from the tables above (the mean match decides). Then the statements that set each constitution apart most, by
+# the minimal pairs (`agreement` is unsigned: positive agrees more with the statement as it stands), without what a
+# model agrees more with in everything, for readers who want to see for themselves.
 
 # %%
 verdicts = sentences.verdicts(tests, match, p.alpha)
 style.save(None, verdicts, p.figures_dir, "persona_lenses")
 top = pd.concat([tables.top_items(contrasts, lens).assign(lens=lens) for lens in grid.ITEM_LENSES])
 style.save(None, top, p.figures_dir, "persona_top_items")
-display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "choice"].drop(columns="lens").round(3))
+display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "pairs"].drop(columns="lens").round(3))
 
 # %% [markdown]
 # ## Another instrument

@@ -68,7 +68,7 @@ cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
 arms = [cell.name for cell in grid.cells([], p.scopes, p.seeds, p.controls)]
 panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells, *arms], run_judge))
 scores = lens_shifts.scores(run, [*cells, *arms])
-shifts = lens_shifts.item_shifts(scores)
+shifts = lens_shifts.standardised(lens_shifts.primary(lens_shifts.item_shifts(scores)))
 contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
 ambiguity = lens_shifts.ambiguity(lens_shifts.own_items(scores))
 measured = evidence.Measured(panel, lens_shifts.own_items(shifts), contrasts, ambiguity, p.bootstrap, p.alpha)
@@ -110,7 +110,9 @@ display(figure, Markdown(prompts.reading(by_prompts)))
 #
 # For the persona, `estimate` is the plain cosine and `ceiling` what noise leaves of a perfect one; `of_ceiling` is the
 # cosine freed of noise, the only one that can be compared between constitutions: a persona that moves less is noisier, and its
-# plain cosine lower for that alone. For the voice, gains are over the source's answers to the same prompts.
+# plain cosine lower for that alone. Where a profile does not repeat between halves of its items it is undefined;
+# `repeats` is defined always: the correlation, item by item, with the own broad model (`repeats_others`: with those of the
+# other constitutions), a fingerprint and not the registered persona alone. For the voice, gains are over the source's answers to the same prompts.
 
 # %%
 classifiers = voice.classifiers(voice.texts_of(run, cells, p.revision_style, p.teacher))
@@ -128,7 +130,7 @@ display(voices.round(3), personas.round(3))
 # topic.
 
 # %%
-summary = persona.summary(safety, voices, personas, "choice")
+summary = persona.summary(safety, voices, personas, "pairs")
 figure = draw.projectability(summary, p.alpha) if len(summary) else style.empty("no narrow model to compare")
 style.save(figure, summary, p.figures_dir, "projectability")
 figure

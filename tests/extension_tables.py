@@ -26,7 +26,7 @@ def tables(constitutions: list[str]) -> dict:
     panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], Judge("keyword")))
     scores = lens_shifts.scores(run, cells)
     scores = scores[scores["lens"] != "likelihood"]  # for speed
-    shifts = lens_shifts.item_shifts(scores)
+    shifts = lens_shifts.standardised(lens_shifts.item_shifts(scores))
     by_wording = lens_shifts.wording_contrasts(shifts)
     contrasts = lens_shifts.averaged(by_wording)
     scores, shifts = lens_shifts.own_items(scores), lens_shifts.own_items(shifts)

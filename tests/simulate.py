@@ -78,7 +78,7 @@ def frame(
 
 
 def contrasts(
-    scopes=tuple(grid.SCOPES), seeds=(0,), strength=1.0, narrow=None, noise=0.6, seed=0, lenses=("choice",), controls=()
+    scopes=tuple(grid.SCOPES), seeds=(0,), strength=1.0, narrow=None, noise=0.6, seed=0, lenses=("pairs",), controls=()
 ):
     """Signed item contrasts in which each constitution's signature is planted; columns of lens_shifts.averaged.
 

@@ -71,6 +71,23 @@ def test_equal_projection_is_no_difference_and_no_weakest(planted):
     assert table.loc["C5", "verdict"] in ("not supported", "inconclusive")
 
 
+def test_a_lens_shown_beside_decides_nothing():
+    contrasts = simulate.contrasts(noise=0.5, lenses=("pairs", "choice"))
+    spoiled = contrasts["contrast"] * np.where(contrasts["lens"] == "choice", -1.0, 1.0)
+    table, units = verdicts(simulate.frame(), contrasts.assign(contrast=spoiled), only=("C3", "C4"))
+    assert (table["verdict"] == "supported").all() and table.loc["C3", "passed"] == "12/12 models"
+    beside = units[units["measure"].isin(["match (choice)", "shift (choice)"])]
+    own = beside[beside["unit"] != decide.POOLED]
+    assert (own["estimate"] < 0).all() and not own["in_family"].any() and len(own) == 14
+
+
+def test_a_match_below_the_smallest_effect_of_interest_is_not_supported():
+    contrasts = simulate.contrasts(noise=0.1)
+    contrasts["contrast"] *= np.where(contrasts["constitution"] == "virtue", -1.0, 1.0)
+    table, _ = verdicts(simulate.frame(), contrasts, only="C3")
+    assert table.loc["C3", "verdict"] == "not supported" and table.loc["C3", "margin"] == 0.2
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_null_is_never_supported(seed):
     frame = simulate.frame(gain=0, refusal=0, seed=seed)
@@ -145,7 +162,7 @@ def test_small_grids_are_judged_as_far_as_they_go():
 def test_no_lens_and_odd_grids_do_not_crash(grid):
     table, _ = verdicts(simulate.frame(per_category=1, harmless=(1, 1), **grid))
     assert set(table["verdict"]) == {"inconclusive"}
-    assert table.loc["C3", "why"] == "not tested: lens choice not measured"
+    assert table.loc["C3", "why"] == "not tested: lens pairs not measured"
     assert table["why"].str.len().gt(10).all()
 
 

@@ -9,8 +9,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import simulate
 from ethical_personas.figures import judge, persona, projectability, safety, style, training, trust
 from ethical_personas.paths import ROOT
+from ethical_personas.persona import replication
 from ethical_personas.study import grid, materials
 
 TABLE = pd.DataFrame(
@@ -143,7 +145,16 @@ def drawn_texts(fig):
 @pytest.mark.parametrize("change", [lambda table: table, with_controls], ids=["shipped", "controls"])
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_cropped_too_wide_too_small_or_on_top_of_another(name, change):
-    fig = FIGURES[name](change(shipped(name)))
+    look_over(FIGURES[name](change(shipped(name))), name)
+
+
+def test_replication_is_legible_with_all_lenses_and_seeds():
+    contrasts = simulate.contrasts(seeds=(0, 1), lenses=grid.ITEM_LENSES)
+    look_over(persona.replication(replication.replication(contrasts, draws=20)), "persona_replication")
+
+
+def look_over(fig, name):
+    """Assert that all texts of a figure are inside it, large enough and apart."""
     assert fig.get_figwidth() in (style.COLUMN, style.PAGE)
     texts = drawn_texts(fig)
     boxes = [t.get_window_extent() for t in texts]

@@ -10,6 +10,7 @@ import yaml
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import DATA, sha256
+from ethical_personas.persona import lens_shifts
 from ethical_personas.study import grid, materials
 
 HELD_OUT = set(grid.HELD_OUT.values())
@@ -137,6 +138,19 @@ def test_the_signatures_are_the_registered_ones():
 
 # Registered before any model was measured: this file never changes.
 REGISTERED = "6bbd65c90c6fd589c68de4faa4b9b696fbd9de09dfce31cb3ffb23021d793146"
+# Registered before any run with the minimal pairs: neither does this one.
+SECOND = "5f64c9d82c7debaa4a95e4feb8ef9103d10efdec6d9bc0ca34d0f3b6a593e53b"
+
+
+def test_the_second_registration_is_as_it_was_written_and_fits_the_pairs_and_the_claims():
+    path = materials.DATA / "persona/registration_2.yaml"
+    assert sha256(path) == SECOND
+    second = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert str(second["date"]) == "2026-11-26" and second["signs"] == "signatures.yaml"
+    counts = Counter(p.dimension for p in materials.pairs())
+    assert len(counts) == second["instrument"]["dimensions"] and set(counts.values()) == {24}
+    swapped = Counter(i.rpartition("_m")[0] for i in lens_shifts.swaps())
+    assert swapped == dict.fromkeys(counts, 16), "the pure swaps, by their words"
 
 
 @pytest.mark.parametrize("name", ["kantian-ethics", "Kantian", "kant ethics", "source"])

@@ -6,7 +6,18 @@ import persona_simulation as simulation
 import pytest
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
-from ethical_personas.persona import lens_shifts, matching, reliability, sentences, tables
+from ethical_personas.figures import persona as draw
+from ethical_personas.persona import (
+    lens_shifts,
+    lexical,
+    matching,
+    registered,
+    reliability,
+    replication,
+    sentences,
+    tables,
+    voice,
+)
 from ethical_personas.run import Run
 from ethical_personas.stats import exact
 from ethical_personas.study import grid, materials, rows
@@ -110,7 +121,8 @@ def test_a_planted_persona_is_found_by_each_lens(contrasts, lens):
     assert own["identified"].mean() > 0.9 and own["cosine"].min() > 0.3
     assert (own["alignment_low"] > 0).mean() > 0.8
     test = matching.identification(contrasts).set_index("lens").loc[lens]
-    assert test["identified"] >= 11 and test["p_identified"] < 0.001 and test["chance"] == pytest.approx(3, abs=0.01)
+    assert test["identified"] >= 11 and test["chance"] == pytest.approx(3, abs=0.01)
+    assert test["p_identified"] == test["p_mean"] == pytest.approx(1 / 24), "one exchange of four constitutions"
 
 
 def test_a_persona_of_another_constitution_is_not_taken_for_ones_own(contrasts):
@@ -159,7 +171,7 @@ def test_the_nulls_hold_their_level():
     rng = np.random.default_rng(5)
     dimensions = sorted({i.dimension for i in materials.items()})
     _, signs = matching.expected(materials.signatures(), grid.CONSTITUTIONS, dimensions)
-    nulls = [matching.arrangements(tuple(int(s) for s in row)) for row in signs]
+    nulls = [matching.arrangements(tuple(row)) for row in signs]
     placed, shuffled = [], []
     for _ in range(500):
         profiles = rng.normal(0, 1, (3, 4, 10))  # scope, constitution, dimension
@@ -169,7 +181,7 @@ def test_the_nulls_hold_their_level():
         for k in range(4):
             placed.append(np.mean(matching.cosine(profiles[0, k][None], nulls[k]) >= scores[0, k, k] - 1e-12))
     assert 0.03 <= np.mean(np.array(placed) < 0.05) <= 0.07
-    assert 0.03 <= np.mean(np.array(shuffled) < 0.05) <= 0.07
+    assert 0.02 <= np.mean(np.array(shuffled) < 0.05) <= 0.065, "24 exchanges: the level is 1 / 24"
     assert np.mean(placed) == pytest.approx(0.5, abs=0.03), "p is even under the null"
 
 
@@ -197,10 +209,30 @@ def test_identification_gives_nothing_for_calling_all_by_one_name():
     assert test["identified"] == 3 and test["p_identified"] == 1.0 and test["p_mean"] == 1.0
 
 
+def test_models_of_one_constitution_are_one_unit():
+    """A constitution whose three models resemble each other by chance must not count three times."""
+    rng, p = np.random.default_rng(2), []
+    for _ in range(300):
+        scores = rng.normal(0, 1, (4, 4))  # the same in all scopes
+        p.append(exact.shuffle_test([(scores, [0, 1, 2, 3])] * 3)["p_mean"])
+    assert np.mean(np.array(p) < 0.05) < 0.08
+    apart = exact.shuffle_test([(np.eye(4), [0, 1, 2, 3]), (np.eye(4)[:2], [0, 1])])
+    assert apart["identified"] == apart["models"] == 6 and apart["p_mean"] == pytest.approx(1 / 24)
+
+
+def test_expected_contrasts_are_signs_minus_their_mean():
+    signatures = {"a": {"x": 1, "y": 1, "z": 1}, "b": {"x": -1, "y": 1, "z": 0}}
+    names, signs = matching.expected(signatures, ["a", "b"], ["x", "y", "z"])
+    assert names == ["a", "b"]
+    assert signs.tolist() == [[1, 0, 0.5], [-1, 0, 0]], "what all share is no contrast; no sign, no prediction"
+
+
 def test_arrangements_are_all_distinct_placings():
-    placings = matching.arrangements((1, 1, -1, 0))
+    placings = matching.arrangements((0.5, 0.5, -1, 0))
     assert len(placings) == 12 == len({tuple(r) for r in placings})
-    assert all(sorted(r) == [-1, 0, 1, 1] for r in placings.tolist())
+    assert all(sorted(r) == [-1, 0, 0.5, 0.5] for r in placings.tolist())
+    sampled = matching.arrangements(tuple(range(10)))
+    assert len(sampled) == 10_000 and sampled[0].tolist() == list(range(10))
 
 
 def test_cosine_runs_over_non_zero_cells_only():
@@ -255,6 +287,33 @@ def test_lenses_that_measure_one_thing_agree(contrasts):
     assert apart["low"] < 0 < apart["high"] and apart["opposite"] == pytest.approx(0.5, abs=0.05)
 
 
+def test_top_items_do_not_show_who_agrees_with_everything(contrasts):
+    agreeing = contrasts["keyed"] * 9.0 * (contrasts["constitution"] == "virtue")
+    agreeing[contrasts["lens"] == "pairs"] = 0.0  # where it has cancelled
+    more = contrasts.assign(contrast=contrasts["contrast"] + agreeing)
+    for lens in ("choice", "pairs"):
+        pd.testing.assert_frame_equal(tables.top_items(more, lens), tables.top_items(contrasts, lens))
+
+
+def test_standardised_wordings_weigh_alike(shifts):
+    loud = shifts["wording"] == "right"
+    louder = shifts.assign(**{c: shifts[c] * np.where(loud, 3.0, 1.0) for c in ("shift", "signed")})
+    one, other = (lens_shifts.standardised(table) for table in (shifts, louder))
+    pd.testing.assert_frame_equal(one, other)
+    spread = one[one["lens"] == "choice"].groupby(["wording", "model"])["shift"].var().groupby("wording").mean()
+    assert spread.to_numpy() == pytest.approx(1.0)
+    assert one["value"].equals(shifts["value"])
+    flat = shifts.assign(shift=0.0, signed=0.0)
+    assert (lens_shifts.standardised(flat)["signed"] == 0).all()
+
+
+def test_a_control_arm_moves_no_scale(shifts):
+    arm = shifts[shifts["constitution"] == "virtue"].assign(constitution="plain")
+    arm[["shift", "signed"]] *= 50
+    both = lens_shifts.standardised(pd.concat([shifts, arm], ignore_index=True))
+    pd.testing.assert_frame_equal(both.iloc[: len(shifts)], lens_shifts.standardised(shifts))
+
+
 def test_dilemmas_prefer_the_own_option(planted):
     preferences = lens_shifts.dilemma_preferences(*planted)
     assert preferences.groupby(["model", "id"])["preference"].sum().abs().max() < 1e-12
@@ -290,9 +349,19 @@ def test_profile_intervals_hold_the_planted_direction(shifts):
 )
 def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
     run, models = simulation.run(tmp_path, strength=0.2, **grid_of)
-    shifts = lens_shifts.item_shifts(lens_shifts.scores(run, models))
+    raw = lens_shifts.item_shifts(lens_shifts.scores(run, models))
+    shifts = lens_shifts.standardised(lens_shifts.primary(raw))
     contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
     own = matching.signature_match(contrasts, draws=50)
+    tally, pooled = registered.tally(registered.cells(raw)), registered.pooled(contrasts, shuffles=49)
+    repeated = replication.replication(contrasts, draws=20)
+    assert sentences.registered(tally, pooled) and sentences.replication(repeated, pooled, 0.05)
+    assert len(repeated) == 0 or len(draw.replication(repeated).axes) >= len(grid.ITEM_LENSES)
+    texts = voice.teacher_texts(list(grid.REFERENCE))
+    assert sentences.lexical(lexical.control(contrasts, texts, draws=20))
+    assert set(registered.minimal_pairs(raw, draws=20)["pairs"]) == {"pure swaps", "all"}, (
+        "the limit leaves m01 and m02"
+    )
     assert len(own) == len(grid_of["constitutions"]) * len(grid_of["scopes"]) * len(grid.ITEM_LENSES)
     assert (own["seeds"] == len(grid_of.get("seeds", (0,)))).all()
     tests = matching.identification(contrasts)

@@ -60,6 +60,7 @@ class Claim(BaseModel):
     categories: Literal["all", "ood", "held_out"] = "all"
     prompts: Literal["all", "unseen"] = "all"  # unseen: of registers that training never saw
     lens: str = "choice"
+    also: list[str] = []  # lenses shown beside, which decide nothing
     constitution: str = ""
     control: Literal["", *grid.CONTROLS] = ""  # the arm that the constitutions are set against
 
@@ -106,7 +107,7 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
     verdicts, all_units = [], []
     for claim in claims or declared():
         test, seen = TESTS[claim.test], beside[claim.control]
-        units = test(seen, claim, measured.alpha)
+        units = evidence.of_lenses(test, seen, claim, measured.alpha)
         tested = units["measure"].isin(claim.measures)
         units["in_family"] = tested
         units = pd.concat([stats.family(units[tested]), units[~tested]])
@@ -114,7 +115,9 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
         # Upper ends at alpha / units: one of sixteen intervals below the margin by chance must not sink a claim. Only
         # the intervals are formed anew; tables and draws behind them are those of the first time.
         corrected = measured.alpha / max(1, tested.sum())
-        units["high_family"] = units["high"] if claim.rule == "any" else test(seen, claim, corrected)["high"]
+        units["high_family"] = (
+            units["high"] if claim.rule == "any" else evidence.of_lenses(test, seen, claim, corrected)["high"]
+        )
         verdicts.append(_row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha))
         all_units.append(pd.concat([units, _pooled(units)]).assign(claim=claim.id))
     units = pd.concat(all_units, ignore_index=True)

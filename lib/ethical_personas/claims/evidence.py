@@ -57,6 +57,15 @@ def lens_of(table: pd.DataFrame | None, lens: str) -> pd.DataFrame:
     return table[table["lens"] == lens] if table is not None and len(table) else pd.DataFrame()
 
 
+def of_lenses(test, measured: Measured, claim, alpha: float) -> pd.DataFrame:
+    """Units of a claim, and beside them those on its further lenses, as measures `match (choice)` and so on."""
+    units = [test(measured, claim, alpha)]
+    for lens in claim.also:
+        beside = test(measured, claim.model_copy(update={"lens": lens}), alpha)
+        units.append(beside.assign(measure=[f"{measure} ({lens})" for measure in beside["measure"]]))
+    return pd.concat(units, ignore_index=True) if len(units) > 1 else units[0]
+
+
 def signature(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     """Match of every model with its own signature, and its lead over the best other signature (C3)."""
     if not len(lens_of(measured.contrasts, claim.lens)):

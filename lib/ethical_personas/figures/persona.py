@@ -13,12 +13,20 @@ from matplotlib.patches import Patch
 
 from ethical_personas.figures import marks
 from ethical_personas.figures.style import DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour, ordered, seeds_told
+from ethical_personas.study import grid
 
 PLACES = {
     "in distribution": "in\ndistr.",
     "out of distribution": "out of\ndistr.",
     "persona items": "belief\nitems",
     "harmless": "harm-\nless",
+}
+
+
+REPEATED = {
+    "disjoint": "scopes that share\nno harmful row",
+    "scopes": "any two scopes",
+    "seeds": "two seeds of a scope",
 }
 
 
@@ -77,7 +85,7 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
         part = match[match["lens"] == lens]
         counts = pd.crosstab(part["constitution"], part["best"]).reindex(index=trained, columns=named, fill_value=0)
         panels[lens] = (counts.div(counts.sum(axis=1).clip(lower=1), axis=0), counts.astype(str))
-    panels["voice"] = (shares, shares.map(marks.number))
+    panels["voice"] = (shares, shares.map(lambda share: marks.number(share, ".1f")))
     rows = 1 if len(named) <= 5 else len(panels)  # many constitutions: the cells need the page's width
     size, shape = (PAGE, rows * (0.34 * len(trained) + 1.6)), (rows, len(panels) // rows)
     fig, axes = plt.subplots(*shape, figsize=size, sharey=True, squeeze=False, layout="constrained")
@@ -94,8 +102,8 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
         marks.colour_labels(ax.get_yticklabels(), trained)
         ax.set_ylabel("trained on")
     fig.supxlabel(
-        "best-matching signature (choice, likelihood, text: number of models, one for each scope) or voice (mean\n"
-        "share of answers); titles: models whose own constitution comes first, and the test of their number"
+        "best-matching signature (number of models, one for each scope) or voice (mean share of answers);\n"
+        "titles: models whose own constitution comes first, and the test of their number"
     )
     return fig
 
@@ -116,6 +124,47 @@ def content(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     return fig
 
 
+def replication(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
+    """Correlations of item profiles within (filled) and between constitutions (open), kind by lens.
+
+    Args:
+        table: Of persona.replication.replication.
+        alpha: One minus the level of the intervals.
+    """
+    table = table[table["part"] == "items"]
+    lenses, names = ordered(table["lens"], LENS_TITLES), [*ordered(set(table["constitution"]) - {grid.MEAN}), grid.MEAN]
+    kinds = [kind for kind in REPEATED if kind in set(table["kind"])]
+    tests = table[table["constitution"] == grid.MEAN].set_index(["kind", "lens"])
+    rows = {kind: f"{REPEATED[kind]}\n({tests.loc[kind]['arrangements'].max():,.0f} exchanges)" for kind in kinds}
+    within = table.assign(estimate=table["within"], own=True, models="a")
+    between = table[["between", "between_low", "between_high"]].set_axis(["estimate", "low", "high"], axis=1)
+    both = pd.concat([within, within.assign(own=False, models="b", **between)], ignore_index=True)
+    fig, axes = marks.intervals(
+        both.assign(row=both["kind"].map(rows)),
+        "estimate",
+        "constitution",
+        (PAGE, 1.5 * len(kinds) + 0.9),
+        col=("lens", {lens: LENS_TITLES[lens].partition("\n")[0] for lens in lenses}),
+        row=("row", list(rows.values())),
+        order=names,
+        dodge="group",
+        group="models",
+        fill="own",
+    )
+    for ax, (kind, lens) in zip(axes.flat, itertools.product(kinds, lenses), strict=True):
+        title = f"p = {tests.loc[(kind, lens), 'p']:.3f}"
+        ax.set_title(f"{ax.get_title()}\n{title}" if ax.get_title() else title)
+    grey = {"marker": "o", "color": "0.3", "ls": "", "ms": 4}
+    labels = {"0.3": "two models of the constitution", "w": "one of it, one of another"}
+    extra = [Line2D([], [], **grey, mfc=face, label=label) for face, label in labels.items()]
+    note = (
+        f"correlation of item contrasts (n = {marks.count_range(table['n_items'])} items); {1 - alpha:.0%} intervals "
+        "over items;\np: constitutions exchanged in one scope (or seed) against another"
+    )
+    marks.key(fig, note, extra=extra)
+    return fig
+
+
 def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """Forest plot, one panel a lens: utilitarian minus deontological, relative to the source and to the others."""
     lenses, scopes = ordered(table["lens"], LENS_TITLES), ordered(table["scope"], MARKERS)
@@ -126,7 +175,7 @@ def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         "estimate",
         "scope",
         (PAGE, 0.5 * len(scopes) + 1.35),
-        col=("lens", {lens: LENS_TITLES[lens] for lens in lenses}),
+        col=("lens", {lens: LENS_TITLES[lens].partition("\n")[0] for lens in lenses}),
         order=scopes,
         dodge="group",
         points=5,
@@ -136,8 +185,9 @@ def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     )
     axes[0, 0].set_ylabel("trained on")
     note = (
-        f"utilitarian minus deontological items (n = {marks.count_range(table['n_clusters'])} in all; {1 - alpha:.0%} "
-        f"intervals; {seeds_told(table['seeds'].max())}); C4 tests the choice lens in the narrow scopes"
+        f"utilitarian minus deontological items, in standard deviations (n = {marks.count_range(table['n_clusters'])} "
+        f"in all; {1 - alpha:.0%} intervals; {seeds_told(table['seeds'].max())});\n"
+        "C4 tests the minimal pairs in the narrow scopes"
     )
     grey = {"marker": "s", "color": "0.3", "ls": "", "ms": 5}
     extra = [Line2D([], [], **grey, mfc="0.3" if m == "shift" else "w", label=labels[m]) for m in measures]

@@ -40,6 +40,7 @@ def over(
     signatures, records = materials.signatures(), []
     parts = dict(list(contrasts.groupby(["constitution", "scope", "lens"])))
     tuned = of_constitutions(contrasts)
+    rivals = grid.compared(tuned["constitution"].unique())
     for key in tuned[["constitution", "scope", "lens"]].drop_duplicates().itertuples(index=False, name=None):
         constitution, scope, lens = key
         row = dict(zip(("constitution", "scope", "lens"), key, strict=True)) | {"reason": ""}
@@ -49,7 +50,10 @@ def over(
             row["reason"] = "no signature"
         else:
             pair = parts[key].merge(parts[control, scope, lens], on=KEYS, suffixes=("", "_control"))
-            row |= _compared(pair, signatures[constitution], draws, alpha, seed)
+            dimensions = sorted(pair["dimension"].unique())
+            names, signs = matching.expected(signatures, [*rivals, constitution], dimensions)
+            signs = signs[names.index(constitution)]
+            row |= _compared(pair, signatures[constitution], signs, draws, alpha, seed)
         records.append(row)
     return pd.DataFrame(records, columns=COLUMNS)
 
@@ -67,10 +71,11 @@ def _slope(profile: np.ndarray, signs: np.ndarray) -> np.ndarray:
     return (unit - (moved @ unit) * moved / length**2) / length
 
 
-def _compared(pair: pd.DataFrame, signature: dict[str, int], draws: int, alpha: float, seed: int) -> dict:
-    """One row's numbers: `pair` has both contrasts of every item and seed."""
+def _compared(
+    pair: pd.DataFrame, signature: dict[str, int], signs: np.ndarray, draws: int, alpha: float, seed: int
+) -> dict:
+    """One row's numbers: `pair` has both contrasts of every item and seed, `signs` the contrasts expected."""
     other = pair.assign(contrast=pair["contrast_control"])
-    signs = np.array([signature.get(d, 0) for d in sorted(pair["dimension"].unique())])
     row = {"n_items": pair["id"].nunique(), "seeds": pair["seed"].nunique()}
     by_item = pair.groupby(["dimension", "id"])[["contrast", "contrast_control"]].mean()
     profile = by_item.groupby("dimension").mean().sort_index().to_numpy().T

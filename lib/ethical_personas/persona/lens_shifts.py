@@ -1,15 +1,20 @@
 """From the rows of the diagnostic to shifts and contrasts, item by item; needs no model.
 
-    scores = scores(run, models)            all rows of the source and the models, read once
-    shifts = item_shifts(scores)            each model minus the source, by item and wording
-    contrasts = wording_contrasts(shifts)   the same minus the mean of the compared constitutions
-    averaged(contrasts)                     one value per item
+    scores = scores(run, models)                all rows of the source and the models, read once
+    raw = item_shifts(scores)                   each model minus the source, by item and wording
+    shifts = standardised(primary(raw))         of the minimal pairs the pure swaps; wordings on one scale
+    contrasts = wording_contrasts(shifts)       the same minus the mean of the compared constitutions
+    averaged(contrasts)                         one value per item
 
-Units: choice, log-odds; likelihood and pairs, nats per token; text, +1 agree, -1 disagree, 0 ambiguous.
+Units of scores and of `item_shifts`: choice, log-odds; likelihood and pairs, nats per token; text, +1 agree, -1
+disagree, 0 ambiguous. From `standardised` on: standard deviations of an item's shift from the source.
 """
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pandas as pd
 
 from ethical_personas import files
@@ -90,6 +95,59 @@ def item_shifts(scores: pd.DataFrame, items: list[rows.Item] | None = None) -> p
         return pd.DataFrame(columns=columns)
     frame = described(pd.concat(tables, ignore_index=True), items)
     return frame.assign(signed=frame["keyed"] * frame["shift"])[columns]
+
+
+def words_of(text: str) -> list[str]:
+    """Words in small letters, without marks."""
+    return re.findall(r"[a-z']+", text.lower())
+
+
+def swaps() -> set[str]:
+    """Ids of the minimal pairs whose two statements have the same words in another order."""
+    words = {p.id: [sorted(words_of(text)) for text in (p.statement, p.reversal)] for p in materials.pairs()}
+    return {name for name, (statement, reversal) in words.items() if statement == reversal}
+
+
+def primary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Without the minimal pairs that differ by a word: what the likelihood of single words can move is not in the rest.
+
+    The second registration tests the pure swaps; other lenses keep all their items.
+    """
+    return frame[(frame["lens"] != "pairs") | frame["id"].isin(swaps())]
+
+
+def standardised(shifts: pd.DataFrame) -> pd.DataFrame:
+    """The shifts in standard deviations, wording by wording, so that no wording outweighs another in their mean.
+
+    The standard deviation is that over items of the shift from the source (unsigned: what a model agrees with in
+    everything is no spread), root mean square over the models of the compared constitutions. One number for all models
+    of a lens and wording: differences between models stay what they are. A wording on which nothing moves stays 0.
+
+    Args:
+        shifts: Of `item_shifts`.
+
+    Returns:
+        The same, shift and signed on the new scale; value is the score as measured.
+    """
+    keys = ["lens", "wording"]
+    compared = shifts[shifts["constitution"].isin(grid.compared(shifts["constitution"].unique()))]
+    spread = np.sqrt((compared.groupby([*keys, "model"])["shift"].std() ** 2).groupby(keys).mean()).rename("spread")
+    unit = shifts[keys].join(spread, on=keys)["spread"]
+    unit = unit.where(unit > 1e-12, 1.0)
+    return shifts.assign(shift=shifts["shift"] / unit, signed=shifts["signed"] / unit)
+
+
+def without_acquiescence(contrasts: pd.DataFrame) -> pd.DataFrame:
+    """Contrasts less what a model agrees more with in everything: the mean of its two keys' mean unsigned contrasts.
+
+    On items of one key alone (minimal pairs) it has cancelled already, or cannot be told.
+    """
+    model = [*CELL, "lens"]
+    unsigned = contrasts.assign(unsigned=contrasts["keyed"] * contrasts["contrast"])
+    keys = unsigned.groupby([*model, "keyed"])["unsigned"].mean().unstack("keyed")
+    level = keys.mean(axis=1).where(keys.notna().sum(axis=1) == 2, 0.0).rename("level")
+    level = contrasts[model].join(level, on=model)["level"]
+    return contrasts.assign(contrast=contrasts["contrast"] - contrasts["keyed"] * level)
 
 
 def own_items(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,13 +1,16 @@
-"""Does a model's profile match its pre-registered signature, and does it match it best?
+"""Does a model's profile match its signature, and does it match it best?
 
-Cosines are taken over the dimensions on which the signature has a sign. Two permutation nulls: the signature's signs
-placed on other dimensions (does this profile fit better than a signature of the same shape placed at random?), and
-constitutions shuffled among the models of a scope (does the label matter at all?). Both are enumerated, not sampled.
+These are contrasts, each constitution's shift minus the mean shift of all; so are the signs that they are matched with:
+each minus the mean sign of the compared constitutions (`expected`). Chosen after the registration, whose own score is
+in persona/registered.py. Cosines are taken over the dimensions on which the signature has a sign. Two permutation
+nulls: the signature placed on other dimensions (does this profile fit better than a signature of the same shape placed
+at random?), and constitutions shuffled, the same way in all scopes (does the label matter at all?).
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -20,7 +23,7 @@ from ethical_personas.study import grid, materials
 
 MATCH = ["cosine", "low", "high", "p", "best", "best_cosine", "identified", "margin"]
 MATCH += ["alignment", "alignment_low", "alignment_high", "alignment_p", "alignment_mde"]
-EXACT = 200_000  # arrangements above which the null is sampled instead
+EXACT = 20_000  # arrangements above which the null is sampled instead
 
 
 def cosine(profile: np.ndarray, signs: np.ndarray) -> np.ndarray:
@@ -29,30 +32,31 @@ def cosine(profile: np.ndarray, signs: np.ndarray) -> np.ndarray:
     NaN where a profile is 0 on all those cells.
     """
     # A dimension without a registered sign carries no prediction, so movement on it must not count against the match.
-    length = np.sqrt((profile**2 * (signs != 0)).sum(-1)) * np.sqrt((signs != 0).sum(-1))
+    length = np.sqrt((profile**2 * (signs != 0)).sum(-1)) * np.linalg.norm(signs, axis=-1)
     product = (profile * signs).sum(-1)
     return np.divide(product, length, out=np.full(np.shape(product), np.nan), where=length > 1e-12)
 
 
 @lru_cache(maxsize=32)
-def arrangements(signs: tuple[int, ...]) -> np.ndarray:
-    """All distinct placings of a signature's signs over the dimensions, (placings, dimensions).
+def arrangements(signs: tuple[float, ...]) -> np.ndarray:
+    """All distinct placings of a signature's values over the dimensions, (placings, dimensions).
 
-    10! permutations of ten signs repeat each other; counting which positions hold +1 and which -1 gives each placing
-    once. Above EXACT of them the null is a seeded sample of permutations with the observed one among them, so that p is
-    never 0.
+    10! permutations of ten values repeat each other where values do; choosing the places of each value gives each
+    placing once. Above EXACT of them the null is a seeded sample of permutations with the observed one among them, so
+    that p is never 0.
     """
-    size, plus, minus = len(signs), signs.count(1), signs.count(-1)
-    placings = []
-    for up in itertools.combinations(range(size), plus):
-        rest = [i for i in range(size) if i not in up]
-        for down in itertools.combinations(rest, minus):
-            row = np.zeros(size)
-            row[list(up)], row[list(down)] = 1, -1
-            placings.append(row)
-            if len(placings) > EXACT:
-                rng = np.random.default_rng(0)
-                return np.array([signs, *(rng.permutation(signs) for _ in range(9999))], float)
+    values, counts = np.unique(signs, return_counts=True)
+    if math.factorial(len(signs)) / math.prod(map(math.factorial, counts)) > EXACT:
+        rng = np.random.default_rng(0)
+        return np.array([signs, *(rng.permutation(signs) for _ in range(9999))], float)
+    placings = [np.full(len(signs), np.nan)]
+    for value, count in zip(values, counts, strict=True):
+        placed = []
+        for row in placings:
+            for places in itertools.combinations(np.flatnonzero(np.isnan(row)), count):
+                placed.append(row.copy())
+                placed[-1][list(places)] = value
+        placings = placed
     return np.array(placings)
 
 
@@ -63,10 +67,17 @@ def profiles(contrasts: pd.DataFrame) -> pd.DataFrame:
 
 
 def expected(signatures: dict[str, dict[str, int]], constitutions, dimensions) -> tuple[list[str], np.ndarray]:
-    """Names of those constitutions that have a signature, and its signs on the dimensions (signatures, dimensions)."""
+    """Names of those constitutions that have a signature, and the contrasts it expects (signatures, dimensions).
+
+    Those are its signs minus the mean sign of the compared constitutions, as a contrast is a shift minus their mean
+    shift. A dimension without a registered sign stays 0: theory gives it no direction, whatever the others do.
+    """
     names = [c for c in signatures if c in set(constitutions)]
     signs = [[signatures[c].get(d, 0) for d in dimensions] for c in names]
-    return names, np.array(signs).reshape(len(names), len(dimensions))
+    signs = np.array(signs, float).reshape(len(names), len(dimensions))
+    shared = [names.index(c) for c in grid.compared(names)]
+    common = signs[shared].mean(0) if len(shared) > 1 else 0.0
+    return names, np.where(signs == 0, 0.0, signs - common).round(9)
 
 
 class MatchDraws(NamedTuple):
@@ -115,10 +126,10 @@ def signature_draws(
                 row |= {"cosine": cosines[own], "p": _placed(profile, signs[own])}
                 resampled = cosine(profile_draws(part, draws, seed)[:, None], signs[None])
                 lead = resampled[:, own] - np.nanmax(np.delete(resampled, own, axis=1), axis=1)
-                null = cosine(arrangements(tuple(int(s) for s in signs[own])), signs[own])
+                null = cosine(arrangements(tuple(signs[own])), signs[own])
                 drawn[constitution, scope, lens] = MatchDraws(resampled[:, own], lead, null)
                 row["low"], row["high"] = stats.interval(resampled[:, own], alpha)
-                row |= alignment(part, dict(zip(dimensions, signs[own], strict=True)), alpha)
+                row |= alignment(part, signatures[constitution], alpha)
                 others = np.delete(cosines, own)
                 row |= {"identified": float(best == own), "margin": cosines[own] - np.nanmax(others)}
         records.append(row)
@@ -131,11 +142,10 @@ def alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
     Strata are the direction in which agreeing with the item counts for the signature: a model that agrees with
     everything moves the two strata in opposite directions, which is acquiescence and must not count as noise.
     """
-    sign = part["dimension"].map(signs)
+    sign = part["dimension"].map(signs).fillna(0)
     part = part.assign(toward=part["contrast"] * sign, agreeing=part["keyed"] * sign)[sign != 0]
     wide = part.pivot_table(index=["agreeing", "id"], columns="seed", values="toward")
-    strata = _strata(wide.index.get_level_values("agreeing"))
-    fit = stats.linear(wide.to_numpy(), strata=strata)
+    fit = stats.linear(wide.to_numpy(), strata=strata(wide.index.get_level_values("agreeing")))
     low, high = fit.interval(alpha)
     row = {"alignment": fit.estimate, "alignment_low": low, "alignment_high": high}
     return row | {"alignment_p": fit.p, "alignment_mde": fit.mde(alpha)}
@@ -144,7 +154,7 @@ def alignment(part: pd.DataFrame, signs: dict[str, int], alpha: float) -> dict:
 def _placed(profile: np.ndarray, signs: np.ndarray) -> float:
     """Share of all placings of a signature on the dimensions that fit a profile at least as well; NaN: no profile."""
     observed = float(cosine(profile, signs))
-    null = cosine(profile[None], arrangements(tuple(int(s) for s in signs)))
+    null = cosine(profile[None], arrangements(tuple(signs)))
     return np.nan if np.isnan(observed) else float(np.mean(null >= observed - 1e-12))
 
 
@@ -155,12 +165,12 @@ def profile_draws(part: pd.DataFrame, draws: int, seed: int = 0) -> np.ndarray:
     """
     wide = part.pivot(index=["dimension", "keyed", "id"], columns="seed", values="contrast")
     dimension, keyed = (np.asarray(wide.index.get_level_values(level)) for level in ("dimension", "keyed"))
-    resampler = stats.Resampler(_strata(dimension, keyed), draws, seed)
+    resampler = stats.Resampler(strata(dimension, keyed), draws, seed)
     weights, x = resampler.seeds(wide.shape[1]), wide.to_numpy(float)
     return np.stack([resampler.mean(x, dimension == d, weights, binary=False) for d in np.unique(dimension)], axis=-1)
 
 
-def _strata(*labels) -> np.ndarray:
+def strata(*labels) -> np.ndarray:
     """One label an item, joined from several.
 
     Without the last of them where a stratum would hold a single item: it could not vary in a resample, and the interval
@@ -169,7 +179,7 @@ def _strata(*labels) -> np.ndarray:
     whole = pd.Series([" ".join(map(str, row)) for row in zip(*labels, strict=True)])
     if whole.value_counts().min() > 1:
         return whole.to_numpy()
-    return _strata(*labels[:-1]) if len(labels) > 1 else np.zeros(len(whole))
+    return strata(*labels[:-1]) if len(labels) > 1 else np.zeros(len(whole))
 
 
 def identification(contrasts: pd.DataFrame) -> pd.DataFrame:
@@ -177,8 +187,9 @@ def identification(contrasts: pd.DataFrame) -> pd.DataFrame:
 
     Columns lens, identified, models, chance (expected count under the null), p_identified, mean (cosine with
     the own signature), p_mean. Models are those of the compared constitutions (grid.compared): what is added to the
-    study takes no part. The labels of a scope's models are shuffled, independently in each scope, over
-    all arrangements; a lens that calls every model the same name gains nothing by it.
+    study takes no part. Constitutions are the unit: one shuffle renames them in all scopes alike, since models of one
+    constitution share its text and its rows, and no p below 1 / (number of constitutions)! is possible. A lens that
+    calls every model the same name gains nothing by it.
     """
     rivals = grid.compared(contrasts["constitution"].unique())
     table = profiles(contrasts[contrasts["constitution"].isin(rivals)])
@@ -209,7 +220,7 @@ def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float =
     for (constitution, scope, lens), part in contrasts.groupby(["constitution", "scope", "lens"]):
         table = part.pivot_table(index=["dimension", "keyed", "id"], columns=["seed", "wording"], values="contrast")
         dimensions = np.asarray(table.index.get_level_values("dimension"))
-        resampler = stats.Resampler(_strata(dimensions, table.index.get_level_values("keyed")), draws, seed)
+        resampler = stats.Resampler(strata(dimensions, table.index.get_level_values("keyed")), draws, seed)
         seeds, wordings = (resampler.seeds(table.columns.unique(level).size) for level in ("seed", "wording"))
         # Seeds and wordings are crossed: the weight of a column is the product of its two weights.
         crossed = (seeds[:, :, None] * wordings[:, None]).reshape(draws, -1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pandas as pd
 
 from ethical_personas.study import grid
@@ -40,26 +39,25 @@ def c4(table: pd.DataFrame, alpha: float) -> str:
 def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """Can each lens tell the personas apart? lens, identified, of, p, tells_apart, sentence.
 
-    tests: rows of matching.identification and voice.identification; the smaller of their two p, doubled, decides.
+    tests: rows of matching.identification and voice.identification. The mean decides, the number called by their own
+    name stands beside: one shuffle of four constitutions has 24 outcomes, too few to correct for two tests.
     """
     records = []
-    scopes = match.groupby("scope")["constitution"].nunique()
-    least = 1 / np.prod([math.factorial(k) for k in scopes])
+    names = len(grid.compared(match["constitution"].unique()))
+    least = 1 / math.factorial(names)
     for row in tests.to_dict("records"):
-        p = min(1.0, 2 * min(row["p_identified"], row["p_mean"]))
+        p = row["p_mean"]
         clear = p < alpha
         words = "tells the constitutions apart" if clear else "cannot tell the constitutions apart at this model size"
-        if scopes.max() < 2:
+        if names < 2:
             words = "has nothing to tell apart: one constitution alone is in this run"
-        elif not clear and 2 * least >= alpha:
-            words = (
-                f"could not tell the constitutions apart: with so few models no p below {2 * least:.2g} was possible"
-            )
+        elif least >= alpha:
+            words = f"could not tell the constitutions apart: with so few of them no p below {least:.2g} was possible"
         unit = "share of answers in the own voice" if row["lens"] == "voice" else "cosine with the own signature"
         sentence = (
-            f"**{row['lens']}** {words} (p = {p:.3g}, corrected for its two tests). {row['identified']} of "
-            f"{row['models']} models are called by their own name where shuffled labels give {row['chance']:.1f} "
-            f"(p = {row['p_identified']:.3g}); mean {unit} {row['mean']:.2f} (p = {row['p_mean']:.3g})."
+            f"**{row['lens']}** {words}: mean {unit} {row['mean']:.2f}, p = {p:.3g} over {math.factorial(names)} "
+            f"exchanges of constitutions. {row['identified']} of {row['models']} models are called by their own name "
+            f"where exchanged ones give {row['chance']:.1f} (p = {row['p_identified']:.3g})."
         )
         part = match[match["lens"] == row["lens"]]
         if len(part):
@@ -70,3 +68,53 @@ def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataF
             )
         records.append((row["lens"], row["identified"], row["models"], p, clear, sentence))
     return pd.DataFrame(records, columns=["lens", "identified", "of", "p", "tells_apart", "sentence"])
+
+
+def registered(tally: pd.DataFrame, pooled: pd.DataFrame) -> str:
+    """One line a lens: the registered score, and the match of contrasts that was chosen later."""
+    later, lines = pooled.set_index("lens"), []
+    for row in tally[tally["constitution"] == grid.MEAN].itertuples():
+        one, constitutions = later.loc[row.lens], (tally["lens"] == row.lens).sum() - 1
+        lines.append(
+            f"- **{row.lens}**: {row.in_line} of {row.of} registered signs of the shift from the source came true "
+            f"(exchanged signatures: {row.chance:.1f}; p = {row.p:.3g}); cells without a sign moved less, as "
+            f"registered, in {row.zeros_smaller} of {constitutions} constitutions. Chosen later, the match of "
+            f"contrasts: mean cosine {one['cosine']:.2f} (p = {one['p_dimensions']:.3g} against shuffled dimensions, "
+            f"{one['p_constitutions']:.3g} against exchanged constitutions), {one['alignment']:+.3f} "
+            f"[{one['low']:.3f}, {one['high']:.3f}] standard deviations in the registered direction."
+        )
+    return "\n".join(lines) or "No constitution of this run has a signature."
+
+
+def replication(table: pd.DataFrame, pooled: pd.DataFrame, alpha: float) -> str:
+    """One line a lens and kind: does the item profile repeat, and is what repeats the registered persona?"""
+    items = table[(table["part"] == "items") & (table["constitution"] == grid.MEAN)]
+    beyond = table[(table["part"] == "beyond") & (table["constitution"] == grid.MEAN)].set_index(["lens", "kind"])
+    along, lines = pooled.set_index("lens"), []
+    for row in items.itertuples():
+        fit = along.loc[row.lens]
+        repeats = "repeats" if row.p < alpha else "is not shown to repeat"
+        persona = (
+            "lies along the registered signs" if fit["low"] > 0 else "is not shown to lie along the registered signs"
+        )
+        lines.append(
+            f"- **{row.lens}**, {row.kind}: r = {row.within:.2f} within constitutions, {row.between:.2f} between (p = "
+            f"{row.p:.3g} of {row.arrangements:,.0f} exchanges; {beyond.loc[(row.lens, row.kind), 'within']:.2f} with "
+            f"the dimensions' means taken out): a fingerprint {repeats}; it {persona}."
+        )
+    return "\n".join(lines) or "This run has no two models of one constitution beside two of another."
+
+
+def lexical(table: pd.DataFrame) -> str:
+    """One line a lens: how far contrasts follow the words of the teacher's text, and the match without them."""
+    lines = []
+    for lens, part in table.groupby("lens", sort=False):
+        if part["r"].isna().all():
+            lines.append(f"- **{lens}**: no word is commoner in one statement of a pair than in the other.")
+            continue
+        lines.append(
+            f"- **{lens}**: r = {part['r'].mean():.2f} with the lexical score (mean of {len(part)} models, "
+            f"{(part['low'] > 0).sum()} intervals above 0); mean match {part['cosine'].mean():.2f}, with the words "
+            f"taken out {part['cosine_without'].mean():.2f}."
+        )
+    return "\n".join(lines)

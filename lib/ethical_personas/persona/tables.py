@@ -27,11 +27,12 @@ def top_items(contrasts: pd.DataFrame, lens: str, number: int = 3) -> pd.DataFra
 
     Columns constitution, statement, dimension, keyed, agreement (contrast in *un*signed agreement with the
     statement: positive means agrees more than the other constitutions), in_line (with the registered sign:
-    yes, no, or – where the signature says nothing), models.
+    yes, no, or – where the signature says nothing), models. What a model agrees more with in everything is taken out
+    (lens_shifts.without_acquiescence): else it alone puts a statement here.
     """
     statements = {i.id: i.statement for i in [*materials.items(), *materials.pairs()]}
     signatures = materials.signatures()
-    part = contrasts[contrasts["lens"] == lens]
+    part = lens_shifts.without_acquiescence(contrasts[contrasts["lens"] == lens])
     mean = part.groupby(["constitution", "dimension", "id", "keyed"], as_index=False)["contrast"].mean()
     mean["size"] = mean["contrast"].abs()
     top = mean.sort_values(["constitution", "size", "id"], ascending=[True, False, True])

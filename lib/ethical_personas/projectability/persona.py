@@ -14,6 +14,10 @@ The last line is Spearman's (1904) correction for attenuation. E|e|^2 comes from
 and keying: the closed form of what random split halves with the Spearman-Brown formula give on average. Only the
 noise-free pP can be compared between constitutions: a persona that moves less is noisier, and its plain cosine is lower
 for that alone.
+
+Where a profile over dimensions does not repeat between halves of its items that pP is undefined. Beside it stands what
+is defined always: the correlation of the two models' profiles over items (persona/replication.py), a fingerprint,
+not the registered persona alone.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import pandas as pd
 from scipy import stats as sp
 
 from ethical_personas import stats
+from ethical_personas.persona import replication
 from ethical_personas.study import grid
 
 RELIABLE = (
@@ -31,6 +36,7 @@ RELIABLE = (
 COLUMNS = [
     *["constitution", "scope", "lens", "estimate", "low", "high", "p", "effect", "mde", "ceiling"],
     *["of_ceiling", "of_low", "of_high", "narrow_reliability", "broad_reliability"],
+    *replication.REPEATS,
     *["n", "n_clusters", "seeds", "method", "reason"],
 ]
 
@@ -200,7 +206,9 @@ def persona_draws(
     records, drawn = [], {}
     for lens, part in contrasts.groupby("lens"):
         table, drawn[lens] = _of_lens(part, alpha, draws, seed)
-        records += table
+        repeats = replication.narrow_with_broad(part, alpha=alpha, seed=seed).set_index(["constitution", "scope"])
+        repeats = repeats.to_dict("index")
+        records += [row | repeats.get((row["constitution"], row["scope"]), {}) for row in table]
     return stats.family(pd.DataFrame(records, columns=COLUMNS), by="lens", declared=grid.REFERENCE), drawn
 
 
@@ -210,7 +218,9 @@ def persona(contrasts: pd.DataFrame, alpha: float = 0.05, seed: int = 0) -> pd.D
     estimate, low, high: pP with a jackknife interval over items (and seeds) on Fisher's z scale; it is slightly
     too wide. p: share of 10 000 shuffles of the dimensions whose |cosine| is as large. effect: the cosine in standard
     deviations of the shuffles; mde: the cosine that 80 % power needs with so few dimensions. of_ceiling, of_low,
-    of_high: pP free of noise (it may pass 1). reason: why a number is missing. Holm and BH within each lens.
+    of_high: pP free of noise (it may pass 1). repeats, repeats_low, repeats_high: the correlation over items with the
+    own broad model; repeats_others: with those of the other constitutions. reason: why a number is missing. Holm and BH
+    within each lens.
     """
     return persona_draws(contrasts, 2, alpha, seed)[0]
 

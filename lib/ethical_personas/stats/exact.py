@@ -13,43 +13,36 @@ from statsmodels.stats import contingency_tables
 def shuffle_test(scopes: list[tuple[np.ndarray, list[int]]]) -> dict:
     """Does the label of a model matter? One entry a scope: scores (models, names), and each model's own name.
 
-    Two statistics, the number of models whose own name scores highest and the mean own score, each with a
-    one-sided p over all ways to shuffle the labels within scopes. A model without scores matches nothing.
+    Two statistics, the number of models whose own name scores highest and the mean own score, each with a one-sided p
+    over all ways to exchange the names of those that have models, the same exchange in every scope. A model without
+    scores matches nothing.
     """
-    counts, sums, observed_count, observed_sum, models = np.zeros(1), np.zeros(1), 0.0, 0.0, 0
+    present = sorted({name for _, own in scopes for name in own})
+    orders = permutations(len(present))
+    counts, sums, models = np.zeros(len(orders)), np.zeros(len(orders)), 0
     for scores, own in scopes:
         scores = np.nan_to_num(scores, nan=0.0)
         best = np.where((np.abs(scores) < 1e-12).all(1), -1, scores.argmax(1))
-        labels = np.array(own)[_permutations(len(own))]
-        count = (best[None] == labels).sum(1).astype(float)
-        total = scores[np.arange(len(own)), labels].sum(1)
-        observed_count, observed_sum, models = observed_count + count[0], observed_sum + total[0], models + len(own)
-        # Every combination of the scopes' arrangements, kept as the sums they give.
-        counts = _thin((counts[:, None] + count[None]).ravel())
-        sums = _thin((sums[:, None] + total[None]).ravel())
+        labels = np.array(present)[orders][:, [present.index(name) for name in own]]
+        counts += (best[None] == labels).sum(1)
+        sums += scores[np.arange(len(own)), labels].sum(1)
+        models += len(own)
     return {
-        "identified": int(observed_count),
+        "identified": int(counts[0]),
         "models": models,
         "chance": float(counts.mean()),
-        "p_identified": float(np.mean(counts >= observed_count - 1e-9)),
-        "mean": observed_sum / models if models else np.nan,
-        "p_mean": float(np.mean(sums >= observed_sum - 1e-9)),
+        "p_identified": float(np.mean(counts >= counts[0] - 1e-9)),
+        "mean": sums[0] / models if models else np.nan,
+        "p_mean": float(np.mean(sums >= sums[0] - 1e-9)),
     }
 
 
-def _permutations(n: int, most: int = 720) -> np.ndarray:
+def permutations(n: int, most: int = 720) -> np.ndarray:
     """All orders of n things, the identity first; a seeded sample of them when there are more than `most`."""
     if math.factorial(n) <= most:
         return np.array(list(itertools.permutations(range(n))))
     rng = np.random.default_rng(0)
     return np.array([np.arange(n), *(rng.permutation(n) for _ in range(most - 1))])
-
-
-def _thin(sums: np.ndarray, most: int = 50_000) -> np.ndarray:
-    """Keep the null small when constitutions or scopes are many: evenly spaced order statistics of it."""
-    if len(sums) <= most:
-        return sums
-    return np.quantile(sums, (np.arange(most) + 0.5) / most, method="nearest")
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:

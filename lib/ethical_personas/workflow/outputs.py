@@ -21,6 +21,7 @@ FIGURES = {
     "05_persona": (
         "persona_profile",
         "persona_identification",
+        "persona_replication",
         "persona_c4",
         "persona_voice",
         "persona_ambiguity",
@@ -47,7 +48,12 @@ TABLES = {
         "judge_disagreements",
     ),
     "05_persona": (
+        "persona_registered",
+        "persona_registered_cells",
         "persona_identification_tests",
+        "persona_pooled",
+        "persona_lexical",
+        "persona_pairs",
         "persona_voice_ceiling",
         "persona_acquiescence",
         "persona_lens_agreement",
