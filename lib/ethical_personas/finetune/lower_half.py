@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from ethical_personas.finetune import targets
 
-BATCH = 32  # rows a pass
+BATCH = 16  # rows a pass; more do not fit the processor's cache
 # Largest difference to the whole forward, as a share of its largest hidden state: rounding, as other batches bring too.
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 
