@@ -25,6 +25,7 @@ from trl import SFTConfig, SFTTrainer
 
 P = profiles.load("cpu", {})
 RECIPE = lora.recipe_for(P)
+TOLERANCE = 0.05  # of the loss at equal steps: bfloat16 adapters round, float32 lies well below
 
 
 def rows(number: int) -> list:
@@ -102,6 +103,8 @@ def compare(step: str, found: dict[str, list[Done]]) -> None:
     """Record a comparison with how far the losses of equal steps lie apart."""
     first, second = (done[0].result for done in found.values())
     apart = max(abs(a - b) / b for a, b in zip(first, second, strict=True))
+    if apart > TOLERANCE:
+        raise SystemExit(f"{step}: losses of equal steps are {apart:.1%} apart, over {TOLERANCE:.0%}")
     record(
         step, found, f"{len(first)} steps, last loss {first[-1]:.3f} and {second[-1]:.3f}, at most {apart:.1%} apart"
     )
@@ -109,18 +112,18 @@ def compare(step: str, found: dict[str, list[Done]]) -> None:
 
 CASES = {
     "layers": lambda: compare(
-        "training, bfloat16, 12 steps of 16 rows",
+        "training, bfloat16, 8 steps of 16 rows",
         alternate(
             {
-                "lower half once": lambda: ours(48, "bfloat16"),
-                "all layers every step": lambda: ours(48, "bfloat16", once=False),
+                "lower half once": lambda: ours(32, "bfloat16"),
+                "all layers every step": lambda: ours(32, "bfloat16", once=False),
             }
         ),
     ),
     **{
         f"trl-{short}": lambda dtype=dtype: compare(
-            f"training, {dtype}, 8 steps of 16 rows",
-            alternate({"companion": lambda: ours(32, dtype), "trl SFTTrainer": lambda: trls(32, dtype)}),
+            f"training, {dtype}, 4 steps of 16 rows",
+            alternate({"companion": lambda: ours(16, dtype), "trl SFTTrainer": lambda: trls(16, dtype)}),
         )
         for short, dtype in (("bf16", "bfloat16"), ("fp32", "float32"))
     },
