@@ -88,9 +88,9 @@ def shares() -> pd.DataFrame:
     batch = next(iter(run.get_train_dataloader()))
     step = lambda: run.compute_loss(run.model, dict(batch)).backward()  # noqa: E731
     step()
-    found["training step before"] = spent(step)
+    found["training step, all layers"] = spent(step)
     run.lower_half = lower_half.of(chat.model, run.train_dataset["input_ids"])
-    found["training step now"] = spent(step)
+    found["training step, lower half once"] = spent(step)
     return pd.DataFrame(found).T.fillna(0).rename_axis("step").round(3)
 
 

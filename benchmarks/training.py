@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,6 +26,7 @@ from trl import SFTConfig, SFTTrainer
 
 P = profiles.load("cpu", {})
 RECIPE = lora.recipe_for(P)
+SMALLER = replace(RECIPE, batch_size=8)  # against trl's own: many times slower
 TOLERANCE = 0.05  # of the loss at equal steps: bfloat16 adapters round, float32 lies well below
 
 
@@ -38,14 +40,14 @@ def rows(number: int) -> list:
     return harmful[::step][: number // 2] + harmless[: number - number // 2]
 
 
-def ours(number: int, dtype: str, once: bool = True) -> Done:
+def ours(number: int, dtype: str, recipe: lora.Recipe = RECIPE, once: bool = True) -> Done:
     """The companion's training; `once`: the lower half of the layers is computed once."""
     chat = chats.load(P.base_model, dtype=dtype)
     if not once:
         lower_half.of = lambda *_: None
     with tempfile.TemporaryDirectory() as folder:
         with Clock() as clock:
-            log = lora.finetune(chat, rows(number), RECIPE, 0, Path(folder) / "adapter")
+            log = lora.finetune(chat, rows(number), recipe, 0, Path(folder) / "adapter")
         return clock.done(int(log["tokens"].iloc[-1]), log["loss"].tolist())
 
 
@@ -60,10 +62,10 @@ def trls(number: int, dtype: str) -> Done:
         for r in rows(number)
     ]
     depth = chat.model.config.num_hidden_layers
-    names = sorted({name.rpartition(".")[2] for name in targets.linear(chat.model, RECIPE.lora_layers)})
+    names = sorted({name.rpartition(".")[2] for name in targets.linear(chat.model, SMALLER.lora_layers)})
     adapter = LoraConfig(
-        r=RECIPE.lora_r,
-        lora_alpha=RECIPE.lora_alpha,
+        r=SMALLER.lora_r,
+        lora_alpha=SMALLER.lora_alpha,
         target_modules=names,
         layers_to_transform=list(range(depth // 2, depth)),
         task_type="CAUSAL_LM",
@@ -73,11 +75,11 @@ def trls(number: int, dtype: str) -> Done:
             output_dir=folder,
             seed=0,
             data_seed=0,
-            num_train_epochs=RECIPE.epochs,
-            per_device_train_batch_size=RECIPE.batch_size,
-            learning_rate=RECIPE.learning_rate,
+            num_train_epochs=SMALLER.epochs,
+            per_device_train_batch_size=SMALLER.batch_size,
+            learning_rate=SMALLER.learning_rate,
             lr_scheduler_type="linear",
-            warmup_steps=RECIPE.warmup_steps,
+            warmup_steps=SMALLER.warmup_steps,
             train_sampling_strategy="group_by_length",  # as ours, so that the same rows meet in a batch
             bf16=dtype == "bfloat16",
             save_strategy="no",
@@ -122,8 +124,8 @@ CASES = {
     ),
     **{
         f"trl-{short}": lambda dtype=dtype: compare(
-            f"training, {dtype}, 4 steps of 16 rows",
-            alternate({"companion": lambda: ours(16, dtype), "trl SFTTrainer": lambda: trls(16, dtype)}),
+            f"training, {dtype}, 4 steps of 8 rows",
+            alternate({"companion": lambda: ours(8, dtype, SMALLER), "trl SFTTrainer": lambda: trls(8, dtype)}),
         )
         for short, dtype in (("bf16", "bfloat16"), ("fp32", "float32"))
     },
