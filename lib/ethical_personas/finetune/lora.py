@@ -17,7 +17,7 @@ from transformers import TrainerCallback, set_seed
 from trl import SFTConfig
 
 from ethical_personas.errors import CompanionError
-from ethical_personas.finetune import targets
+from ethical_personas.finetune import lower_half, targets
 from ethical_personas.finetune.loss import AnswerLossTrainer
 from ethical_personas.models.chats import Chat
 from ethical_personas.study.rows import SftRow
@@ -115,6 +115,9 @@ def finetune(
         clock = _Clock(ready, checkpoints)
         run.add_callback(clock)
         run.add_callback(_Sound(adapter.name, recipe))
+        if recipe.lora_layers == "upper":
+            run.lower_half = lower_half.of(chat.model, run.train_dataset["input_ids"])
+            print(lower_half.described(run.lower_half))
         run.train()
         log = pd.DataFrame([h for h in run.state.log_history if "loss" in h]).rename(columns={"num_tokens": "tokens"})
         log = log[["step", "epoch", "loss", "learning_rate", "grad_norm", "tokens"]].assign(seconds=clock.seconds)
@@ -170,9 +173,7 @@ class _Clock(TrainerCallback):
 
     def __init__(self, folder: Path, checkpoints: Sequence[int]):
         self.folder, self.checkpoints, self.seconds = folder, set(checkpoints), []
-
-    def on_train_begin(self, *_, **__):
-        self.began = time.perf_counter()
+        self.began = time.perf_counter()  # before the lower half is computed: that is a part of training
 
     def on_step_end(self, args, state, control, model=None, **_):
         self.seconds.append(time.perf_counter() - self.began)

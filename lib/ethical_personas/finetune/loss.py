@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from transformers import PreTrainedModel
 from trl import SFTTrainer
+
+from ethical_personas.finetune.lower_half import LowerHalf
 
 
 @torch.no_grad()
@@ -27,6 +31,7 @@ class AnswerLossTrainer(SFTTrainer):
     """
 
     head_is_last: bool | None = None
+    lower_half: LowerHalf | None = None  # of the training rows, where it is computed once
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if inputs["input_ids"].device.type != "cpu" or return_outputs:
@@ -37,11 +42,12 @@ class AnswerLossTrainer(SFTTrainer):
         targets = inputs["labels"][:, 1:]
         answer = targets != -100
         given = {"attention_mask": inputs["attention_mask"], "use_cache": False}
-        if self.head_is_last:
-            hidden = inner.base_model(inputs["input_ids"], **given)[0]
-            logits = inner.get_output_embeddings()(hidden[:, :-1][answer]).float()
-        else:
-            logits = inner(inputs["input_ids"], **given).logits[:, :-1][answer].float()
+        with self.lower_half.given(inputs) if self.lower_half else nullcontext():
+            if self.head_is_last:
+                hidden = inner.base_model(inputs["input_ids"], **given)[0]
+                logits = inner.get_output_embeddings()(hidden[:, :-1][answer]).float()
+            else:
+                logits = inner(inputs["input_ids"], **given).logits[:, :-1][answer].float()
         self._total_train_tokens += int(inputs["attention_mask"].sum())
         self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
         total = torch.nn.functional.cross_entropy(logits, targets[answer], reduction="sum")

@@ -79,11 +79,17 @@ def tuned(model: PreTrainedModel, rank: int, alpha: int, layers: str) -> PeftMod
     return made
 
 
+def decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList | list:
+    """The layers of a model's decoder, from the lowest; empty where there are none of the number that it tells."""
+    depth = model.config.get_text_config().num_hidden_layers
+    lists = (m for m in model.get_decoder().modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth)
+    return next(lists, [])
+
+
 def linear(model: PreTrainedModel, layers: str) -> list[str]:
     """Full names of the linear matrices in the chosen layers of a model's decoder; raises CompanionError for none."""
-    depth = model.config.get_text_config().num_hidden_layers
-    stacks = [m for m in model.get_decoder().modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth]
-    chosen = stacks[0][depth // 2 if layers == "upper" else 0 :] if stacks else []
+    stack = decoder_layers(model)
+    chosen = stack[len(stack) // 2 if layers == "upper" else 0 :]
     inside = {id(m) for block in chosen for m in block.modules() if isinstance(m, torch.nn.Linear | Conv1D)}
     names = [name for name, module in model.named_modules() if id(module) in inside]
     if not names:

@@ -1,6 +1,6 @@
 """The command line behind ./run_all.sh: check everything first, then hand over to Snakemake.
 
-./run_all.sh [all|figures|test|lab|check] [--profile NAME] [-p KEY VALUE]... [--name NAME] [-- snakemake options]
+./run_all.sh [all|figures|test|bench|lab|check] [--profile NAME] [-p KEY VALUE]... [--name NAME] [-- snakemake options]
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ TARGETS = {
     "all": "everything: data, models, evaluation, figures (the default)",
     "figures": "only 04-06, from this clone's run or else from the shipped responses",
     "test": "the tests; --slow adds the long fault tests, --fast leaves out what takes long",
+    "bench": "the heavy steps against other tools, under 15 minutes (benchmarks/README.md); `-- scoring` for one",
     "lab": "JupyterLab on the notebooks",
     "check": "check profile, data and constitutions, and run nothing",
 }
 # Parameters that decide which models there are.
 GRID = {"constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps"}
+BENCHMARKS = ("training", "generation", "scoring", "ceilings", "table")  # scripts of benchmarks/, in this order
 OWN_EXECUTORS = ("local", "dryrun", "touch")  # of Snakemake itself; any other is a plug-in
 
 
@@ -90,6 +92,21 @@ def _tests(slow: bool, fast: bool, options: list[str]) -> list[str]:
     sizes = [f"--{size}" for size, asked in (("slow", slow), ("fast", fast)) if asked]
     side_by_side = ["-n", "auto" if fast else "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     return ["pytest", *sizes, *side_by_side, *options]
+
+
+def _bench(chosen: list[str]) -> int:
+    """Run the benchmarks that are named, or all; returns the first exit status that is not 0."""
+    if unknown := set(chosen) - set(BENCHMARKS):
+        raise CompanionError(f"bench: {min(unknown)}: no such benchmark; there are {', '.join(BENCHMARKS)}")
+    os.environ["OMP_NUM_THREADS"] = "1"  # as in a run, whose jobs stand side by side
+    for name in chosen or BENCHMARKS:
+        if name == "scoring" and importlib.util.find_spec("lm_eval") is None:
+            print("scoring: left out, lm_eval is not installed; .venv/bin/pip install '.[bench]'", file=sys.stderr)
+            continue
+        print(f"{name}:", flush=True)
+        if status := subprocess.call([sys.executable, f"benchmarks/{name}.py"], cwd=ROOT):
+            return status
+    return 0
 
 
 def _plugins(options: list[str]) -> None:
@@ -210,6 +227,8 @@ def main(argv: list[str]) -> int:
     name = names.run_name(found.profile, chosen, found.name)
     if found.target == "test":
         return subprocess.call(_tests(found.slow, found.fast, rest), cwd=ROOT)
+    if found.target == "bench":
+        return _bench(rest)
     if found.target == "lab":
         if not settings.home_is_writable():  # else a user's own Jupyter settings are right there
             settings.isolate()
