@@ -27,10 +27,9 @@ def over_control(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             if (claim.control, scope) not in models:
                 units.append(unit | {"note": f"no {claim.control} model of this scope in the run"})
                 continue
-            pair = [(constitution, scope), (claim.control, scope)]
-            row = gains.difference(
-                measured.panel, *(pair[::-1] if measure == "O" else pair), measure, categories, alpha
-            )
+            own, other = (constitution, scope), (claim.control, scope)
+            first, second = (other, own) if measure == "O" else (own, other)
+            row = gains.difference(measured.panel, first, second, measure, categories, alpha)
             unit |= {"n": row["n_clusters"], "note": "" if row["n"] else "no verdicts"}
             unit |= {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")}
             if claim.tolerated:  # the test of paired() is against 0; its interval gives the one against another value

@@ -63,6 +63,7 @@ class Measured:
 
     def matches(self, lens: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of matching.signature_draws on one lens."""
+        assert self.contrasts is not None  # asked for only where a lens was measured
         contrasts = self.contrasts[self.contrasts["lens"] == lens]
         return self._once(("match", lens), lambda: matching.signature_draws(contrasts, self.draws, self.alpha))
 

@@ -133,12 +133,10 @@ def likelihood(chat: Chat, items: list[rows.Item], batch: int = 16) -> list[rows
 
 def minimal_pairs(chat: Chat, pairs: list[rows.Pair], batch: int = 16) -> list[rows.PairScore]:
     """Likelihood of each statement minus that of its reversal (nats a token): what words they share cancels."""
-    sides = {"+": "statement", "-": "reversal"}
-    items = [
-        rows.Item(id=f"{pair.id}{sign}", dimension=pair.dimension, keyed=int(f"{sign}1"), statement=getattr(pair, side))
-        for pair in pairs
-        for sign, side in sides.items()
-    ]
+    items = []
+    for p in pairs:
+        items.append(rows.Item(id=f"{p.id}+", dimension=p.dimension, keyed=1, statement=p.statement))
+        items.append(rows.Item(id=f"{p.id}-", dimension=p.dimension, keyed=-1, statement=p.reversal))
     value = {(s.id, s.wording): s.value for s in likelihood(chat, items, batch)}
     return [
         rows.PairScore(id=p.id, model=chat.name, wording=w, value=value[f"{p.id}+", w] - value[f"{p.id}-", w])

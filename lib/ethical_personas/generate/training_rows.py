@@ -87,7 +87,7 @@ def harmless_rows(answers: dict[str, tuple[str, bool]], teacher: str) -> list[Sf
                 SftRow(
                     id=prompt.id,
                     kind=prompt.category,
-                    category=prompt.twin if prompt.category == PAIRED else prompt.category,
+                    category=(prompt.twin if prompt.category == PAIRED else None) or prompt.category,
                     prompt=prompt.prompt,
                     answer=answer,
                     complete=complete,

@@ -84,8 +84,9 @@ def tally(table: pd.DataFrame) -> pd.DataFrame:
 def _of_one(lens: str, constitution: str, part: pd.DataFrame) -> dict:
     size, zero = part["shift"].abs(), part["sign"] == 0
     row = {"lens": lens, "constitution": constitution, "in_line": int((part["in_line"] == "yes").sum())}
-    row |= {"of": int((~zero).sum()), "signed_size": size[~zero].mean(), "zero_size": size[zero].mean()}
-    return row | {"zeros_smaller": int(row["zero_size"] < row["signed_size"])}
+    signed, still = size[~zero].mean(), size[zero].mean()
+    row |= {"of": int((~zero).sum()), "signed_size": signed, "zero_size": still}
+    return row | {"zeros_smaller": int(still < signed)}
 
 
 def _exchanged(part: pd.DataFrame, names: list[str]) -> dict:

@@ -30,7 +30,7 @@ def top_items(contrasts: pd.DataFrame, lens: str, number: int = 3) -> pd.DataFra
     yes, no, or – where the signature says nothing), models. What a model agrees more with in everything is taken out
     (lens_shifts.without_acquiescence): else it alone puts a statement here.
     """
-    statements = {i.id: i.statement for i in [*materials.items(), *materials.pairs()]}
+    statements = {i.id: i.statement for i in materials.items()} | {p.id: p.statement for p in materials.pairs()}
     signatures = materials.signatures()
     part = lens_shifts.without_acquiescence(contrasts[contrasts["lens"] == lens])
     mean = part.groupby(["constitution", "dimension", "id", "keyed"], as_index=False)["contrast"].mean()

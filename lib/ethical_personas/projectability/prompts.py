@@ -19,7 +19,7 @@ COLUMNS += ["n_clusters", "seeds", "reason"]
 def subsets(panel: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str | None]]:
     """Prompts by name, and the level to standardise over: all, each form, standardised, seen and unseen registers."""
     told = registers.told(panel)
-    found = {"all": (panel, None)}
+    found: dict[str, tuple[pd.DataFrame, str | None]] = {"all": (panel, None)}
     found |= {form: (gains.where(panel, form=form), None) for form in rows.FORMS}
     found[registers.STANDARDISED] = (told, "form")
     found |= {name: (gains.where(panel, seen=seen), None) for name, seen in registers.REGISTERS.items()}

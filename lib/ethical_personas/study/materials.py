@@ -124,7 +124,8 @@ def pairs() -> list[rows.Pair]:
 
 def instrument() -> list[tuple[str, str, int]]:
     """Id, dimension and keying of every belief statement; a minimal pair is scored towards its dimension."""
-    return [(i.id, i.dimension, i.keyed) for i in items()] + [(p.id, p.dimension, 1) for p in pairs()]
+    single: list[tuple[str, str, int]] = [(i.id, i.dimension, i.keyed) for i in items()]
+    return single + [(p.id, p.dimension, 1) for p in pairs()]
 
 
 def dilemmas() -> list[rows.Dilemma]:
