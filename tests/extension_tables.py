@@ -9,7 +9,7 @@ import sys
 from ethical_personas import stats
 from ethical_personas.claims import decide, evidence
 from ethical_personas.judge.judging import Judge
-from ethical_personas.persona import lens_shifts, matching, voice
+from ethical_personas.persona import lens_shifts, lexical, matching, registered, replication, voice
 from ethical_personas.projectability import ratio
 from ethical_personas.run import Run
 from ethical_personas.safety import gains, judged
@@ -26,7 +26,8 @@ def tables(constitutions: list[str]) -> dict:
     panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], Judge("keyword")))
     scores = lens_shifts.scores(run, cells)
     scores = scores[scores["lens"] != "likelihood"]  # for speed
-    shifts = lens_shifts.standardised(lens_shifts.item_shifts(scores))
+    raw = lens_shifts.item_shifts(scores)
+    shifts = lens_shifts.standardised(lens_shifts.primary(raw))
     by_wording = lens_shifts.wording_contrasts(shifts)
     contrasts = lens_shifts.averaged(by_wording)
     scores, shifts = lens_shifts.own_items(scores), lens_shifts.own_items(shifts)
@@ -38,7 +39,10 @@ def tables(constitutions: list[str]) -> dict:
     voices = voice.classify_answers(run, cells, readers)
     verdicts, units = decide.evaluate(measured)
     found = {"gains": gains.table(panel), "by_category": gains.by_category(panel), "match": match}
-    found |= {"identification": matching.identification(contrasts)}
+    found |= {"identification": matching.identification(contrasts), "pooled": registered.pooled(contrasts, shuffles=99)}
+    found |= {"replication": replication.replication(contrasts, DRAWS)}
+    found |= {"tally": registered.tally(registered.cells(lens_shifts.own_items(raw)))}
+    found |= {"lexical": lexical.control(contrasts, voice.texts_of(run, cells), DRAWS)}
     found |= {"profile": matching.dimension_profile(by_wording, DRAWS)}
     found |= {"dilemmas": lens_shifts.dilemma_preferences(run, cells), "ambiguity": ambiguity, "contrasts": contrasts}
     found |= {"voice": voice.summary(voices), "voice_identification": voice.identification(voices)}

@@ -124,8 +124,8 @@ def write_evaluations(tree: Tree, strength: float = 1.0) -> None:
         scores += [s.model_copy(update={"id": i.id}) for i in added for s in scores if s.id == first]
         texts += [t.model_copy(update={"id": i.id}) for i in added for t in texts if t.id == first]
         if name.startswith("care"):
-            kinds = {"responses": rows.Response, "pair_scores": rows.PairScore, "dilemma_scores": rows.DilemmaScore}
-            for file, kind in kinds.items():
+            same = {"responses": rows.Response, "dilemma_scores": rows.DilemmaScore, "pair_scores": rows.PairScore}
+            for file, kind in same.items():
                 files.write(
                     place / f"{file}.jsonl",
                     [r.model_copy(update=own) for r in files.read(model / f"{file}.jsonl", kind)],

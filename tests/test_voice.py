@@ -42,7 +42,7 @@ def test_a_planted_voice_is_found(shares):
     harmful = shares[(shares["model"] != "source") & (shares["kind"] == "harmful")]
     assert harmful["own_voice"].mean() > 0.9
     test = voice.identification(shares).iloc[0]
-    assert test["identified"] == 12 and test["p_identified"] < 0.001
+    assert test["identified"] == 12 and test["p_identified"] == pytest.approx(1 / 24)
 
 
 @pytest.mark.long

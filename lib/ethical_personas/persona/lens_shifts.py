@@ -131,6 +131,7 @@ def standardised(shifts: pd.DataFrame) -> pd.DataFrame:
     """
     keys = ["lens", "wording"]
     compared = shifts[shifts["constitution"].isin(grid.compared(shifts["constitution"].unique()))]
+    compared = own_items(compared)  # those that came with another constitution must not move the scale
     spread = np.sqrt((compared.groupby([*keys, "model"])["shift"].std() ** 2).groupby(keys).mean()).rename("spread")
     unit = shifts[keys].join(spread, on=keys)["spread"]
     unit = unit.where(unit > 1e-12, 1.0)
