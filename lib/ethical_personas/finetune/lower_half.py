@@ -49,10 +49,10 @@ class LowerHalf:
             self.tuple = isinstance(found[-1], tuple)
             return found[-1]
 
-        read = sorted({tuple(row) for row in rows}, key=len)
+        unique = sorted({tuple(row) for row in rows}, key=len)
         with _instead([last], keep), _instead(self.upper, self._pass):
-            for start in range(0, len(read), BATCH):
-                batch = read[start : start + BATCH]
+            for start in range(0, len(unique), BATCH):
+                batch = unique[start : start + BATCH]
                 ids, mask = _right_padded([torch.tensor(row) for row in batch])
                 model.base_model(ids, attention_mask=mask, use_cache=False)
                 states = found.pop()[0] if self.tuple else found.pop()
