@@ -122,7 +122,7 @@ def test_the_source_answers_what_is_needed_and_some_to_spare(rows):
     p = SimpleNamespace(scopes=["broad", "illegal"], **numbers)
     asked = [x.category for x in training_rows.harmless_needed(p)]
     assert [asked.count(kind) for kind in grid.TRAINED] == [math.ceil(1.25 * (20 + rows)), 10, 5]
-    assert rows * 1.25 <= asked.count(grid.PAIRED) <= 2 * 1.25 * rows + 6
+    assert 1.6 * rows <= asked.count(grid.PAIRED) <= 2 * 1.7 * rows + 6
 
 
 def test_the_sources_own_refusal_of_a_harmless_prompt_is_no_target(tmp_path):

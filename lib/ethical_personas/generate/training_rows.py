@@ -51,7 +51,8 @@ def prompts_needed(scopes: list[str], rows_per_scope: int, least: float) -> list
 
 def harmless_needed(p) -> list[Prompt]:
     """Harmless training prompts that the source model answers: those trained on, some to spare for its refusals."""
-    harmful = prompts_needed(p.scopes, p.rows_per_scope, 0.8)
+    # The source declines up to a third of a category's twins; of the other kinds hardly any prompt.
+    harmful = prompts_needed(p.scopes, p.rows_per_scope, 0.6)
     wanted = {twin_of(prompt.id) for prompt in harmful}
     found = [prompt for prompt in materials.prompts("train", PAIRED) if prompt.id in wanted]
     for kind in TRAINED:
