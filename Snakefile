@@ -322,6 +322,7 @@ rule projectability:
         inputs.PERSONA,
         VOICES,
         inputs.CLAIMS,
+        "data/reference/history.yaml",
         JUDGE,
     output:
         shown(outputs.figures("06_projectability", FIGURES), "Projectability"),

@@ -48,7 +48,7 @@ alpha = 0.05
 
 # %%
 import pandas as pd
-from ethical_personas.claims import decide, evidence
+from ethical_personas.claims import decide, evidence, history
 from ethical_personas.figures import projectability as draw
 from ethical_personas.figures import registers as draw_registers
 from ethical_personas.figures import style
@@ -177,6 +177,17 @@ display(differences.round(3), reversals[reversals["reversed"]].round(3))
 verdicts, units = decide.evaluate(measured)
 decide.save(verdicts, units, p.figures_dir)
 display(Markdown(decide.sentences(verdicts)), verdicts.round(3))
+
+# %% [markdown]
+# ## The same claims in earlier runs
+#
+# Every full run there has been, under the recipe, the judge and the rules of its day. A verdict that comes and goes with the
+# recipe is one about the recipe.
+
+# %%
+past = history.table(verdicts)
+style.save(None, past, p.figures_dir, "claims_history")
+display(history.recipes(), past)
 
 # %% [markdown]
 # ## What the verdicts rest on

@@ -69,6 +69,7 @@ TABLES = {
         "projectability_reversals",
         "claims",
         "claims_units",
+        "claims_history",
     ),
 }
 CLAIMS = "claims.json"
