@@ -6,7 +6,7 @@ import shutil
 import jupytext
 import nbformat
 import pytest
-from ethical_personas.claims import decide
+from ethical_personas.claims import declared
 from ethical_personas.errors import CompanionError
 from ethical_personas.judge import bundled, calibration
 from ethical_personas.paths import DATA, ROOT
@@ -201,7 +201,7 @@ def test_a_recorded_revision_that_could_not_be_trained_on_is_refused(data):
     ("module", "name", "told"),
     [
         (bundled, "ARTEFACT", "no such file; restore it"),
-        (decide, "DATA", "claims.yaml: no such file"),
+        (declared, "DATA", "claims.yaml: no such file"),
         (calibration, "FOLDER", "labels.jsonl: no such file"),
     ],
 )

@@ -12,7 +12,7 @@ from scipy import stats as sp
 
 from ethical_personas import stats
 from ethical_personas.claims.measured import Measured
-from ethical_personas.persona import matching
+from ethical_personas.persona import matching, stance
 from ethical_personas.projectability import compare
 from ethical_personas.safety import gains
 from ethical_personas.study import grid
@@ -223,7 +223,10 @@ def above(table, draws, models, constitution, measure, alpha) -> list[dict]:
 
 
 def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Share of ambiguous replies, the subordinate minus every other constitution, paired by item (C5f)."""
+    """Share of ambiguous replies, the subordinate minus every other constitution, paired by item (C5f).
+
+    Shown and not tested where the reader of replies agrees too little with labels of tuned models' replies.
+    """
     table = measured.ambiguity
     if table is None or claim.constitution not in set(table["constitution"]):
         return table_of([missing(claim.constitution, "ambiguous", "text lens, or this constitution, not in the run")])
@@ -233,6 +236,10 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
         row = stats.paired(own, wide[name].to_numpy(), alpha=alpha)
         unit = {"unit": name, "measure": "ambiguous", "n": row["n_clusters"]}
         units.append(unit | {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")})
+    read = stance.accuracy().set_index(["split", "origin"]).loc[("test", "tuned"), "kappa"]
+    if read < claim.reader_kappa:
+        told = f"the reader of replies agrees with labels at kappa {read:.2f} only, {claim.reader_kappa:g} is asked"
+        units = [unit | {"p": np.nan, "note": told} for unit in units]
     return table_of(units or [missing(claim.constitution, "ambiguous", "no other constitution in the run")])
 
 
