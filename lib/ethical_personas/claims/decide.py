@@ -37,7 +37,9 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
         tested = units["measure"].isin(claim.measures)
         units["in_family"] = tested
         units = pd.concat([stats.family(units[tested]), units[~tested]])
-        units["passed"] = (units["estimate"] > -claim.tolerated) & (units["p_holm"] < measured.alpha)
+        # Of `all` every unit has to pass: an intersection-union test, which needs no correction for their number.
+        p = units["p"] if claim.rule == "all" else units["p_holm"]
+        units["passed"] = (units["estimate"] > -claim.tolerated) & (p < measured.alpha)
         # Upper ends at alpha / units: one of sixteen intervals below the margin by chance must not sink a claim. Only
         # the intervals are formed anew; tables and draws behind them are those of the first time.
         corrected = measured.alpha / max(1, tested.sum())
@@ -60,7 +62,7 @@ def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) 
     if len(tested):
         # The unit that decides: of `all` the weakest, of `any` the strongest.
         # A refuted `all` is decided by the unit with the lowest interval.
-        order = tested.sort_values(["p_holm", "p", "estimate"], ascending=[True, True, False])
+        order = tested.sort_values(["p", "estimate"], ascending=[True, False])
         unit = order.iloc[0 if claim.rule == "any" else -1]
         below = _below(claim, tested)
         if claim.rule == "all" and verdict == REFUTED and len(below):
@@ -120,7 +122,7 @@ def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: f
         return OPEN, f"neither shown nor ruled out: {names}; detectable there with 80 % power: {short['mde'].max():.2f}"
     if len(missing):
         return OPEN, f"shown where tested, but not tested: {_names(missing)} ({missing['note'].iloc[0]})"
-    why = f"all {len(tested)} units pass; largest p (Holm) {tested['p_holm'].max():.2g}"
+    why = f"all {len(tested)} units pass; largest p {tested['p'].max():.2g}"
     models, wanted = tested["unit"].nunique(), paper().narrow_models
     few = claim.test == "gain" and models < wanted
     return SUPPORTED, why + (f"; rests on {models} narrow models, the paper has {wanted}" if few else "")
