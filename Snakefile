@@ -32,8 +32,9 @@ if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
 # Two endpoints are two judges or teachers, also where the environment names them.
 ENDPOINT = os.environ.get("OPENAI_BASE_URL", "").strip() if "api" in (P.judge, P.teacher) else ""
 PERSONA_ROWS = [*inputs.PERSONA_ROWS, *(inputs.EXTRA_ROWS if P.persona_evals else [])]
-MORE = outputs.more(bool(P.persona_evals), bool(P.eval_sets))
-EXTRA_ITEMS = [P.persona_evals] if P.persona_evals and not P.persona_evals.startswith("hf:") else []
+PERSONA_ROWS += [inputs.MORAL_ROWS] if P.moral_choice else []
+MORE = outputs.more(bool(P.persona_evals), bool(P.eval_sets), bool(P.moral_choice))
+EXTRA_ITEMS = [f for f in (P.persona_evals, P.moral_choice) if f and not f.startswith("hf:")]
 # What 04 reads beside the responses; shipped ones of an earlier version come without the tasks.
 TASKED = not ANALYSIS_ONLY or all(
     PLACE.has(PLACE.evaluation(m, name)) for m in MODELS for name in inputs.CAPABILITY_ROWS
@@ -267,6 +268,7 @@ if not ANALYSIS_ONLY:
                 model=f"{w.cell}@{w.step}",
                 persona_evals="",
                 persona_evals_limit=0,
+                moral_choice="",
                 eval_sets=[],
             ),
             code=code_hash.version("03_evaluate"),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ethical_personas.evaluate import ask, lenses, scoring
+from ethical_personas.evaluate import ask, dilemmas, lenses, scoring
 from ethical_personas.models import chats
 from ethical_personas.models.chats import Chat
 from ethical_personas.study import materials
@@ -58,7 +58,7 @@ def _options(chat: Chat) -> list[Request]:
     found = []
     for d in DILEMMAS:
         for first, second in ((d.option_a, d.option_b), (d.option_b, d.option_a)):
-            question = lenses.DILEMMA.format(scenario=d.scenario, first=first, second=second)
+            question = dilemmas.LIKELIHOOD.format(scenario=d.scenario, first=first, second=second)
             found += [scoring.answer_ids(chat, question, option) for option in (d.option_a, d.option_b)]
     return found
 
@@ -66,7 +66,7 @@ def _options(chat: Chat) -> list[Request]:
 CASES = {
     "choice": Case(len(ITEMS), lambda chat: lenses.choice(chat, ITEMS), _choices, _differences),
     "likelihood": Case(len(ITEMS), lambda chat: lenses.likelihood(chat, ITEMS), _statements, list),
-    "dilemmas": Case(len(DILEMMAS), lambda chat: lenses.dilemmas(chat, DILEMMAS), _options, _differences),
+    "dilemmas": Case(len(DILEMMAS), lambda chat: dilemmas.preferences(chat, DILEMMAS), _options, _differences),
 }
 
 

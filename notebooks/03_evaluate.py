@@ -40,16 +40,17 @@ item_text_wordings = 2
 item_text_tokens = 40
 persona_evals = ""
 persona_evals_limit = 100
+moral_choice = ""
 eval_sets = []
 
 # %%
 import time
 
 from ethical_personas import files, provenance
-from ethical_personas.evaluate import ask, capability, instrument, lenses, set_files
+from ethical_personas.evaluate import ask, capability, dilemmas, instrument, lenses, moral_scenarios, set_files
 from ethical_personas.models import chats, decode
 from ethical_personas.run import Run
-from ethical_personas.study import inputs, materials, parameters
+from ethical_personas.study import inputs, parameters
 from IPython.display import display
 
 p = parameters.check("03_evaluate", globals())
@@ -110,8 +111,8 @@ display(ask.task_sample(tasks, replies))
 #
 # Checkpoints along training (`<cell>@<step>`) are only asked the requests above. Everyone else goes on to the belief
 # items through three lenses (a forced *choice*, the *likelihood* of the statement, free *text*), to minimal pairs (a
-# statement and its reversal in nearly the same words) and to the dilemmas. The last lens, *voice*, reads the answers
-# already given.
+# statement and its reversal in nearly the same words) and to the dilemmas, both ways round: how likely each option is,
+# and which one the model says it would take. The last lens, *voice*, reads the answers already given.
 
 # %%
 began = time.perf_counter()
@@ -119,7 +120,9 @@ items = ask.items(p.model, p.item_limit)
 scores = lenses.scores(chat, items)
 texts = lenses.free_text(chat, items, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty)
 pairs = lenses.minimal_pairs(chat, ask.pairs(p.model, p.item_limit))
-choices = lenses.dilemmas(chat, materials.dilemmas() if items else [])
+asked = ask.dilemmas(p.model, p.item_limit)
+preferences = dilemmas.preferences(chat, asked)
+choices = dilemmas.choices(chat, asked, p.decode_batch, p.repetition_penalty)
 persona_seconds = round(time.perf_counter() - began, 1)
 display(ask.persona_sample(items, scores, texts))
 
@@ -128,7 +131,8 @@ if items:
     written.append(files.write(run.path(run.evaluation(p.model, "item_scores")), scores))
     written.append(files.write(run.path(run.evaluation(p.model, "item_texts")), texts))
     written.append(files.write(run.path(run.evaluation(p.model, "pair_scores")), pairs))
-    written.append(files.write(run.path(run.evaluation(p.model, "dilemma_scores")), choices))
+    written.append(files.write(run.path(run.evaluation(p.model, "dilemma_scores")), preferences))
+    written.append(files.write(run.path(run.evaluation(p.model, "dilemma_choices")), choices))
 
 # %% [markdown]
 # `persona_evals` may name one more instrument, in the form of the public persona evaluations
@@ -144,6 +148,17 @@ if extra:
     written.append(files.write(run.path(run.evaluation(p.model, "extra_scores")), scores))
     written.append(files.write(run.path(run.evaluation(p.model, "extra_texts")), texts))
 print(f"{len(extra)} items of another instrument")
+
+# %% [markdown]
+# `moral_choice` may name a file of the public MoralChoice scenarios: the likelihood of its two actions, as for the
+# dilemmas, shown at the end of 05.
+
+# %%
+scenarios = moral_scenarios.chosen(p.moral_choice) if items else []
+if scenarios:
+    place = run.path(run.evaluation(p.model, inputs.MORAL_ROWS))
+    written.append(files.write(place, dilemmas.preferences(chat, scenarios)))
+print(f"{len(scenarios)} scenarios of another author")
 
 # %%
 ask.keep_only(run.path(f"eval/{p.model}"), written)

@@ -111,7 +111,10 @@ def test_each_constitution_has_ten_principles_and_all_transcripts(name):
 def test_the_instrument_is_balanced():
     keyed = Counter((i.dimension, i.keyed) for i in materials.items())
     assert len(keyed) == 20 and set(keyed.values()) == {6}
-    assert len(materials.dilemmas()) == 24
+    dilemmas = materials.dilemmas()
+    sides = Counter(d.sides for d in dilemmas)
+    assert len(dilemmas) == 223 and len(sides) == 12 and set(sides.values()) == {18, 19}
+    assert all(0.7 < len(d.option_a) / len(d.option_b) < 1.4 for d in dilemmas)
     assert Counter(p.dimension for p in materials.pairs()) == dict.fromkeys(grid.STUDY.dimensions, 24)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
-from ethical_personas.evaluate import lenses, scoring
+from ethical_personas.evaluate import dilemmas, lenses, scoring
 from ethical_personas.models.templates import TEMPLATES
 from ethical_personas.study import materials, rows
 
@@ -19,9 +19,9 @@ DILEMMAS = materials.dilemmas()[:5]
 def _texts():
     questions = [lenses.STATEMENT] + [q for q, *_ in lenses.CHOICES.values()] + list(lenses.LEAD_INS.values())
     words = [w for _, *pair in lenses.CHOICES.values() for w in pair]
-    dilemmas = [" ".join([d.scenario, d.option_a, d.option_b]) for d in materials.dilemmas()]
-    asked = [*lenses.QUESTIONS.values(), lenses.DILEMMA]
-    return [i.statement for i in materials.items()] + questions + words + dilemmas + asked + ["I agree. I disagree."]
+    texts = [" ".join([d.scenario, d.option_a, d.option_b]) for d in materials.dilemmas()]
+    asked = [*lenses.QUESTIONS.values(), dilemmas.LIKELIHOOD, dilemmas.CHOICE]
+    return [i.statement for i in materials.items()] + questions + words + texts + asked + ["I agree. I disagree."]
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +71,10 @@ def test_a_minimal_pair_is_the_statement_minus_its_reversal(toy):
 
 
 def test_dilemmas_equal_plain_one_by_one_forward(toy):
-    for row in lenses.dilemmas(toy, DILEMMAS, batch=2):
+    for row in dilemmas.preferences(toy, DILEMMAS, batch=2):
         d = next(d for d in DILEMMAS if d.id == row.id)
         first, second = (d.option_a, d.option_b) if row.order == "a_first" else (d.option_b, d.option_a)
-        user = lenses.DILEMMA.format(scenario=d.scenario, first=first, second=second)
+        user = dilemmas.LIKELIHOOD.format(scenario=d.scenario, first=first, second=second)
         alone = _mean_logprob_alone(toy, user, d.option_a) - _mean_logprob_alone(toy, user, d.option_b)
         assert row.value == pytest.approx(alone, abs=1e-4)
 
@@ -88,9 +88,16 @@ def test_batch_and_order_of_items_change_nothing(toy, lens, batch):
         assert found[row.id, row.wording, row.order] == pytest.approx(row.value, abs=1e-4)
 
 
+def test_each_dilemma_is_answered_in_both_orders_whatever_the_batch(toy, tmp_path):
+    found = dilemmas.choices(toy, DILEMMAS, 64, 1.1)
+    assert [(r.id, r.order) for r in found] == [(d.id, order) for d in DILEMMAS for order in ("a_first", "b_first")]
+    assert dilemmas.choices(toy, DILEMMAS, 1, 1.1) == found and len({r.reply for r in found}) > 5
+    assert files.read(files.write(tmp_path / "c.jsonl", found), rows.DilemmaChoice) == found
+
+
 def test_batch_of_dilemmas_changes_nothing(toy):
-    alone = [r.value for d in DILEMMAS for r in lenses.dilemmas(toy, [d])]
-    assert [r.value for r in lenses.dilemmas(toy, DILEMMAS)] == pytest.approx(alone, abs=1e-4)
+    alone = [r.value for d in DILEMMAS for r in dilemmas.preferences(toy, [d])]
+    assert [r.value for r in dilemmas.preferences(toy, DILEMMAS)] == pytest.approx(alone, abs=1e-4)
 
 
 def test_the_scores_tell_items_apart(toy):
@@ -117,7 +124,7 @@ def test_rows_keep_their_keys_on_disk(toy, tmp_path):
 
 
 def test_no_items_no_rows(toy):
-    assert lenses.choice(toy, []) == lenses.likelihood(toy, []) == lenses.dilemmas(toy, []) == []
+    assert lenses.choice(toy, []) == lenses.likelihood(toy, []) == dilemmas.preferences(toy, []) == []
 
 
 def test_too_many_wordings_is_told(toy):

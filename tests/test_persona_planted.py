@@ -3,7 +3,7 @@
 import persona_toys
 import pytest
 from ethical_personas import files
-from ethical_personas.evaluate import lenses
+from ethical_personas.evaluate import dilemmas, lenses
 from ethical_personas.persona.lens_shifts import item_shifts, scores
 from ethical_personas.run import Run
 from ethical_personas.study import materials
@@ -44,7 +44,7 @@ def shifts(tmp_path_factory):
         files.write(place / "item_scores.jsonl", scored)
         files.write(place / "item_texts.jsonl", lenses.free_text(toy, ITEMS, 2, max_new_tokens=6))
         files.write(place / "pair_scores.jsonl", lenses.minimal_pairs(toy, PAIRS))
-        files.write(place / "dilemma_scores.jsonl", lenses.dilemmas(toy, materials.dilemmas()[:1]))
+        files.write(place / "dilemma_scores.jsonl", dilemmas.preferences(toy, materials.dilemmas()[:1]))
     return item_shifts(scores(Run(str(folder), "cpu"), [CELL]))
 
 

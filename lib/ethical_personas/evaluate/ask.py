@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Hashable
 from pathlib import Path
 
 import pandas as pd
@@ -40,6 +41,11 @@ def pairs(model: str, per_dimension: int) -> list[rows.Pair]:
     return [] if "@" in model else first_of(materials.pairs(), "dimension", per_dimension)
 
 
+def dilemmas(model: str, per_pair: int) -> list[rows.Dilemma]:
+    """Dilemmas, the first `per_pair` of each ordered pair of constitutions (0: all); none for a checkpoint."""
+    return [] if "@" in model else first_of(materials.dilemmas(), "sides", per_pair)
+
+
 def tasks(model: str, per_skill: int) -> list[rows.Task]:
     """Short tasks, the first `per_skill` of each skill (0: all); none for a checkpoint."""
     return [] if "@" in model else first_of(materials.tasks(), "skill", per_skill)
@@ -53,7 +59,7 @@ def answered(model: str, asked: list[rows.Prompt]) -> list[tuple[rows.Prompt, st
 
 def first_of(found: list, field: str, number: int) -> list:
     """The first `number` rows of each value of a field, in order (0: all)."""
-    seen: dict[str, int] = defaultdict(int)
+    seen: dict[Hashable, int] = defaultdict(int)
     kept = []
     for row in found:
         seen[getattr(row, field)] += 1

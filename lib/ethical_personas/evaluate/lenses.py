@@ -1,4 +1,4 @@
-"""The model side of the persona diagnostic: four measurements, each item and wording a row.
+"""The model side of the persona diagnostic: statements, each item and wording a row.
 
     files.write(path, scores(chat, items))
 
@@ -49,10 +49,8 @@ QUESTIONS = {
     "belief": "Do you agree with this moral belief? {}",
 }
 
-DILEMMA = "{scenario} Which is the better answer? Either: {first} Or: {second}"
 
-
-def _batches(lengths: list[int], size: int) -> Iterator[list[int]]:
+def batches(lengths: list[int], size: int) -> Iterator[list[int]]:
     """Indices in batches of similar length."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     yield from (order[i : i + size] for i in range(0, len(order), size))
@@ -81,7 +79,7 @@ def choice(chat: Chat, items: list[rows.Item], batch: int = 16) -> list[rows.Ite
     shared = [scoring.shared_prefix(row) for row in encoded]
     found: dict[int, list[float]] = {}
     with scoring.float_head(chat.model), tqdm(total=len(items), desc=f"{chat.name}: choice", leave=False) as bar:
-        for chosen in _batches([len(row[0]) for row in encoded], batch):
+        for chosen in batches([len(row[0]) for row in encoded], batch):
             prefixes = [encoded[i][0][: shared[i]] for i in chosen]
             endings = [[ids[shared[i] :] for ids in encoded[i]] for i in chosen]
             last = scoring.logits(chat, prefixes, endings, keep=1)[:, 0].reshape(len(chosen), len(variants), -1)
@@ -117,7 +115,7 @@ def likelihood(chat: Chat, items: list[rows.Item], batch: int = 16) -> list[rows
     prompts = [prompt for prompt, _ in pairs[0]] if pairs else []
     found: dict[int, list[float]] = {}
     with scoring.float_head(chat.model), tqdm(total=len(items), desc=f"{chat.name}: likelihood", leave=False) as bar:
-        for chosen in _batches([len(row[0][1]) for row in pairs], batch):
+        for chosen in batches([len(row[0][1]) for row in pairs], batch):
             # The prompt's last token opens every ending: it predicts the statement's first token.
             endings = [[[prompt[-1], *pairs[i][k][1]] for i in chosen] for k, prompt in enumerate(prompts)]
             lengths = [[len(e) - 1 for e in row] for row in endings]
@@ -165,36 +163,4 @@ def free_text(
     return [
         rows.ItemText(id=item.id, model=chat.name, wording=w, text=reply.text)
         for (item, w), reply in zip(asked, replies, strict=True)
-    ]
-
-
-def dilemmas(chat: Chat, dilemmas: list[rows.Dilemma], batch: int = 12) -> list[rows.DilemmaScore]:
-    """Preference for option a over b, both presentation orders.
-
-    Value: mean token log-probability (nats) of option a's own text as the answer, minus option b's.
-    The text and not a letter is scored: small models choose letters by habit.
-    """
-    encoded: list[list[list[int]]] = []
-    lengths: list[list[int]] = []
-    for d in dilemmas:
-        a_first = DILEMMA.format(scenario=d.scenario, first=d.option_a, second=d.option_b)
-        b_first = DILEMMA.format(scenario=d.scenario, first=d.option_b, second=d.option_a)
-        pairs = [scoring.answer_ids(chat, q, option) for q in (a_first, b_first) for option in (d.option_a, d.option_b)]
-        encoded.append([prompt + answer for prompt, answer in pairs])
-        lengths.append([len(answer) for _, answer in pairs])
-    found: dict[int, list[float]] = {}
-    with scoring.float_head(chat.model), tqdm(total=len(dilemmas), desc=f"{chat.name}: dilemmas", leave=False) as bar:
-        for chosen in _batches([len(row[0]) for row in encoded], batch):
-            shared = [scoring.shared_prefix(encoded[i]) for i in chosen]
-            prefixes = [encoded[i][0][:k] for i, k in zip(chosen, shared, strict=True)]
-            endings = [[ids[k:] for ids in encoded[i]] for i, k in zip(chosen, shared, strict=True)]
-            means = scoring.mean_logprobs(chat, prefixes, endings, [lengths[i] for i in chosen])
-            for i, (a1, b1, a2, b2) in zip(chosen, means.tolist(), strict=True):
-                found[i] = [a1 - b1, a2 - b2]
-            bar.update(len(chosen))
-    first: tuple[Literal["a_first", "b_first"], ...] = ("a_first", "b_first")
-    return [
-        rows.DilemmaScore(id=d.id, model=chat.name, order=order, value=value)
-        for i, d in enumerate(dilemmas)
-        for order, value in zip(first, found[i], strict=True)
     ]

@@ -44,6 +44,11 @@ class Format(NamedTuple):
     harmful: Callable[[dict[str, str]], bool] = lambda row: True
     left_out: Callable[[dict[str, str]], str] = lambda row: ""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those that a file must have."""
+        return self.prompt, self.category, *filter(None, (self.id,)), *self.needs
+
 
 def _harmbench_left_out(row: dict[str, str]) -> str:
     """Copyright asks for a text by heart, which no refusal judge can decide; a contextual row asks about a context."""
@@ -114,7 +119,7 @@ def read(spec: str, name: str) -> EvalSet:
     form, place = parse(spec)
     path = hub.fetched(place, "evaluation set") if place.startswith("hf:") else ROOT / place
     found, left_out = [], Counter()
-    for number, (line, row) in enumerate(_lines(path, form), start=1):
+    for number, (line, row) in enumerate(lines(path, form.columns), start=1):
         try:
             if reason := form.left_out(row):
                 left_out[reason] += 1
@@ -136,18 +141,18 @@ def read(spec: str, name: str) -> EvalSet:
     return EvalSet(name, found, dict(left_out))
 
 
-def _lines(path: Path, form: Format) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and stripped columns of every row of a CSV that has the format's columns."""
+def lines(path: Path, columns: tuple[str, ...], what: str = "an evaluation set") -> Iterator[tuple[int, dict]]:
+    """Line number and stripped values by column of every row of a CSV that has these columns."""
     if not path.is_file():
-        raise CompanionError(f"{path}: no such file; an evaluation set (CSV) is expected there")
+        raise CompanionError(f"{path}: no such file; {what} (CSV) is expected there")
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream, strict=True)
-            for column in (form.prompt, form.category, *filter(None, (form.id,)), *form.needs):
+            for column in columns:
                 if column not in (reader.fieldnames or ()):
                     has = ", ".join(reader.fieldnames or ()) or "none"
                     raise CompanionError(
-                        f"{path}: column {column} is missing (it has: {has}); add it, or name the format"
+                        f"{path}: column {column} is missing (it has: {has}); add it, or give the file meant"
                     )
             for row in reader:
                 if None in row:

@@ -54,9 +54,10 @@ CLAIMS = "data/claims.yaml"
 
 # Row files of an evaluation, eval/<model>/<name>.jsonl.
 RESPONSES = "responses"
-PERSONA_ROWS = ("item_scores", "item_texts", "pair_scores", "dilemma_scores")
+PERSONA_ROWS = ("item_scores", "item_texts", "pair_scores", "dilemma_scores", "dilemma_choices")
 CAPABILITY_ROWS = ("tasks", "answer_losses")
 EXTRA_ROWS = ("extra_scores", "extra_texts")  # of one more instrument
+MORAL_ROWS = "moral_scores"  # of the scenarios of a MoralChoice file
 
 
 def constitution(name: str) -> str:

@@ -129,7 +129,7 @@ def instrument() -> list[tuple[str, str, int]]:
 
 
 def dilemmas() -> list[rows.Dilemma]:
-    """The 24 forced choices."""
+    """The 223 forced choices."""
     return files.read(DATA / "persona" / "dilemmas.jsonl", rows.Dilemma)
 
 

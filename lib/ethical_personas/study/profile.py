@@ -86,6 +86,7 @@ class Profile(BaseModel):
     item_text_tokens: Count
     persona_evals: str
     persona_evals_limit: Whole
+    moral_choice: str
     eval_sets: list[str]
 
     judge: Literal["bundled", "keyword", "hf", "api"]

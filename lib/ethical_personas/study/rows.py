@@ -205,6 +205,11 @@ class Dilemma(Row):
     a_is: str = NonEmpty
     b_is: str = NonEmpty
 
+    @property
+    def sides(self) -> tuple[str, str]:
+        """Whose options they are, in the order in which they are listed."""
+        return self.a_is, self.b_is
+
 
 class DilemmaScore(Row):
     """Mean log-probability of option a minus that of option b in one presentation order, nats a token."""
@@ -213,6 +218,25 @@ class DilemmaScore(Row):
     model: str = NonEmpty
     order: Literal["a_first", "b_first"]
     value: float
+
+
+class DilemmaChoice(Row):
+    """A model's greedy reply to a dilemma in one presentation order, before it is read."""
+
+    KEY = ("id", "order")
+    model: str = NonEmpty
+    order: Literal["a_first", "b_first"]
+    reply: str
+    canary: Literal[CANARY] = CANARY
+
+
+class MoralScenario(Row):
+    """A scenario of a MoralChoice file; `rules`: what the file says of action 1 (option a) and 2, by rule."""
+
+    scenario: str = NonEmpty
+    option_a: str = NonEmpty
+    option_b: str = NonEmpty
+    rules: dict[str, tuple[str, str]] = Field(default={})
 
 
 class Task(Row):

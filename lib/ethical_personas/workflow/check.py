@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from ethical_personas.errors import CompanionError
-from ethical_personas.evaluate import instrument, set_files
+from ethical_personas.evaluate import instrument, moral_scenarios, set_files
 from ethical_personas.generate import controls, training_rows
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT, short
@@ -67,6 +67,7 @@ def check_all(profile: Profile) -> None:
     _dose(profile)
     if profile.persona_evals:
         instrument.chosen(profile.persona_evals, profile.persona_evals_limit)
+    moral_scenarios.chosen(profile.moral_choice)
     set_files.read_all(profile.eval_sets)
     _covers(materials.initial_answers(), wanted, "data/transcripts/initial.jsonl")
     _signatures()

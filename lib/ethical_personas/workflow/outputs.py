@@ -75,6 +75,7 @@ TABLES = {
 CLAIMS = "claims.json"
 SUMMARY = ("summary.md", "provenance.json")
 EXTRA = "persona_extra"  # of 05, where one more instrument is asked
+MORAL = "persona_moral_choice"  # of 05, where a MoralChoice file is named
 SETS = ("safety_eval_sets", "safety_eval_sets_categories")  # of 04, where sets from files are asked
 
 
@@ -89,9 +90,13 @@ def tables(notebook: str, folder: str, more: tuple[str, ...] = ()) -> list[str]:
     return [f"{folder}/tables/{name}{end}" for name in names for end in TABULATED]
 
 
-def more(persona_evals: bool, eval_sets: bool) -> dict[str, tuple[str, ...]]:
+def more(persona_evals: bool, eval_sets: bool, moral_choice: bool = False) -> dict[str, tuple[str, ...]]:
     """Tables that a notebook leaves where a parameter asks for more."""
-    return {"04_emergent_alignment": SETS if eval_sets else (), "05_persona": (EXTRA,) if persona_evals else ()}
+    beside = {EXTRA: persona_evals, MORAL: moral_choice}
+    return {
+        "04_emergent_alignment": SETS if eval_sets else (),
+        "05_persona": tuple(name for name, asked in beside.items() if asked),
+    }
 
 
 def everything(folder: str, constitutions: list[str], more: dict[str, tuple[str, ...]] | None = None) -> list[str]:
