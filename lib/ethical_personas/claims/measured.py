@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from ethical_personas.persona import matching
+from ethical_personas.persona import content, matching
 from ethical_personas.projectability import compare, persona, ratio
 from ethical_personas.safety import gains
 from ethical_personas.study import grid
@@ -60,6 +60,39 @@ class Measured:
     def persona(self) -> tuple[pd.DataFrame, dict]:
         """Table and draws of persona.persona_draws, all lenses."""
         return self._once(("pP",), lambda: persona.persona_draws(self.contrasts, self.draws, self.alpha))
+
+    def safety_of_models(self, measure: str) -> tuple[pd.DataFrame, dict]:
+        """The same with each model's seeds averaged: draws over prompts alone, of these trainings."""
+        if all(seed == self.panel.columns[0][2] for *_, seed in self.panel.columns):
+            return self.safety(measure)
+        panel = self.panel.T.groupby(level=["constitution", "scope"]).mean().T
+        panel.columns = pd.MultiIndex.from_tuples([(*c, 0) for c in panel.columns], names=self.panel.columns.names)
+        key, draws = ("pS of models", measure), self.draws
+        return self._once(key, lambda: ratio.safety_draws(panel, measure, draws, self.alpha))
+
+    def persona_by_seed(self, lens: str) -> tuple[list[pd.DataFrame], dict]:
+        """Tables of persona.persona, one a narrow seed beside all seeds of broad; draws of the averaged models."""
+        contrasts = self.contrasts[self.contrasts["lens"] == lens] if self.contrasts is not None else None
+        if contrasts is None or contrasts.empty:
+            return [], {}
+        table, draws = self.persona()
+        seeds = sorted(contrasts["seed"].unique())
+        if len(seeds) == 1:
+            return [table[table["lens"] == lens]], draws.get(lens, {})
+        broad = contrasts["scope"] == grid.BROAD
+        parts = [contrasts[broad | (contrasts["seed"] == seed)] for seed in seeds]
+        key = ("pP of models", lens)
+        return self._once(key, lambda: ([persona.persona(p, self.alpha) for p in parts], draws.get(lens, {})))
+
+    def content(self, control: str, lens: str) -> pd.DataFrame:
+        """Tables of content.over on one lens, one a seed (column seed), with ends at 0.05."""
+        assert self.contrasts is not None  # asked for only where a lens was measured
+        parts = self.contrasts[self.contrasts["lens"] == lens].groupby("seed")
+
+        def compute():
+            return pd.concat([content.over(p, control, self.draws, 0.05).assign(seed=s) for s, p in parts])
+
+        return self._once(("content", control, lens), compute)
 
     def matches(self, lens: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of matching.signature_draws on one lens."""
