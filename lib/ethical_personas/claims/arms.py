@@ -76,13 +76,13 @@ def over_control_persona(measured: Measured, claim, alpha: float) -> pd.DataFram
     """Every constitution's match with its signature, and its alignment with it, minus the control's (C7).
 
     The variance of a training is that of the differences in the table of constitutions, scopes and seeds; the
-    control's trainings are taken to vary as much as a constitution's. The error over items is the mean of the scopes',
-    as they share their items.
+    control's trainings are taken to vary as much as a constitution's. The error over items is that of joint draws for
+    the match, and the mean of the scopes' for the alignment (they share their items).
     """
     contrasts = lens_of(measured.contrasts, claim.lens)
     if not len(contrasts):
         return table_of([missing("all constitutions", claim.measures[0], f"lens {claim.lens} not measured")])
-    found = measured.content(claim.control, claim.lens)
+    found, match_error = measured.content(claim.control, claim.lens)
     units = []
     for measure in claim.measures:
         blocks = found.pivot(index=["scope", "seed"], columns="constitution", values=measure)
@@ -96,7 +96,7 @@ def over_control_persona(measured: Measured, claim, alpha: float) -> pd.DataFram
                 units.append(unit | {"note": reasons[0] if reasons else "no scope that all constitutions have"})
                 continue
             # Ends at 0.05 lie two standard errors off, a little more where the test is t.
-            spread = float((sizes[own] / sp.norm.isf(0.025)).mean())
+            spread = match_error[name] if measure == "match" else float((sizes[own] / sp.norm.isf(0.025)).mean())
             fit = stats.Linear(float(blocks[name].mean()), ((spread**2, np.inf),), len(blocks), 0, 0)
             if claim.error == "trainings":
                 square, df = trainings.residual(whole.to_numpy().T)

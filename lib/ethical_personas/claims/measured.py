@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
 from ethical_personas.persona import content, matching
@@ -84,13 +85,22 @@ class Measured:
         key = ("pP of models", lens)
         return self._once(key, lambda: ([persona.persona(p, self.alpha) for p in parts], draws.get(lens, {})))
 
-    def content(self, control: str, lens: str) -> pd.DataFrame:
-        """Tables of content.over on one lens, one a seed (column seed), with ends at 0.05."""
+    def content(self, control: str, lens: str) -> tuple[pd.DataFrame, dict[str, float]]:
+        """Tables of content.over on one lens, one a seed (column seed), with ends at 0.05.
+
+        And by constitution the error over items of its match averaged over scopes and seeds, from joint draws.
+        """
         assert self.contrasts is not None  # asked for only where a lens was measured
         parts = self.contrasts[self.contrasts["lens"] == lens].groupby("seed")
 
         def compute():
-            return pd.concat([content.over(p, control, self.draws, 0.05).assign(seed=s) for s, p in parts])
+            found = [content.over_draws(part, control, self.draws, 0.05) for _, part in parts]
+            table = pd.concat([t.assign(seed=seed) for (seed, _), (t, _) in zip(parts, found, strict=True)])
+            drawn: dict[str, list] = {}
+            for _, of_models in found:
+                for (name, *_), values in of_models.items():
+                    drawn.setdefault(name, []).append(values)
+            return table, {name: float(np.std(np.mean(values, axis=0))) for name, values in drawn.items()}
 
         return self._once(("content", control, lens), compute)
 
