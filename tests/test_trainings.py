@@ -91,7 +91,7 @@ def project(rng, sd, low=0.0, item_sd=0.05, seeds=1):
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_projectability_keeps_its_level_where_items_alone_do_not(seeds):
     rng, hits = np.random.default_rng(4), []
-    for _ in range(250):
+    for _ in range(150):
         run = project(rng, 0.12, seeds=seeds)
         row = [differs(run.pair("a", "d", error)) for error in ("items", "trainings")]
         hits.append(row + [run.spread(0.05, error)["p"] < 0.05 for error in ("items", "trainings")])

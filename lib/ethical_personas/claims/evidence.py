@@ -51,7 +51,7 @@ def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             note = "this run lacks harmful or harmless prompts of a register that training never saw"
             parts[""], units = parts[""].iloc[:0], [missing("every narrow model", m, note) for m in claim.measures]
     for name, part in parts.items():
-        table = gains.table(part, alpha, claim.categories) if len(part) else pd.DataFrame()
+        table = gains.table(part, alpha, claim.categories, measured.over) if len(part) else pd.DataFrame()
         for row in table.to_dict("records"):
             unit = {"unit": f"{row['constitution']} {row['scope']}", "measure": row["measure"] + name}
             unit |= {"n": row["n_clusters"]} | {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")}

@@ -27,6 +27,7 @@ class Measured:
     ambiguity: pd.DataFrame | None = None  # persona.lens_shifts.ambiguity
     draws: int = 2000
     alpha: float = 0.05
+    over: str | None = None  # level of the panel's index whose values have equal weight in safety, such as form
     _kept: dict = field(default_factory=dict, repr=False)
 
     def _once(self, key: tuple, compute):
@@ -48,7 +49,7 @@ class Measured:
         if all(columns):
             return self
         shifts, contrasts, ambiguity = map(rows_of, (self.shifts, self.contrasts, self.ambiguity))
-        return Measured(self.panel.loc[:, columns], shifts, contrasts, ambiguity, self.draws, self.alpha)
+        return Measured(self.panel.loc[:, columns], shifts, contrasts, ambiguity, self.draws, self.alpha, self.over)
 
     def narrow(self) -> list[tuple[str, str]]:
         """(constitution, scope) of the narrow models in the run."""
@@ -56,7 +57,9 @@ class Measured:
 
     def safety(self, measure: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of ratio.safety_draws."""
-        return self._once(("pS", measure), lambda: ratio.safety_draws(self.panel, measure, self.draws, self.alpha))
+        return self._once(
+            ("pS", measure), lambda: ratio.safety_draws(self.panel, measure, self.draws, self.alpha, over=self.over)
+        )
 
     def persona(self) -> tuple[pd.DataFrame, dict]:
         """Table and draws of persona.persona_draws, all lenses."""
@@ -69,7 +72,7 @@ class Measured:
         panel = self.panel.T.groupby(level=["constitution", "scope"]).mean().T
         panel.columns = pd.MultiIndex.from_tuples([(*c, 0) for c in panel.columns], names=self.panel.columns.names)
         key, draws = ("pS of models", measure), self.draws
-        return self._once(key, lambda: ratio.safety_draws(panel, measure, draws, self.alpha))
+        return self._once(key, lambda: ratio.safety_draws(panel, measure, draws, self.alpha, over=self.over))
 
     def persona_by_seed(self, lens: str) -> tuple[list[pd.DataFrame], dict]:
         """Tables of persona.persona, one a narrow seed beside all seeds of broad; draws of the averaged models."""

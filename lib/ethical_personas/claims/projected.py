@@ -100,11 +100,17 @@ class Projected:
         return row | {"p": p, "mde": max(f.mde(alpha) for f in pairs.values()), "n": len(table), "seeds": self.seeds}
 
 
-def _gains(panel: pd.DataFrame, model: tuple[str, str], measure: str, categories) -> np.ndarray:
+def _gains(measured: Measured, model: tuple[str, str], measure: str, categories) -> np.ndarray:
     """Gain of each seed of a model over the source, (seeds,)."""
+    panel = measured.panel
     change = gains.values(panel, *model) - gains.source(panel)
-    gain = np.nanmean(change[gains.rows_of(panel, "S", categories)], axis=0)
-    return gain - (np.nanmean(change[gains.rows_of(panel, "O")], axis=0) if measure == "J" else 0.0)
+    level = panel.index.get_level_values(measured.over) if measured.over else np.zeros(len(panel))
+
+    def mean(chosen: np.ndarray) -> np.ndarray:
+        return np.mean([np.nanmean(change[chosen & (level == v)], axis=0) for v in np.unique(level[chosen])], axis=0)
+
+    gain = mean(gains.rows_of(panel, "S", categories))
+    return gain - (mean(gains.rows_of(panel, "O")) if measure == "J" else 0.0)
 
 
 def of_safety(measured: Measured, measure: str) -> Projected:
@@ -113,8 +119,8 @@ def of_safety(measured: Measured, measure: str) -> Projected:
     found = {}
     for constitution, scope in draws:
         ood = grid.Cell(constitution, scope).ood
-        broad = _gains(measured.panel, (constitution, grid.BROAD), measure, ood).mean()
-        for seed, gain in enumerate(_gains(measured.panel, (constitution, scope), measure, ood)):
+        broad = _gains(measured, (constitution, grid.BROAD), measure, ood).mean()
+        for seed, gain in enumerate(_gains(measured, (constitution, scope), measure, ood)):
             found[constitution, scope, seed] = gain / broad
     blocks = _blocks(found)
     n = int(table["n_clusters"].max()) if len(table) else 0
