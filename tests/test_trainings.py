@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import simulate
 from ethical_personas import stats
-from ethical_personas.claims import projected
+from ethical_personas.claims import decide, evidence, projected
+from ethical_personas.safety import gains
 from ethical_personas.stats import trainings
 
 NAMES = ("a", "b", "c", "d")
@@ -88,16 +90,16 @@ def project(rng, sd, low=0.0, item_sd=0.05, seeds=1):
     return projected.Projected(blocks, draws, (blocks**2).mean(axis=1), 150)
 
 
-@pytest.mark.parametrize("seeds", [1, 3])
-def test_projectability_keeps_its_level_where_items_alone_do_not(seeds):
+@pytest.mark.parametrize(("seeds", "sd"), [(1, 0.12), (1, 0.05), (3, 0.12)])
+def test_projectability_keeps_its_level_where_items_alone_do_not(seeds, sd):
     rng, hits = np.random.default_rng(4), []
     for _ in range(150):
-        run = project(rng, 0.12, seeds=seeds)
+        run = project(rng, sd, seeds=seeds)
         row = [differs(run.pair("a", "d", error)) for error in ("items", "trainings")]
         hits.append(row + [run.spread(0.05, error)["p"] < 0.05 for error in ("items", "trainings")])
     items, own, omnibus_items, omnibus = np.mean(hits, axis=0)
     assert items > 0.2 and own < 0.08
-    assert omnibus_items > 0.2 and omnibus < 0.09
+    assert omnibus_items > 0.2 and omnibus < 0.08
 
 
 def test_a_planted_lowest_projectability_is_found():
@@ -113,3 +115,19 @@ def test_the_omnibus_without_trainings_is_walds():
     p = trainings.omnibus(estimates, np.cov(drawn.T), np.zeros(4), 3)
     assert p == pytest.approx(stats.wald(estimates, drawn)[2])
     assert trainings.omnibus(estimates, np.cov(drawn.T), np.full(4, 0.02), 3) > p
+
+
+def test_equal_projectabilities_differ_by_nothing():
+    row = project(np.random.default_rng(7), 0.0, item_sd=0.0).spread(0.05, "trainings")
+    assert row["estimate"] == pytest.approx(0) and row["high"] < 0.5
+
+
+@pytest.mark.parametrize("claim", ["C5a", "C5d", "C6a", "C6d"])
+def test_a_claim_with_one_training_of_each_is_open_and_says_what_items_could_have_shown(claim):
+    scopes = ("broad", "harassment")
+    frame = simulate.frame(gain=0.8, ood={"subordinate": 0.2, "plain": 0.1}, scopes=scopes, controls=("plain",))
+    declared = [c for c in decide.declared() if c.id == claim]
+    table, units = decide.evaluate(evidence.Measured(gains.panel(frame), draws=100), declared)
+    units = units[units["unit"] != decide.POOLED]
+    assert table.iloc[-1]["verdict"] == "inconclusive" and "one training of each" in table.iloc[-1]["why"]
+    assert units["p"].isna().all() and units[["estimate", "mde"]].notna().all().all()

@@ -40,13 +40,14 @@ def over_control(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             continue
         values = {c: _rates(measured.panel, c, scopes, measure, claim.categories) for c in (*names, claim.control)}
         for name in names:
-            pair = (claim.control, name) if measure == "O" else (name, claim.control)
+            first, second = (claim.control, name) if measure == "O" else (name, claim.control)
             unit = {"unit": name, "measure": measure}
             if np.isnan(values[name] - values[claim.control]).all():
                 units.append(unit | {"note": "no verdicts"})
                 continue
-            fit = trainings.compared(values, *pair, PSEUDO, claim.error == "trainings")
-            row = fitted(fit, alpha)
+            items = trainings.compared(values, first, second, PSEUDO, False)
+            fit = trainings.compared(values, first, second, PSEUDO) if claim.error == "trainings" else items
+            row = fitted(fit, alpha, items)
             row["p"] = trainings.shifted(fit, claim.tolerated).p  # of a difference of -tolerated
             units.append(unit | row | {"seeds": values[name].shape[1] // len(scopes)})
     return table_of(units)
@@ -98,11 +99,12 @@ def over_control_persona(measured: Measured, claim, alpha: float) -> pd.DataFram
             # Ends at 0.05 lie two standard errors off, a little more where the test is t.
             spread = match_error[name] if measure == "match" else float((sizes[own] / sp.norm.isf(0.025)).mean())
             fit = stats.Linear(float(blocks[name].mean()), ((spread**2, np.inf),), len(blocks), 0, 0)
+            items = fit
             if claim.error == "trainings":
                 square, df = trainings.residual(whole.to_numpy().T)
                 fit = trainings.added(fit, float(2 * square / len(blocks)), df)
-            seeds, items = found["seed"].nunique(), found.loc[own, "n_items"].max()
-            units.append(unit | fitted(fit, alpha) | {"n": items, "seeds": seeds})
+            seeds, asked = found["seed"].nunique(), found.loc[own, "n_items"].max()
+            units.append(unit | fitted(fit, alpha, items) | {"n": asked, "seeds": seeds})
     return table_of(units or [missing("all constitutions", claim.measures[0], "no model of these in the run")])
 
 

@@ -75,7 +75,8 @@ def above(found: projected.Projected, models, claim, constitution: str, measure:
     for name in names:
         if name != constitution:
             fit = found.pair(name, constitution, claim.error)
-            row = {"note": projected.UNDEFINED} if fit is None else fitted(fit, alpha)
+            items = found.pair(name, constitution, "items")
+            row = {"note": projected.UNDEFINED} if fit is None else fitted(fit, alpha, items)
             units.append({"unit": name, "measure": measure} | row)
     return units
 
@@ -96,8 +97,9 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     units = []
     for name in [c for c in values if c != claim.constitution]:
         fit = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), claim.error == "trainings")
+        items = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), False)
         seeds = len({seed for _, seed in shared})
-        units.append({"unit": name, "measure": "ambiguous"} | fitted(fit, alpha) | {"seeds": seeds})
+        units.append({"unit": name, "measure": "ambiguous"} | fitted(fit, alpha, items) | {"seeds": seeds})
     read = stance.accuracy().set_index(["split", "origin"]).loc[("test", "tuned"), "kappa"]
     if read < claim.reader_kappa:
         told = f"the reader of replies agrees with labels at kappa {read:.2f} only, {claim.reader_kappa:g} is asked"

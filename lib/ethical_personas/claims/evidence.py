@@ -20,10 +20,11 @@ from ethical_personas.study import grid
 UNIT = ["unit", "measure", "estimate", "low", "high", "p", "mde", "n", "seeds", "note"]
 
 
-def fitted(fit: stats.Linear, alpha: float) -> dict:
-    """The numbers of a unit, of a stats.linear."""
-    low, high = fit.interval(alpha)
-    numbers = {"estimate": fit.estimate, "low": low, "high": high, "p": fit.p, "mde": fit.mde(alpha)}
+def fitted(fit: stats.Linear, alpha: float, items: stats.Linear | None = None) -> dict:
+    """The numbers of a unit, of a stats.linear; interval and mde of `items` where the error of training is unknown."""
+    known = fit if fit.parts or items is None else items
+    low, high = known.interval(alpha)
+    numbers = {"estimate": fit.estimate, "low": low, "high": high, "p": fit.p, "mde": known.mde(alpha)}
     return numbers | {"n": fit.n_clusters, "seeds": fit.seeds, "note": "" if fit.parts else trainings.ONE}
 
 

@@ -3,10 +3,11 @@
 y[k, b]: projectability of constitution k in block b, a narrow scope and seed; the broad model that it is set against is
 the mean of its seeds, shared by the blocks. Its own error does not show between blocks, so it is taken to be that of a
 narrow training (the broad gain divides: its share is pS squared; a cosine is symmetric: its share is 1). With s2 the
-residual mean square of y, less what items alone contribute to it (their joint draws, the same table), a difference of
-two constitutions' means over B blocks with R seeds has
+residual mean square of y, a difference of two constitutions' means over B blocks with R seeds has
 
     variance = variance over items + s2 (2 / B + (share_1 + share_2) / R).
+
+What items add to s2 stays in it: taken off, few trainings would often leave nothing, and the test its level behind.
 """
 
 from __future__ import annotations
@@ -50,16 +51,6 @@ class Projected:
         drawn = np.moveaxis(np.array([[self.draws[c, s] for s in scopes] for c in table.index]), 2, 0)
         return drawn[~np.isnan(drawn).any((1, 2))]
 
-    def training(self, table: pd.DataFrame) -> tuple[float, int]:
-        """Variance of one training of a table's, free of the items' share, and its degrees of freedom."""
-        square, df = trainings.residual(table.to_numpy())
-        if df < 1:
-            return np.nan, 0
-        drawn = self._drawn(table)
-        scopes = table.columns.get_level_values("scope").nunique()
-        noise = trainings.residual(drawn - drawn.mean(0))[0].mean() if scopes > 1 else 0.0
-        return max(0.0, float(square - noise)), df
-
     def pair(self, first: str, second: str, error: str) -> stats.Linear | None:
         """Mean over blocks, first minus second; None where no block has both, no parts where error cannot be told."""
         if not {first, second} <= set(self.blocks.index):
@@ -73,7 +64,7 @@ class Projected:
         fit = stats.Linear(float(means[first] - means[second]), items, table.size, self.n, self.seeds)
         if error == "items":
             return fit
-        variance, df = self.training(table)
+        variance, df = _training(table)
         return trainings.added(
             fit, variance * (2 / table.shape[1] + self.broad[[first, second]].sum() / self.seeds), df
         )
@@ -87,17 +78,26 @@ class Projected:
         table = self._table(names)
         if len(names) < 2 or table.empty:
             return {}
-        pairs = {(a, b): self.pair(a, b, error) for a, b in itertools.combinations(table.index, 2)}
+        variance, df = (0.0, 0) if error == "items" else _training(table)
+        known = error if df else "items"  # interval and mde are over items alone where training's error is unknown
+        couples = itertools.combinations(table.index, 2)
+        pairs = {(a, b): fit for a, b in couples if (fit := self.pair(a, b, known))}
         means, drawn = table.mean(axis=1), self._drawn(table).mean(2)
-        top = pairs[tuple(n for n in table.index if n in (means.idxmax(), means.idxmin()))]
+        ranked = means.sort_values(kind="stable").index
+        top = pairs[tuple(name for name in table.index if name in (ranked[0], ranked[-1]))]
         high = max(abs(f.estimate) + f.half_width(alpha / 2) for f in pairs.values())
         row = {"estimate": abs(top.estimate), "low": abs(top.estimate) - top.half_width(alpha / 2), "high": high}
-        variance, df = (0.0, 0) if error == "items" else self.training(table)
         own = variance * (1 / table.shape[1] + self.broad[table.index].to_numpy() / self.seeds)
         p = np.nan
         if error == "items" or df:
             p = trainings.omnibus(means.to_numpy(), np.cov(drawn.T), own, df)
         return row | {"p": p, "mde": max(f.mde(alpha) for f in pairs.values()), "n": len(table), "seeds": self.seeds}
+
+
+def _training(table: pd.DataFrame) -> tuple[float, int]:
+    """Variance of a training of these constitutions (rows) and blocks, and its degrees of freedom."""
+    square, df = trainings.residual(table.to_numpy())
+    return float(square), df
 
 
 def _gains(measured: Measured, model: tuple[str, str], measure: str, categories) -> np.ndarray:

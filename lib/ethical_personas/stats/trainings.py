@@ -18,7 +18,7 @@ from scipy import stats as sp
 
 from ethical_personas.stats.linear import Linear, as_columns, linear
 
-ONE = "one training of each: how far another training would differ cannot be told"
+ONE = "one training of each, how far another would differ cannot be told; interval and mde are over items alone"
 
 
 def residual(table: np.ndarray) -> tuple[np.ndarray, int]:
