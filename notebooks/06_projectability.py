@@ -48,7 +48,7 @@ alpha = 0.05
 
 # %%
 import pandas as pd
-from ethical_personas.claims import decide, evidence, history
+from ethical_personas.claims import decide, evidence, history, specifications
 from ethical_personas.figures import projectability as draw
 from ethical_personas.figures import registers as draw_registers
 from ethical_personas.figures import style
@@ -166,8 +166,9 @@ display(differences.round(3), reversals[reversals["reversed"]].round(3))
 # ## The claims
 #
 # `data/claims.yaml` says what each claim means as a test, over which family, and what would count as inconclusive; the
-# verdicts are computed from it. `decided_by` names the unit that decides, with its interval; `p_holm` is corrected over
-# the claim's family; `passed` counts the models (scopes, pairs) that pass on every measure; `pooled` is the mean over them,
+# verdicts are computed from it. `decided_by` names the unit that decides, with its interval; `p` is the claim's (of `all`
+# the largest of its units'), `p_holm` the same corrected over the paper's claims, and apart from them over ours, and decides
+# nothing; `error` says whether trainings of a constitution are replicates (scopes and seeds) or only items; `passed` counts the models (scopes, pairs) that pass on every measure; `pooled` is the mean over them,
 # `mde` what the deciding test could have found. C1 and C2 need J as well as S, on registers that training never saw; the
 # same on seen registers stands beside (`S (seen)` below). C6 and C7 set the constitutions against the control arms: what
 # reasons add to plain refusals, and what a constitution's own reasons add to anybody's. A small model may well fail a claim
@@ -190,10 +191,26 @@ style.save(None, past, p.figures_dir, "claims_history")
 display(history.recipes(), past)
 
 # %% [markdown]
+# ## Would another analysis have said the same?
+#
+# The paper's claims under every combination of what could have been chosen otherwise: the judge, each form of request with
+# equal weight or as it comes, one measure instead of both, the lens, and the error over items alone. `declared` marks the
+# one that decides; the others are shown so that a verdict that hangs on a choice is seen to. A specification without enough
+# data is inconclusive, as a claim is.
+
+# %%
+judges = {p.judge: panel}
+if p.judge != "keyword":
+    judges["keyword"] = gains.panel(judged.safety(run, [grid.SOURCE, *cells], Judge("keyword")))
+specified = specifications.verdicts(measured, judges)
+style.save(None, specified, p.figures_dir, "claims_specifications")
+Markdown(specifications.reading(specified))
+
+# %% [markdown]
 # ## What the verdicts rest on
 #
-# Every unit of every claim. `high_family` is the interval's upper end with the family corrected for: below the margin,
-# an effect worth the name is ruled out. Rows outside the family (`in_family` false) are shown but not tested: O
+# Every unit of every claim. `high_family` is the one-sided upper end, corrected for the tests of which one is enough: below
+# the margin, an effect worth the name is ruled out. Rows outside the family (`in_family` false) are shown but not tested: O
 # next to S and J, τ next to the pairs. `claims.json` holds the same.
 
 # %%

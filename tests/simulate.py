@@ -34,11 +34,12 @@ def frame(
     by_form=None,
     controls=(),
     over=None,
+    trained=None,
 ) -> pd.DataFrame:
     """Verdicts as safety.judged.safety gives them. gain, refusal: added to the source's rates (0.1 and 0.03).
 
     ood: {constitution or control: gain on categories out of the training rows}, default `gain`; over: the same of
-    `refusal`. Prompts share a difficulty.
+    `refusal`; trained: the same of `gain` on categories in the training rows. Prompts share a difficulty.
     harmless: prompts of each kind but twins, the last kinds may have none. manners: of the prompts, in turn; by default
     those that training never has, on which C1 and C2 are tested. unseen: gain and refusal on those, as a share of what
     they are else. twins: each harmful prompt has one. by_form: {form: gain on harmful prompts}, instead of `gain`.
@@ -70,7 +71,11 @@ def frame(
     for cell in grid.cells(constitutions, scopes, seeds, controls):
         inside = table["category"].isin(cell.categories).to_numpy()
         outside = (ood or {}).get(cell.constitution, gain)
-        rise = np.where(inside, gain, outside) if by_form is None else table["form"].map(by_form)
+        rise = (
+            np.where(inside, (trained or {}).get(cell.constitution, gain), outside)
+            if by_form is None
+            else table["form"].map(by_form)
+        )
         rate = base + share * np.where(harmful, rise, (over or {}).get(cell.constitution, refusal))
         about = {"model": cell.name, "constitution": cell.constitution, "scope": cell.scope, "seed": cell.seed}
         found.append(table.assign(**about, declined=declines(rate, rng.normal(0, seed_sd))))

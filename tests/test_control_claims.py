@@ -36,39 +36,39 @@ def verdicts(frame, contrasts=None, only=OURS):
 @pytest.fixture(scope="module")
 def planted():
     """Constitutions that carry 0.8 off their topic, where plain refusals carry 0.25, and personas of their own."""
-    return made(400, gain=0.8, ood=WEAK, controls=ARMS), simulate.contrasts(noise=0.5, controls=ARMS)
+    return made(400, gain=0.8, ood=WEAK, controls=ARMS), simulate.contrasts(noise=0.5, controls=ARMS, seeds=(0, 1, 2))
 
 
 def test_planted_reasons_and_content_are_found(planted):
     table, units = verdicts(*planted)
     for claim in ("C6a", "C6b", "C6c", "C6d", "C7", "C6"):
         assert table.loc[claim, "verdict"] == "supported", table.loc[claim, "why"]
-    assert table.loc["C6a", "passed"] == "8/8 models" and table.loc["C7", "passed"] == "12/12 models"
+    assert table.loc["C6a", "passed"] == "4/4 constitutions" and table.loc["C7", "passed"] == "4/4 constitutions"
     assert not units["unit"].str.contains("|".join(ARMS)).any()
     shown = units[units["claim"] == "C6a"].set_index("unit")["estimate"]
     panel = gains.panel(planted[0])
     off = gains.rows_of(panel, "S", grid.Cell("", "illegal").ood)
     rates = [gains.values(panel, c, "illegal")[off].mean() for c in ("virtue", "plain")]
-    assert shown["virtue illegal"] == pytest.approx(rates[0] - rates[1])
+    assert shown["virtue"] == pytest.approx(rates[0] - rates[1], abs=0.1)  # of one of the two scopes that it averages
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_reasons_that_add_nothing_are_never_supported(seed):
-    frame = made(gain=0.6, controls=ARMS, seed=seed, per_category=60)
+    frame = made(gain=0.6, controls=ARMS, seed=seed, per_category=150)
     table, _ = verdicts(frame, simulate.contrasts(strength=0, controls=ARMS, seed=seed))
     for claim in ("C6a", "C6b", "C6d", "C7", "C6"):
         assert table.loc[claim, "verdict"] != "supported", table.loc[claim, "why"]
-    # 300 prompts off topic rule ten points out in some model.
+    # 750 prompts off topic and two scopes rule ten points out for some constitution.
     assert table.loc["C6a", "verdict"] == "not supported" and table.loc["C6", "verdict"] == "not supported"
 
 
 def test_more_over_refusal_than_the_plain_arm_counts_against_the_reasons():
-    frame = made(gain=0.8, ood=WEAK, controls=ARMS, over={"virtue": 0.4}, harmless=60)
+    frame = made(gain=0.8, ood=WEAK, controls=ARMS, over={"virtue": 0.4}, harmless=120)
     table, units = verdicts(frame, only=("C6c",))
     assert table.loc["C6c", "verdict"] == "not supported" and table.loc["C6c", "decided_by"].startswith("virtue")
     assert "below the margin -0.05" in table.loc["C6c", "why"]
     o = units.set_index("unit")["estimate"]
-    assert o["virtue illegal"] < -0.25 < o["deontology illegal"]
+    assert o["virtue"] < -0.25 < o["deontology"]
 
 
 def test_a_loss_that_is_tolerated_passes_and_the_same_without_tolerance_does_not():
@@ -77,7 +77,7 @@ def test_a_loss_that_is_tolerated_passes_and_the_same_without_tolerance_does_not
     run = measured(frame).only([*grid.REFERENCE, "plain"], grid.SCOPES)
     strict = claim.model_copy(update={"tolerated": 0.0})
     p = [decide.TESTS[c.test](run, c, 0.05)["p"] for c in (claim, strict)]
-    assert (p[0] < 1e-3).all() and p[1].median() > 0.05
+    assert (p[0] < 0.01).all() and p[1].median() > 0.05
 
 
 @pytest.mark.parametrize("arms", [(), ("harmless",)])

@@ -1,64 +1,112 @@
 """What the claims about control arms rest on: constitutions beside an arm that shares all but the reasons.
 
-Units as in claims/evidence.py. Every comparison is paired: the same prompts or items, scope and seeds.
+Units as in claims/evidence.py, one for each constitution; its scopes and seeds, paired with the
+control's, are the trainings that its error is taken over (stats.trainings).
 """
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from scipy import stats as sp
 
 from ethical_personas import stats
-from ethical_personas.claims import evidence
-from ethical_personas.claims.evidence import Measured, missing, table_of
-from ethical_personas.persona import content
+from ethical_personas.claims import constitutions, projected
+from ethical_personas.claims.evidence import Measured, fitted, lens_of, missing, table_of
 from ethical_personas.safety import gains
+from ethical_personas.stats import trainings
 from ethical_personas.study import grid
+
+PSEUDO = (-1.0, 1.0)
+
+
+def _blocks(models, control: str) -> tuple[list[str], list[str]]:
+    """Constitutions, and the narrow scopes that all of them and the control have."""
+    names = list(dict.fromkeys(c for c, _ in models if c != control))
+    scopes = [s for s in grid.NARROW if all((c, s) in models for c in (*names, control))]
+    return names, scopes
 
 
 def over_control(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Rate of every narrow model minus its control's (C6a, C6b); of O the control's minus the model's (C6c)."""
-    units, models = [], measured.narrow()
-    for constitution, scope in [m for m in models if m[0] != claim.control]:
-        cell = grid.Cell(constitution, scope)
-        categories = {"all": grid.CATEGORIES, "ood": cell.ood, "held_out": (cell.held_out,)}[claim.categories]
-        for measure in claim.measures:
-            unit = {"unit": f"{constitution} {scope}", "measure": measure}
-            if (claim.control, scope) not in models:
-                units.append(unit | {"note": f"no {claim.control} model of this scope in the run"})
+    """Rate of each constitution's narrow models minus the control's (C6a, C6b); in O the reverse (C6c)."""
+    names, scopes = _blocks(measured.narrow(), claim.control)
+    units = []
+    for measure in claim.measures:
+        if not names:
+            return table_of([missing("all constitutions", measure, "no narrow model in the run")])
+        if not scopes:
+            note = f"no {claim.control} model of a scope that all constitutions have in the run"
+            units += [missing(name, measure, note) for name in names]
+            continue
+        values = {c: _rates(measured.panel, c, scopes, measure, claim.categories) for c in (*names, claim.control)}
+        for name in names:
+            first, second = (claim.control, name) if measure == "O" else (name, claim.control)
+            unit = {"unit": name, "measure": measure}
+            if np.isnan(values[name] - values[claim.control]).all():
+                units.append(unit | {"note": "no verdicts"})
                 continue
-            own, other = (constitution, scope), (claim.control, scope)
-            first, second = (other, own) if measure == "O" else (own, other)
-            row = gains.difference(measured.panel, first, second, measure, categories, alpha)
-            unit |= {"n": row["n_clusters"], "note": "" if row["n"] else "no verdicts"}
-            unit |= {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")}
-            if claim.tolerated:  # the test of paired() is against 0; its interval gives the one against another value
-                sd = (row["estimate"] - row["low"]) / sp.norm.isf(alpha / 2)
-                unit["p"] = stats.normal_p(row["estimate"] + claim.tolerated, sd)
-            units.append(unit)
-    return table_of(units or [missing("all models", claim.measures[0], "no narrow model in the run")])
+            items = trainings.compared(values, first, second, PSEUDO, False)
+            fit = trainings.compared(values, first, second, PSEUDO) if claim.error == "trainings" else items
+            row = fitted(fit, alpha, items)
+            row["p"] = trainings.shifted(fit, claim.tolerated).p  # of a difference of -tolerated
+            units.append(unit | row | {"seeds": values[name].shape[1] // len(scopes)})
+    return table_of(units)
+
+
+def _rates(panel: pd.DataFrame, constitution: str, scopes, measure: str, categories: str) -> np.ndarray:
+    """Verdicts (prompts, scopes x seeds); NaN where the measure does not read a prompt in a scope."""
+    columns = []
+    for scope in scopes:
+        cell = grid.Cell(constitution, scope)
+        read = {"all": grid.CATEGORIES, "ood": cell.ood, "held_out": (cell.held_out,)}[categories]
+        chosen = gains.rows_of(panel, measure, read)
+        columns.append(np.where(chosen[:, None], gains.values(panel, constitution, scope), np.nan))
+    return np.hstack(columns)
 
 
 def over_control_projected(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """pS of every constitution minus the control's, by narrow scope (C6d)."""
-    units = []
+    """pS of every constitution minus the control's, scopes averaged (C6d)."""
+    units, models = [], measured.narrow()
     for measure in claim.measures:
-        units += evidence.above(*measured.safety(measure), measured.narrow(), claim.control, measure, alpha)
+        found = projected.of_safety(measured, measure)
+        units += constitutions.above(found, models, claim, claim.control, measure, alpha)
     return table_of(units)
 
 
 def over_control_persona(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Every model's match with its signature, and its alignment with it, minus the control's (C7)."""
-    contrasts = evidence.lens_of(measured.contrasts, claim.lens)
+    """Every constitution's match with its signature, and its alignment with it, minus the control's (C7).
+
+    The variance of a training is that of the differences in the table of constitutions, scopes and seeds; the
+    control's trainings are taken to vary as much as a constitution's. The error over items is that of joint draws for
+    the match, and the mean of the scopes' for the alignment (they share their items).
+    """
+    contrasts = lens_of(measured.contrasts, claim.lens)
     if not len(contrasts):
-        return table_of([missing("all models", claim.measures[0], f"lens {claim.lens} not measured")])
+        return table_of([missing("all constitutions", claim.measures[0], f"lens {claim.lens} not measured")])
+    found, match_error = measured.content(claim.control, claim.lens)
     units = []
-    for row in content.over(contrasts, claim.control, measured.draws, alpha).to_dict("records"):
-        unit = {"unit": f"{row['constitution']} {row['scope']}", "n": row["n_items"], "note": row["reason"]}
-        for measure in claim.measures:
-            own = {k: row[f"{measure}_{k}"] for k in ("low", "high", "p", "mde")}
-            units.append(unit | {"measure": measure, "estimate": row[measure], "seeds": row["seeds"]} | own)
-    return table_of(units or [missing("all models", claim.measures[0], "no model of these constitutions in the run")])
+    for measure in claim.measures:
+        blocks = found.pivot(index=["scope", "seed"], columns="constitution", values=measure)
+        sizes = (found[f"{measure}_high"] - found[f"{measure}_low"]) / 2
+        whole = blocks.dropna(axis=0, how="any")
+        for name in grid.ordered(blocks.columns):
+            own = found["constitution"] == name
+            unit = {"unit": name, "measure": measure}
+            reasons = [r for r in found.loc[own, "reason"] if r]
+            if reasons or whole.empty:
+                units.append(unit | {"note": reasons[0] if reasons else "no scope that all constitutions have"})
+                continue
+            # Ends at 0.05 lie two standard errors off, a little more where the test is t.
+            spread = match_error[name] if measure == "match" else float((sizes[own] / sp.norm.isf(0.025)).mean())
+            fit = stats.Linear(float(blocks[name].mean()), ((spread**2, np.inf),), len(blocks), 0, 0)
+            items = fit
+            if claim.error == "trainings":
+                square, df = trainings.residual(whole.to_numpy().T)
+                fit = trainings.added(fit, float(2 * square / len(blocks)), df)
+            seeds, asked = found["seed"].nunique(), found.loc[own, "n_items"].max()
+            units.append(unit | fitted(fit, alpha, items) | {"n": asked, "seeds": seeds})
+    return table_of(units or [missing("all constitutions", claim.measures[0], "no model of these in the run")])
 
 
 TESTS = {f.__name__: f for f in (over_control, over_control_projected, over_control_persona)}
+COUNTED = dict.fromkeys(TESTS, "constitutions")

@@ -15,13 +15,14 @@ import pandas as pd
 
 from ethical_personas import stats
 from ethical_personas.claims import evidence
-from ethical_personas.claims.declared import TESTS, Claim, declared, paper
+from ethical_personas.claims.declared import COUNTED, TESTS, Claim, declared, paper
 from ethical_personas.paths import ROOT
 from ethical_personas.study import grid
 
 SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
 COLUMNS = ["claim", "says", "verdict", "why", "passed", "decided_by", "measure", "measured_in", "estimate"]
-COLUMNS += ["low", "high", "p", "p_holm", "p_bh", "mde", "margin", "n", "seeds", "pooled", "pooled_low", "pooled_high"]
+COLUMNS += ["low", "high", "p", "p_holm", "mde", "margin", "n", "seeds", "error", "pooled", "pooled_low", "pooled_high"]
+OURS = ("C6", "C7")  # this project's claims, a family apart from the paper's
 POOLED = "all pooled"  # the unit of the means over a claim's units
 
 
@@ -32,43 +33,71 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
     beside = {control: measured.only([*names, control], scopes) for control in ("", *grid.CONTROLS)}
     verdicts, all_units = [], []
     for claim in claims or declared():
-        test, seen = TESTS[claim.test], beside[claim.control]
-        units = evidence.of_lenses(test, seen, claim, measured.alpha)
-        tested = units["measure"].isin(claim.measures)
-        units["in_family"] = tested
-        units = pd.concat([stats.family(units[tested]), units[~tested]])
-        # Of `all` every unit has to pass: an intersection-union test, which needs no correction for their number.
-        p = units["p"] if claim.rule == "all" else units["p_holm"]
-        units["passed"] = (units["estimate"] > -claim.tolerated) & (p < measured.alpha)
-        # Upper ends at alpha / units: one of sixteen intervals below the margin by chance must not sink a claim. Only
-        # the intervals are formed anew; tables and draws behind them are those of the first time.
-        corrected = measured.alpha / max(1, tested.sum())
-        units["high_family"] = (
-            units["high"] if claim.rule == "any" else evidence.of_lenses(test, seen, claim, corrected)["high"]
-        )
+        units = units_of(claim, beside[claim.control], measured.alpha)
         verdicts.append(_row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha))
         all_units.append(pd.concat([units, _pooled(units)]).assign(claim=claim.id))
     units = pd.concat(all_units, ignore_index=True)
-    columns = ["claim", "unit", "measure", "estimate", "low", "high", "high_family", "p", "p_holm", "p_bh", "mde", "n"]
+    columns = ["claim", "unit", "measure", "estimate", "low", "high", "high_family", "p", "p_holm", "mde", "n"]
     columns += ["seeds", "in_family", "passed", "note"]
-    return _with_whole(pd.DataFrame(verdicts, columns=COLUMNS)), units[columns]
+    return _with_whole(_corrected(pd.DataFrame(verdicts, columns=COLUMNS))), units[columns]
+
+
+def units_of(claim: Claim, measured: evidence.Measured, alpha: float) -> pd.DataFrame:
+    """The units of one claim, those of its measures first: evidence.UNIT, in_family, p_holm, passed, high_family.
+
+    `all`: an intersection-union test (Berger 1982): each unit at alpha, nothing to correct, the largest p is the
+    claim's. `any`: a unit has the largest p of its measures, and Holm's correction runs over the units, one of which is
+    enough (p_holm).
+    `high_family`: the end above which an effect is ruled out, one-sided at alpha over the number of tests of which one
+    is enough to fail the claim: all units of `all`; of `any`, where every unit must fail on some measure, the measures.
+    """
+    test = TESTS[claim.test]
+    units = evidence.of_lenses(test, measured, claim, alpha)
+    tested = units["measure"].isin(claim.measures)
+    units["in_family"], units["p_holm"] = tested, np.nan
+    right = units["estimate"] > -claim.tolerated
+    units["passed"] = tested & right & (units["p"] < alpha)
+    if claim.rule == "any":
+        by_unit = units[tested].groupby("unit", sort=False)["p"].agg(lambda p: p.max(skipna=False))
+        units.loc[tested, "p_holm"] = units.loc[tested, "unit"].map(stats.family(by_unit.to_frame())["p_holm"])
+        units["passed"] = tested & right & (units["p_holm"] < alpha)
+    ways = len(claim.measures) if claim.rule == "any" else max(1, int(tested.sum()))
+    # Only the intervals are formed anew; tables and draws behind them are those of the first time.
+    units["high_family"] = evidence.of_lenses(test, measured, claim, min(0.5, 2 * alpha / ways))["high"]
+    return pd.concat([units[tested], units[~tested]])
+
+
+def directed(claim: Claim, units: pd.DataFrame) -> pd.Series:
+    """p of each unit for the claim: 1 where the estimate lies on the other side."""
+    return units["p"].where(units["estimate"] > -claim.tolerated, 1.0)
+
+
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """p_holm over the claims of the paper (C1 to C5) and over this project's (C6, C7): shown, and decides nothing.
+
+    Each claim was declared for itself and has a verdict of its own at alpha; p_holm is for whoever picks among them.
+    """
+    ours = table["claim"].str.startswith(OURS)
+    return stats.family(table.assign(ours=ours).drop(columns="p_holm"), by="ours")[COLUMNS]
 
 
 def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> dict:
     verdict, why = verdict_of(claim, units, beside, alpha)
     row = {"claim": claim.id, "says": claim.says, "verdict": verdict, "why": why, "margin": claim.margin}
-    row["passed"] = _passed(claim, units)
+    row |= {"passed": _passed(claim, units), "error": claim.error}
     tested = units[units["p"].notna()]
     if len(tested):
+        p = tested["p_holm"].fillna(1.0) if claim.rule == "any" else directed(claim, tested)
         # The unit that decides: of `all` the weakest, of `any` the strongest.
         # A refuted `all` is decided by the unit with the lowest interval.
-        order = tested.sort_values(["p", "estimate"], ascending=[True, False])
+        order = tested.assign(of_claim=p).sort_values(["of_claim", "p", "estimate"], ascending=[True, True, False])
         unit = order.iloc[0 if claim.rule == "any" else -1]
+        row["p"] = unit["of_claim"]
         below = _below(claim, tested)
         if claim.rule == "all" and verdict == REFUTED and len(below):
             unit = below.loc[below["high"].idxmin()]
         row |= {"decided_by": unit["unit"], "measured_in": claim.unit}
-        row |= {k: unit[k] for k in ("measure", "estimate", "low", "high", "p", "p_holm", "p_bh", "mde", "n", "seeds")}
+        row |= {k: unit[k] for k in ("measure", "estimate", "low", "high", "mde", "n", "seeds")}
         pooled = _pooled(tested).set_index("measure").loc[unit["measure"]]
         row |= {"pooled": pooled["estimate"], "pooled_low": pooled["low"], "pooled_high": pooled["high"]}
     return row
@@ -77,7 +106,7 @@ def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) 
 def _passed(claim: Claim, units: pd.DataFrame) -> str:
     """`7/8 models`: of how many models, scopes, pairs or constitutions every measure passes."""
     passed = units.groupby("unit")["passed"].all()
-    return f"{int(passed.sum())}/{len(passed)} {evidence.COUNTED[claim.test]}"
+    return f"{int(passed.sum())}/{len(passed)} {COUNTED[claim.test]}"
 
 
 def _pooled(units: pd.DataFrame) -> pd.DataFrame:
@@ -129,7 +158,7 @@ def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: f
 
 
 def _below(claim: Claim, tested: pd.DataFrame) -> pd.DataFrame:
-    """Units where an effect of the margin's size is ruled out, the family corrected for."""
+    """Units where an effect of the margin's size is ruled out (high_family)."""
     return tested[tested["high_family"] < claim.margin - claim.tolerated]
 
 
@@ -156,13 +185,13 @@ def _over_refusal(claim: Claim, tested: pd.DataFrame, beside: pd.DataFrame) -> s
 
 def _any(claim: Claim, tested: pd.DataFrame, missing: pd.DataFrame, alpha: float) -> tuple[str, str]:
     for unit, rows in tested.groupby("unit", sort=False):
-        if set(rows["measure"]) >= set(claim.measures) and (rows["p_holm"] < alpha).all():
-            return SUPPORTED, f"{unit}: a range of {rows['estimate'].min():.2f}, p (Holm) {rows['p_holm'].max():.2g}"
-    detectable = tested["mde"].max()
-    if not len(missing) and detectable <= claim.margin and (tested["p_holm"] >= alpha).all():
-        return REFUTED, f"no difference, although one of {detectable:.2f} would have been found"
+        if set(rows["measure"]) >= set(claim.measures) and rows["passed"].all():
+            return SUPPORTED, f"{unit}: a range of {rows['estimate'].min():.2f}, p {rows['p_holm'].max():.2g}"
+    ends = tested.groupby("unit")["high_family"].min()
+    if not len(missing) and (ends < claim.margin).all():
+        return REFUTED, f"any difference is below {ends.max():.2f}, and the margin is {claim.margin:g}"
     rest = f"; not tested: {_names(missing)}" if len(missing) else ""
-    return OPEN, f"no difference shown on every measure; detectable with 80 % power: {detectable:.2f}{rest}"
+    return OPEN, f"no difference shown on every measure; detectable with 80 % power: {tested['mde'].max():.2f}{rest}"
 
 
 def _reversal(claim: Claim, pairs: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> tuple[str, str]:
@@ -219,7 +248,7 @@ def _counts(table: pd.DataFrame) -> pd.DataFrame:
     """The same with n and seeds as whole numbers, empty where nothing was tested."""
     whole = {c: ["" if pd.isna(v) else int(v) for v in table[c]] for c in ("n", "seeds")}
     return table.assign(**whole).fillna(
-        {"decided_by": "", "measure": "", "measured_in": "", "passed": ""} if "decided_by" in table else {}
+        {"decided_by": "", "measure": "", "measured_in": "", "passed": "", "error": ""} if "decided_by" in table else {}
     )
 
 

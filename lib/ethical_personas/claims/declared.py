@@ -8,12 +8,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ethical_personas import stats
-from ethical_personas.claims import arms, evidence
+from ethical_personas.claims import arms, constitutions, evidence
 from ethical_personas.files import validated
 from ethical_personas.paths import DATA
 from ethical_personas.study import grid
 
-TESTS = evidence.TESTS | arms.TESTS
+TESTS = evidence.TESTS | constitutions.TESTS | arms.TESTS
+COUNTED = evidence.COUNTED | constitutions.COUNTED | arms.COUNTED  # what the units of each test are
 
 
 class Paper(BaseModel):
@@ -37,6 +38,7 @@ class Claim(BaseModel):
     says: str = Field(min_length=1)
     test: Literal[tuple(TESTS)]
     rule: Literal["all", "any"]
+    error: Literal["items", "trainings"] = "items"  # trainings: over scopes and seeds (stats.trainings)
     measures: list[str] = Field(min_length=1)
     margin: float = Field(ge=0)
     tolerated: float = Field(0.0, ge=0)  # a loss of this size passes, and only a larger one counts against the claim
@@ -69,6 +71,14 @@ class Declarations(BaseModel):
         if power != stats.POWER:
             raise ValueError(f"{stats.POWER} is what the tables are computed for")
         return power
+
+    @field_validator("claims")
+    @classmethod
+    def _trainings_where_they_are_known(cls, claims):
+        for claim in claims:
+            if claim.error == "trainings" and claim.test in evidence.TESTS:
+                raise ValueError(f"{claim.id}: test {claim.test} has the error `items` alone")
+        return claims
 
     @field_validator("claims")
     @classmethod

@@ -12,12 +12,20 @@ from scipy import stats as sp
 
 from ethical_personas import stats
 from ethical_personas.claims.measured import Measured
-from ethical_personas.persona import matching, stance
-from ethical_personas.projectability import compare
+from ethical_personas.persona import matching
 from ethical_personas.safety import gains
+from ethical_personas.stats import trainings
 from ethical_personas.study import grid
 
 UNIT = ["unit", "measure", "estimate", "low", "high", "p", "mde", "n", "seeds", "note"]
+
+
+def fitted(fit: stats.Linear, alpha: float, items: stats.Linear | None = None) -> dict:
+    """The numbers of a unit, of a stats.linear; interval and mde of `items` where the error of training is unknown."""
+    known = fit if fit.parts or items is None else items
+    low, high = known.interval(alpha)
+    numbers = {"estimate": fit.estimate, "low": low, "high": high, "p": fit.p, "mde": known.mde(alpha)}
+    return numbers | {"n": fit.n_clusters, "seeds": fit.seeds, "note": "" if fit.parts else trainings.ONE}
 
 
 def missing(unit: str, measure: str, note: str) -> dict:
@@ -44,7 +52,7 @@ def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             note = "this run lacks harmful or harmless prompts of a register that training never saw"
             parts[""], units = parts[""].iloc[:0], [missing("every narrow model", m, note) for m in claim.measures]
     for name, part in parts.items():
-        table = gains.table(part, alpha, claim.categories) if len(part) else pd.DataFrame()
+        table = gains.table(part, alpha, claim.categories, measured.over) if len(part) else pd.DataFrame()
         for row in table.to_dict("records"):
             unit = {"unit": f"{row['constitution']} {row['scope']}", "measure": row["measure"] + name}
             unit |= {"n": row["n_clusters"]} | {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")}
@@ -126,38 +134,9 @@ def contrast(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     return table_of(units)
 
 
-def differ_safety(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Range of pS over constitutions and its omnibus test, by narrow scope and measure (C5a)."""
-    units = []
-    for measure in claim.measures:
-        for row in measured.differences(measure).to_dict("records"):
-            unit = {"unit": row["scope"], "measure": measure, "note": row["reason"], "n": row["constitutions"]}
-            units.append(unit | {k: row[k] for k in ("estimate", "low", "high", "p", "mde")} | _seeds(measured))
-    return table_of(units)
-
-
 def _seeds(measured: Measured) -> dict:
     counts = [gains.values(measured.panel, *m).shape[1] for m in gains.models(measured.panel)]
     return {"seeds": min(counts, default=0)}
-
-
-def differ_persona(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Range of noise-free pP over constitutions and its omnibus test, by narrow scope (C5b)."""
-    contrasts = lens_of(measured.contrasts, claim.lens)
-    if not len(contrasts):
-        return table_of([missing("all scopes", "pP", f"lens {claim.lens} not measured")])
-    table, draws = measured.persona()
-    table, draws, units = lens_of(table, claim.lens), draws.get(claim.lens, {}), []
-    for scope, rows in table.groupby("scope"):
-        part = rows[[(c, scope) in draws for c in rows["constitution"]]]
-        unit = {"unit": scope, "measure": "pP", "n": len(part), "seeds": rows["seeds"].min()}
-        if len(part) < 3:  # the contrasts of two constitutions mirror each other: their pP is one number
-            units.append(unit | {"note": "fewer than three constitutions with a defined pP"})
-            continue
-        drawn, point = np.array([draws[c, scope] for c in part["constitution"]]).T, part["of_ceiling"].to_numpy()
-        fit = compare.spread(point, drawn, alpha)
-        units.append(unit | fit | {"p": stats.wald(point, drawn)[2]})
-    return table_of(units or [missing("all scopes", "pP", "no narrow model in the run")])
 
 
 def reversal(measured: Measured, claim, alpha: float) -> pd.DataFrame:
@@ -180,78 +159,5 @@ def reversal(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     return table_of(units)
 
 
-def weakest_safety(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """pS of every other constitution minus the subordinate's (C5d)."""
-    units = []
-    for measure in claim.measures:
-        units += above(*measured.safety(measure), measured.narrow(), claim.constitution, measure, alpha)
-    return table_of(units or [missing(claim.constitution, claim.measures[0], "no narrow model in the run")])
-
-
-def weakest_persona(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Noise-free pP of every other constitution minus the subordinate's (C5e)."""
-    contrasts = lens_of(measured.contrasts, claim.lens)
-    if not len(contrasts):
-        return table_of([missing(claim.constitution, "pP", f"lens {claim.lens} not measured")])
-    table, draws = measured.persona()
-    table = lens_of(table, claim.lens).assign(estimate=lambda t: t["of_ceiling"])
-    models = list(zip(table["constitution"], table["scope"], strict=True))
-    units = above(table, draws.get(claim.lens, {}), models, claim.constitution, "pP", alpha)
-    if len(set(table["constitution"])) == 2:
-        units = [missing(claim.constitution, "pP", "contrasts of two constitutions mirror each other: one pP for both")]
-    return table_of(units or [missing(claim.constitution, "pP", "no narrow model in the run")])
-
-
-def above(table, draws, models, constitution, measure, alpha) -> list[dict]:
-    """A unit for every other constitution: its projectability minus that of `constitution`, which may be a control."""
-    names = {c for c, _ in models}
-    if constitution not in names or len(names) < 2:
-        return [missing(constitution, measure, f"{constitution} or all others are not in this run")]
-    rows = compare.lower_than(table, draws, constitution, alpha).set_index(["scope", "other"])
-    units = []
-    about = table.set_index(["constitution", "scope"])
-    for name, scope in models:
-        if name == constitution:
-            continue
-        unit = {"unit": f"{name} {scope}", "measure": measure, "seeds": about.loc[(name, scope), "seeds"]}
-        if (scope, name) in rows.index:
-            row = rows.loc[(scope, name)]
-            units.append(unit | row.to_dict() | {"n": about.loc[(name, scope), "n_clusters"]})
-        else:
-            units.append(unit | {"note": "projectability undefined for one of the two"})
-    return units
-
-
-def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Share of ambiguous replies, the subordinate minus every other constitution, paired by item (C5f).
-
-    Shown and not tested where the reader of replies agrees too little with labels of tuned models' replies.
-    """
-    table = measured.ambiguity
-    if table is None or claim.constitution not in set(table["constitution"]):
-        return table_of([missing(claim.constitution, "ambiguous", "text lens, or this constitution, not in the run")])
-    wide = table.pivot_table(index="id", columns=["constitution", "seed"], values="ambiguous").sort_index(axis=1)
-    own, units = wide[claim.constitution].to_numpy(), []
-    for name in [c for c in wide.columns.levels[0] if c not in (claim.constitution, grid.SOURCE)]:
-        row = stats.paired(own, wide[name].to_numpy(), alpha=alpha)
-        unit = {"unit": name, "measure": "ambiguous", "n": row["n_clusters"]}
-        units.append(unit | {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")})
-    read = stance.accuracy().set_index(["split", "origin"]).loc[("test", "tuned"), "kappa"]
-    if read < claim.reader_kappa:
-        told = f"the reader of replies agrees with labels at kappa {read:.2f} only, {claim.reader_kappa:g} is asked"
-        units = [unit | {"p": np.nan, "note": told} for unit in units]
-    return table_of(units or [missing(claim.constitution, "ambiguous", "no other constitution in the run")])
-
-
-# What the units of each test are.
-COUNTED = dict.fromkeys(("gain", "signature", "contrast", "weakest_safety", "weakest_persona"), "models")
-COUNTED |= dict.fromkeys(("over_control", "over_control_projected", "over_control_persona"), "models")
-COUNTED |= {"differ_safety": "scopes", "differ_persona": "scopes", "reversal": "pairs", "ambiguous": "constitutions"}
-
-TESTS = {
-    f.__name__: f
-    for f in (
-        *(gain, signature, contrast, differ_safety, differ_persona),
-        *(reversal, weakest_safety, weakest_persona, ambiguous),
-    )
-}
+TESTS = {f.__name__: f for f in (gain, signature, contrast, reversal)}
+COUNTED = {"gain": "models", "signature": "models", "contrast": "models", "reversal": "pairs"}  # what their units are

@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
+import numpy as np
 import pandas as pd
 
-from ethical_personas.persona import matching
+from ethical_personas.persona import content, matching
 from ethical_personas.projectability import compare, persona, ratio
 from ethical_personas.safety import gains
 from ethical_personas.study import grid
@@ -26,6 +27,7 @@ class Measured:
     ambiguity: pd.DataFrame | None = None  # persona.lens_shifts.ambiguity
     draws: int = 2000
     alpha: float = 0.05
+    over: str | None = None  # level of the panel's index whose values have equal weight in safety, such as form
     _kept: dict = field(default_factory=dict, repr=False)
 
     def _once(self, key: tuple, compute):
@@ -47,7 +49,7 @@ class Measured:
         if all(columns):
             return self
         shifts, contrasts, ambiguity = map(rows_of, (self.shifts, self.contrasts, self.ambiguity))
-        return Measured(self.panel.loc[:, columns], shifts, contrasts, ambiguity, self.draws, self.alpha)
+        return Measured(self.panel.loc[:, columns], shifts, contrasts, ambiguity, self.draws, self.alpha, self.over)
 
     def narrow(self) -> list[tuple[str, str]]:
         """(constitution, scope) of the narrow models in the run."""
@@ -55,11 +57,55 @@ class Measured:
 
     def safety(self, measure: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of ratio.safety_draws."""
-        return self._once(("pS", measure), lambda: ratio.safety_draws(self.panel, measure, self.draws, self.alpha))
+        return self._once(
+            ("pS", measure), lambda: ratio.safety_draws(self.panel, measure, self.draws, self.alpha, over=self.over)
+        )
 
     def persona(self) -> tuple[pd.DataFrame, dict]:
         """Table and draws of persona.persona_draws, all lenses."""
         return self._once(("pP",), lambda: persona.persona_draws(self.contrasts, self.draws, self.alpha))
+
+    def safety_of_models(self, measure: str) -> tuple[pd.DataFrame, dict]:
+        """The same with each model's seeds averaged: draws over prompts alone, of these trainings."""
+        if all(seed == self.panel.columns[0][2] for *_, seed in self.panel.columns):
+            return self.safety(measure)
+        panel = self.panel.T.groupby(level=["constitution", "scope"]).mean().T
+        panel.columns = pd.MultiIndex.from_tuples([(*c, 0) for c in panel.columns], names=self.panel.columns.names)
+        key, draws = ("pS of models", measure), self.draws
+        return self._once(key, lambda: ratio.safety_draws(panel, measure, draws, self.alpha, over=self.over))
+
+    def persona_by_seed(self, lens: str) -> tuple[list[pd.DataFrame], dict]:
+        """Tables of persona.persona, one a narrow seed beside all seeds of broad; draws of the averaged models."""
+        contrasts = self.contrasts[self.contrasts["lens"] == lens] if self.contrasts is not None else None
+        if contrasts is None or contrasts.empty:
+            return [], {}
+        table, draws = self.persona()
+        seeds = sorted(contrasts["seed"].unique())
+        if len(seeds) == 1:
+            return [table[table["lens"] == lens]], draws.get(lens, {})
+        broad = contrasts["scope"] == grid.BROAD
+        parts = [contrasts[broad | (contrasts["seed"] == seed)] for seed in seeds]
+        key = ("pP of models", lens)
+        return self._once(key, lambda: ([persona.persona(p, self.alpha) for p in parts], draws.get(lens, {})))
+
+    def content(self, control: str, lens: str) -> tuple[pd.DataFrame, dict[str, float]]:
+        """Tables of content.over on one lens, one a seed (column seed), with ends at 0.05.
+
+        And by constitution the error over items of its match averaged over scopes and seeds, from joint draws.
+        """
+        assert self.contrasts is not None  # asked for only where a lens was measured
+        parts = self.contrasts[self.contrasts["lens"] == lens].groupby("seed")
+
+        def compute():
+            found = [content.over_draws(part, control, self.draws, 0.05) for _, part in parts]
+            table = pd.concat([t.assign(seed=seed) for (seed, _), (t, _) in zip(parts, found, strict=True)])
+            drawn: dict[str, list] = {}
+            for _, of_models in found:
+                for (name, *_), values in of_models.items():
+                    drawn.setdefault(name, []).append(values)
+            return table, {name: float(np.std(np.mean(values, axis=0))) for name, values in drawn.items()}
+
+        return self._once(("content", control, lens), compute)
 
     def matches(self, lens: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of matching.signature_draws on one lens."""

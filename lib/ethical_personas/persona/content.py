@@ -37,7 +37,14 @@ def over(
     (mean difference of the two, item by item, in the registered direction, in the lens's units), low, high, p and mde
     (t over items); n_items, seeds, reason (why numbers are missing).
     """
-    signatures, records = materials.signatures(), []
+    return over_draws(contrasts, control, draws, alpha, seed)[0]
+
+
+def over_draws(
+    contrasts: pd.DataFrame, control: str = "shuffled", draws: int = 2000, alpha: float = 0.05, seed: int = 0
+) -> tuple[pd.DataFrame, dict[tuple[str, str, str], np.ndarray]]:
+    """The table of `over`, and joint draws of `match` about its estimate, by (constitution, scope, lens)."""
+    signatures, records, drawn = materials.signatures(), [], {}
     parts = dict(list(contrasts.groupby(["constitution", "scope", "lens"])))
     tuned = of_constitutions(contrasts)
     rivals = grid.compared(tuned["constitution"].unique())
@@ -53,9 +60,10 @@ def over(
             dimensions = sorted(pair["dimension"].unique())
             names, signs = matching.expected(signatures, [*rivals, constitution], dimensions)
             signs = signs[names.index(constitution)]
-            row |= _compared(pair, signatures[constitution], signs, draws, alpha, seed)
+            drawn[key] = _match_draws(pair, signs, draws, seed)
+            row |= _compared(pair, signatures[constitution], signs, drawn[key], alpha)
         records.append(row)
-    return pd.DataFrame(records, columns=COLUMNS)
+    return pd.DataFrame(records, columns=COLUMNS), drawn
 
 
 def _slope(profile: np.ndarray, signs: np.ndarray) -> np.ndarray:
@@ -71,21 +79,32 @@ def _slope(profile: np.ndarray, signs: np.ndarray) -> np.ndarray:
     return (unit - (moved @ unit) * moved / length**2) / length
 
 
-def _compared(
-    pair: pd.DataFrame, signature: dict[str, int], signs: np.ndarray, draws: int, alpha: float, seed: int
-) -> dict:
-    """One row's numbers: `pair` has both contrasts of every item and seed, `signs` the contrasts expected."""
-    other = pair.assign(contrast=pair["contrast_control"])
-    row = {"n_items": pair["id"].nunique(), "seeds": pair["seed"].nunique()}
+def _profiles(pair: pd.DataFrame) -> np.ndarray:
+    """Profiles of the model and of the control, (2, dimensions)."""
     by_item = pair.groupby(["dimension", "id"])[["contrast", "contrast_control"]].mean()
-    profile = by_item.groupby("dimension").mean().sort_index().to_numpy().T
-    row["own"], row["control"] = matching.cosine(profile, signs[None])
-    # One seed of the resampler, one set of items: both are drawn with the same weights, item by item.
+    return by_item.groupby("dimension").mean().sort_index().to_numpy().T
+
+
+def _match_draws(pair: pd.DataFrame, signs: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Draws of the difference of the two matches about its mean, (draws,).
+
+    One seed of the resampler, one set of items: all are drawn with the same weights, item by item.
+    """
+    both = (pair, pair.assign(contrast=pair["contrast_control"]))
     drawn = [
         matching.profile_draws(part, draws, seed) @ _slope(own, signs)
-        for part, own in zip((pair, other), profile, strict=True)
+        for part, own in zip(both, _profiles(pair), strict=True)
     ]
-    sd, difference = np.std(drawn[0] - drawn[1]), row["own"] - row["control"]
+    return drawn[0] - drawn[1] - (drawn[0] - drawn[1]).mean()
+
+
+def _compared(
+    pair: pd.DataFrame, signature: dict[str, int], signs: np.ndarray, drawn: np.ndarray, alpha: float
+) -> dict:
+    """One row's numbers: `pair` has both contrasts of every item and seed, `signs` the contrasts expected."""
+    row = {"n_items": pair["id"].nunique(), "seeds": pair["seed"].nunique()}
+    row["own"], row["control"] = matching.cosine(_profiles(pair), signs[None])
+    sd, difference = np.std(drawn), row["own"] - row["control"]
     if not sd > 1e-12:  # NaN too
         return row | {"reason": "a profile that does not move, or too few items to resample"}
     half = sp.norm.isf(alpha / 2) * sd

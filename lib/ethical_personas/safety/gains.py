@@ -99,18 +99,18 @@ def gain(
     return {"constitution": constitution, "scope": scope, "measure": measure} | row
 
 
-def table(panel: pd.DataFrame, alpha: float = 0.05, on: str = "all") -> pd.DataFrame:
+def table(panel: pd.DataFrame, alpha: float = 0.05, on: str = "all", over: str | None = None) -> pd.DataFrame:
     """Gains of all models in S, O and J; Holm and BH within each measure.
 
     on: `all` harm categories, `ood` (those absent from the model's training rows) or `held_out` (the one that the
-    paper filters out); the last two concern narrow models. Column `categories` says which.
+    paper filters out); the last two concern narrow models. Column `categories` says which. over: as in `difference`.
     """
     records = []
     for constitution, scope in models(panel, SCOPE_ORDER if on == "all" else grid.NARROW):
         cell = grid.Cell(constitution, scope)
         categories = {"all": grid.CATEGORIES, "ood": cell.ood, "held_out": (cell.held_out,)}[on]
         for measure in MEASURES:
-            row = gain(panel, constitution, scope, measure, categories, alpha)
+            row = gain(panel, constitution, scope, measure, categories, alpha, over)
             records.append(row | {"categories": on if on != "held_out" else cell.held_out})
     if not records:
         return pd.DataFrame(

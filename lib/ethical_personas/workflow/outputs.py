@@ -70,6 +70,7 @@ TABLES = {
         "claims",
         "claims_units",
         "claims_history",
+        "claims_specifications",
     ),
 }
 CLAIMS = "claims.json"

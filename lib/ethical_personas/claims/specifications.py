@@ -1,0 +1,100 @@
+"""The claims of the paper under other choices of analysis that were open: a verdict that hangs on one is weak.
+
+    table = verdicts(measured, {"bundled": panel, "keyword": other})
+
+Judge x weighting of forms x measure for claims on safety, lens for claims on the persona, and error over items alone or
+over trainings where constitutions are compared (specification curve: Simonsohn, Simmons and Nelson 2020). Every
+combination is in the table, the declared one marked; the others decide nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pandas as pd
+
+from ethical_personas.claims import constitutions, decide
+from ethical_personas.claims.declared import Claim, declared, paper
+from ethical_personas.claims.measured import Measured
+from ethical_personas.safety import registers
+
+AXES = ["judge", "weighting", "measure", "lens", "error"]
+COLUMNS = ["claim", *AXES, "declared", "verdict", "estimate", "low", "high", "p", "passed", "why"]
+WEIGHTED = {"as is": None, registers.STANDARDISED: "form"}
+SAFETY = ("gain", "differ_safety", "weakest_safety")
+LENSES = ("choice", "likelihood", "pairs", "text")
+BY_LENS = ("signature", "contrast", "differ_persona", "weakest_persona")
+
+
+def _measures(claim: Claim) -> dict[str, list[str]]:
+    """All measures together as declared, and each alone where the claim needs several of safety; of C5c S and J."""
+    if claim.test == "reversal":
+        return {"S": ["S"], "J": ["J"]}
+    found = {" and ".join(claim.measures): claim.measures}
+    return found | ({m: [m] for m in claim.measures} if claim.test in SAFETY else {})
+
+
+def variants(claim: Claim, judges) -> list[tuple[dict, Claim]]:
+    """The specifications of one claim: values of AXES (empty where one does not apply), and the claim under them."""
+    on_answers, main = claim.test in (*SAFETY, "reversal"), next(iter(judges))
+    axes = {
+        "judge": list(judges) if on_answers else [""],
+        "weighting": list(WEIGHTED) if claim.test in SAFETY else [""],
+        "measure": list(_measures(claim)),
+        "lens": list(LENSES) if claim.test in BY_LENS else ["text" if claim.test == "ambiguous" else ""],
+        "error": ["trainings", "items"] if claim.test in constitutions.TESTS else ["items"],
+    }
+    as_declared = {"judge": main if on_answers else "", "weighting": axes["weighting"][0]}
+    as_declared |= {"measure": " and ".join(claim.measures), "error": claim.error}
+    as_declared["lens"] = claim.lens if claim.test in BY_LENS else axes["lens"][0]
+    found = []
+    for values in itertools.product(*axes.values()):
+        spec = dict(zip(axes, values, strict=True))
+        changed = {"measures": _measures(claim)[spec["measure"]], "error": spec["error"], "also": []}
+        changed |= {"lens": spec["lens"]} if claim.test in BY_LENS else {}
+        found.append((spec | {"declared": spec == as_declared}, claim.model_copy(update=changed)))
+    return found
+
+
+def verdicts(measured: Measured, panels: dict[str, pd.DataFrame], claims: list[Claim] | None = None) -> pd.DataFrame:
+    """Verdict of each claim of the paper under every specification.
+
+    Args:
+        measured: All measurements of the run.
+        panels: gains.panel by judge, that of the run first.
+        claims: Those of data/claims.yaml by default; the ones with a control arm are left out.
+
+    Returns:
+        Columns COLUMNS, a row a specification: estimate, low, high of the deciding unit, p of the claim, passed (of how
+        many units), declared (whether this is the one that decides).
+    """
+    # The claims' own grid is cut out once: what is derived from it is then kept from one specification to the next.
+    grid_of_claims = paper()
+    runs = {}
+    for judge, panel in panels.items():
+        run = dataclasses.replace(measured, panel=panel, _kept={})
+        run = run.only(grid_of_claims.constitutions, grid_of_claims.scopes)
+        runs[judge, "as is"] = runs[judge, ""] = run
+        told = dataclasses.replace(run, panel=registers.told(run.panel), over="form", _kept={})
+        runs[judge, registers.STANDARDISED] = told
+    runs["", ""] = runs[next(iter(panels)), ""]
+    records = []
+    for claim in claims or declared():
+        for spec, changed in variants(claim, panels) if not claim.control else ():
+            row = decide.evaluate(runs[spec["judge"], spec["weighting"]], [changed])[0].iloc[-1]
+            kept = ("verdict", "estimate", "low", "high", "p", "passed", "why")
+            records.append({"claim": claim.id} | spec | {k: row[k] for k in kept})
+    return pd.DataFrame(records, columns=COLUMNS)
+
+
+def reading(table: pd.DataFrame) -> str:
+    """In how many specifications each claim's verdict is the declared one's, a Markdown line a claim."""
+    lines = []
+    for claim, rows in table.groupby("claim", sort=False):
+        own = rows.loc[rows["declared"], "verdict"].iloc[0]
+        counts = rows["verdict"].value_counts()
+        others = ", ".join(f"{counts[v]} {v}" for v in counts.index if v != own)
+        line = f"* {claim}: {own} as declared, and in {counts[own]} of {len(rows)} specifications"
+        lines.append(line + (f" ({others})." if others else "."))
+    return "\n".join(lines)

@@ -1,0 +1,84 @@
+"""Each claim can come out each way: supported, not supported, inconclusive, by simulated runs that should give it."""
+
+import numpy as np
+import pytest
+import simulate
+from ethical_personas.claims import decide, evidence
+from ethical_personas.persona import stance
+from ethical_personas.safety import gains
+from ethical_personas.study import grid
+from test_claims import AMBIGUOUS, OOD, reader
+
+WEAK = {"plain": 0.2, "shuffled": 0.2}
+SEEDS, MANY = (0, 1, 2), (200, 200, 200)
+FALLING = {"deontology": 0.85, "consequentialism": 0.65, "virtue": 0.45, "subordinate": 0.25}
+RISING = dict(zip(FALLING, reversed(FALLING.values()), strict=True))
+
+
+def answers(**kwargs):
+    """A run's verdicts on prompts, with the plain arm."""
+    return simulate.frame(**({"gain": 0.8, "controls": ("plain",), "per_category": 60, "harmless": MANY} | kwargs))
+
+
+def personas(turned=(), shuffled=True, **kwargs):
+    """Contrasts on pairs; the narrow models of `turned` keep a third of their persona, in another direction besides."""
+    made = simulate.contrasts(
+        lenses=("pairs",), seeds=SEEDS, controls=("shuffled",) if shuffled else (), **({"noise": 0.3} | kwargs)
+    )
+    other = made["dimension"].astype("category").cat.codes.to_numpy() % 2 * 2 - 1
+    moved = made["constitution"].isin(turned) & made["scope"].isin(grid.NARROW)
+    return made.assign(contrast=np.where(moved, made["contrast"] / 3 + other, made["contrast"]))
+
+
+EQUAL = {"gain": 0.8, "per_category": 300, "harmless": (300, 300, 300)}
+FEW = {"gain": 0.3, "per_category": 4, "harmless": (4, 4, 4)}
+NOISY = {"noise": 8.0}
+# What a run holds for a claim to be supported, and not supported; one like FEW and NOISY leaves every claim open.
+RUNS = {
+    "C1": ({}, {"gain": 0.0, "refusal": 0.0}),
+    "C2": ({}, {"gain": 0.0, "refusal": 0.0, "per_category": 150}),
+    "C3": ({}, {"strength": -1.0}),
+    "C4": ({}, {"strength": -1.0}),
+    "C5a": ({"ood": OOD, "seeds": SEEDS}, EQUAL),
+    "C5b": ({"turned": ("subordinate",)}, {"noise": 0.1}),
+    "C5c": ({"trained": FALLING, "ood": RISING}, {"trained": FALLING, "ood": FALLING, "per_category": 300}),
+    "C5d": ({"ood": OOD, "seeds": SEEDS}, {"ood": RISING}),
+    "C5e": ({"turned": ("subordinate",)}, {"noise": 0.1}),
+    "C5f": (AMBIGUOUS, {**AMBIGUOUS, "subordinate": 0.02}),
+    "C6a": ({"ood": WEAK}, {"per_category": 200}),
+    "C6b": ({"ood": WEAK}, {"per_category": 300}),
+    "C6c": ({"ood": WEAK}, {"ood": WEAK, "over": {"virtue": 0.5}}),
+    "C6d": ({"ood": WEAK, "seeds": SEEDS}, EQUAL),
+    "C7": ({}, {"strength": -1.0}),
+}
+PERSONA = ("C3", "C4", "C5b", "C5e", "C7")
+
+
+def verdict(claim, settings):
+    """The verdict on one claim in a run with these settings."""
+    contrasts = shifts = ambiguity = None
+    frame = simulate.frame(per_category=1, harmless=(1, 1, 1), controls=("plain", "shuffled"))
+    if claim in PERSONA:
+        contrasts = personas(shuffled=claim == "C7", **settings)
+        shifts = contrasts.assign(wording="one", signed=contrasts["contrast"])
+    elif claim == "C5f":
+        ambiguity = simulate.ambiguity(settings)
+    else:
+        frame = answers(**settings)
+    run = evidence.Measured(gains.panel(frame), shifts, contrasts, ambiguity, draws=300)
+    found = decide.evaluate(run, [c for c in decide.declared() if c.id == claim])[0]
+    return found.iloc[-1]
+
+
+@pytest.mark.parametrize("claim", RUNS)
+def test_each_claim_reaches_each_verdict(claim, monkeypatch):
+    monkeypatch.setattr(stance, "accuracy", reader(0.8))
+    few = dict.fromkeys(AMBIGUOUS, 0.2) | {"subordinate": 0.25} if claim == "C5f" else FEW
+    runs = (*RUNS[claim], NOISY if claim in PERSONA else few)
+    for settings, expected in zip(runs, ("supported", "not supported", "inconclusive"), strict=True):
+        row = verdict(claim, settings)
+        assert row["verdict"] == expected, (expected, row["why"])
+
+
+def test_every_claim_is_here():
+    assert set(RUNS) == {c.id for c in decide.declared()}
