@@ -42,18 +42,19 @@ teacher = "bundled"
 revision_style = "plain"
 persona_evals = ""
 persona_evals_limit = 100
+moral_choice = ""
 bootstrap = 2000
 alpha = 0.05
 
 # %%
 import pandas as pd
 from ethical_personas import stats
-from ethical_personas.evaluate import instrument
+from ethical_personas.evaluate import instrument, moral_scenarios
 from ethical_personas.figures import persona as draw
 from ethical_personas.figures import style
 from ethical_personas.figures import trust as draw_trust
-from ethical_personas.persona import content, lens_shifts, lexical, matching, registered, reliability, replication
-from ethical_personas.persona import sentences, stance, tables, voice
+from ethical_personas.persona import content, dilemmas, lens_shifts, lexical, matching, registered, reliability
+from ethical_personas.persona import replication, sentences, stance, tables, voice
 from ethical_personas.run import Run
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
@@ -247,15 +248,25 @@ display(
 # %% [markdown]
 # ## Dilemmas
 #
-# Twenty-four forced choices set one constitution's option against another's, each presented in both orders.
-# Panels: what the model was trained on; rows: whose option it came to prefer, relative to the other constitutions. A
-# persona would show as filled points right of zero.
+# Forced choices set one constitution's option against another's, each presented in both orders, and are measured twice:
+# how much likelier one option's text is than the other's, and which one the model's own reply names. Panels: what the
+# model was trained on; rows: whose option it came to prefer, relative to the other constitutions. A persona would show
+# as filled points right of zero.
+#
+# The table looks behind the points, on the dilemmas with an option of the model's own constitution: how often it takes
+# it (`own`, and `gain` over the source), the other's, or none that can be read (`undecided`); how often the option that
+# is listed first (`first`) and the same one both ways round (`steady`); whether replies name the likelier option
+# (`agree`). `words` is a reader of single words that was fitted on other dilemmas: the sides differ in their words, so
+# that a model need not weigh anything to tell them apart.
 
 # %%
-preferences = tables.dilemma_summary(lens_shifts.dilemma_preferences(run, models), p.alpha)
-figure = draw_trust.dilemmas(preferences, p.alpha)
-style.save(figure, preferences, p.figures_dir, "persona_dilemmas")
-figure
+told = dilemmas.answers(run, models)
+preferred = dilemmas.summary(dilemmas.preferences(told), p.alpha)
+choices = dilemmas.quality(told, p.alpha)
+figure = draw_trust.dilemmas(preferred, p.alpha)
+style.save(figure, preferred, p.figures_dir, "persona_dilemmas")
+style.save(None, choices, p.figures_dir, "persona_dilemma_choices")
+display(figure, choices.round(2))
 
 # %% [markdown]
 # ## What can be said, lens by lens
@@ -282,3 +293,13 @@ extra = tables.extra_instrument(run, models, instrument.chosen(p.persona_evals, 
 if p.persona_evals:
     style.save(None, extra, p.figures_dir, "persona_extra")
 display(extra.round(3) if len(extra) else Markdown("No other instrument was asked for."))
+
+# %% [markdown]
+# And the scenarios of the file that `moral_choice` names (MoralChoice, Scherrer et al. 2023): movement towards the action
+# of which the file says that a rule speaks, where it does not speak of the other, and (`action1`) towards the first action.
+
+# %%
+moral = dilemmas.moral(run, models, moral_scenarios.chosen(p.moral_choice), p.alpha)
+if p.moral_choice:
+    style.save(None, moral, p.figures_dir, "persona_moral_choice")
+display(moral.round(3) if len(moral) else Markdown("No MoralChoice file was named."))

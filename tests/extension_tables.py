@@ -9,7 +9,7 @@ import sys
 from ethical_personas import stats
 from ethical_personas.claims import decide, evidence
 from ethical_personas.judge.judging import Judge
-from ethical_personas.persona import lens_shifts, lexical, matching, registered, replication, voice
+from ethical_personas.persona import dilemmas, lens_shifts, lexical, matching, registered, replication, voice
 from ethical_personas.projectability import ratio
 from ethical_personas.run import Run
 from ethical_personas.safety import gains, judged
@@ -44,7 +44,11 @@ def tables(constitutions: list[str]) -> dict:
     found |= {"tally": registered.tally(registered.cells(lens_shifts.own_items(raw)))}
     found |= {"lexical": lexical.control(contrasts, voice.texts_of(run, cells), DRAWS)}
     found |= {"profile": matching.dimension_profile(by_wording, DRAWS)}
-    found |= {"dilemmas": lens_shifts.dilemma_preferences(run, cells), "ambiguity": ambiguity, "contrasts": contrasts}
+    found |= {
+        "dilemmas": dilemmas.preferences(dilemmas.answers(run, cells)),
+        "ambiguity": ambiguity,
+        "contrasts": contrasts,
+    }
     found |= {"voice": voice.summary(voices), "voice_identification": voice.identification(voices)}
     found |= {"voice_projectability": ratio.voice(voices, DRAWS), "persona": measured.persona()[0]}
     found |= {"safety": measured.safety("S")[0], "ranks": compared.ranks("S"), "differences": compared.differences("S")}

@@ -80,8 +80,19 @@ def run(
                 value = float(pull + rng.normal(0, noise))
                 dilemmas.append(rows.DilemmaScore(id=d.id, model=name, order=order, value=value))
         files.write(place / "dilemma_scores.jsonl", dilemmas)
+        files.write(place / "dilemma_choices.jsonl", _choices(name, dilemmas))
         files.write(place / "responses.jsonl", _responses(name, cell, per_category, strength, rng))
     return Run(str(folder), "cpu"), [c.name for c in cells]
+
+
+def _choices(name, scores) -> list[rows.DilemmaChoice]:
+    """Replies that begin with A by habit and go on with the likelier option's words; every tenth takes no side."""
+    known, found = {d.id: d for d in materials.dilemmas()}, []
+    for k, row in enumerate(scores):
+        option = known[row.id].option_a if row.value > 0 else known[row.id].option_b
+        said = "It depends." if k % 10 == 0 else f"A: {' '.join(option.split()[:9])}"
+        found.append(rows.DilemmaChoice(id=row.id, model=name, order=row.order, reply=said))
+    return found
 
 
 def _pairs(name, cell, limit, strength, noise, rng) -> list[rows.PairScore]:

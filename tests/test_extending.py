@@ -125,6 +125,7 @@ def write_evaluations(tree: Tree, strength: float = 1.0) -> None:
         texts += [t.model_copy(update={"id": i.id}) for i in added for t in texts if t.id == first]
         if name.startswith("care"):
             same = {"responses": rows.Response, "dilemma_scores": rows.DilemmaScore, "pair_scores": rows.PairScore}
+            same |= {"dilemma_choices": rows.DilemmaChoice}
             for file, kind in same.items():
                 files.write(
                     place / f"{file}.jsonl",

@@ -8,6 +8,7 @@ from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.figures import persona as draw
 from ethical_personas.persona import (
+    dilemmas,
     lens_shifts,
     lexical,
     matching,
@@ -314,15 +315,6 @@ def test_a_control_arm_moves_no_scale(shifts):
     pd.testing.assert_frame_equal(both.iloc[: len(shifts)], lens_shifts.standardised(shifts))
 
 
-def test_dilemmas_prefer_the_own_option(planted):
-    preferences = lens_shifts.dilemma_preferences(*planted)
-    assert preferences.groupby(["model", "id"])["preference"].sum().abs().max() < 1e-12
-    table = tables.dilemma_summary(preferences)
-    own = table[table["own"]]
-    assert (own["low"] > 0).all() and (own["n"] == 12).all()
-    assert (table.loc[~table["own"], "contrast"] < own["contrast"].min()).all()
-
-
 def test_top_items_are_in_line_with_a_planted_signature(contrasts):
     table = tables.top_items(contrasts, "choice", number=5)
     assert (table["in_line"] != "no").mean() > 0.8 and table["statement"].str.len().min() > 10
@@ -371,7 +363,7 @@ def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
     matching.contrast_c4(shifts)
     reliability.cronbach(shifts)
     reliability.lens_agreement(contrasts, draws=50)
-    tables.dilemma_summary(lens_shifts.dilemma_preferences(run, models))
+    dilemmas.summary(dilemmas.preferences(dilemmas.answers(run, models)))
 
 
 @pytest.mark.long

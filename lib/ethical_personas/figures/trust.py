@@ -11,6 +11,8 @@ from ethical_personas.figures import marks
 from ethical_personas.figures.style import COLUMN, DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour, ordered
 from ethical_personas.study import grid
 
+CHOSEN = {"likelihood": "likelihood\n(nats a token)", "reply": "reply (share,\nown minus other's)"}
+
 
 def trust(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """Ambiguous replies by model (left), and acquiescence as a shift from the source by lens (right).
@@ -56,12 +58,16 @@ def reliability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
 
 def dilemmas(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """Preference for each constitution's options, contrast to the other constitutions; filled: its own option."""
-    options, size = ordered(table["option"]), (PAGE, 0.22 * table["option"].nunique() + 1.3)
+    options, measures = ordered(table["option"]), [m for m in CHOSEN if m in set(table["measure"])]
+    size = (PAGE, len(measures) * (0.2 * len(options) + 0.55) + 0.6)
     panels = {"col": ("constitution", {name: f"trained on\n{name}" for name in ordered(table["constitution"])})}
-    fig, axes = marks.intervals(table, "contrast", "option", size, **panels, order=options, dodge=None, fill="own")
-    axes[0, 0].set_ylabel("whose option")
+    rows = {"row": ("chosen", [CHOSEN[m] for m in measures])}
+    table = table.assign(chosen=table["measure"].map(CHOSEN))
+    look = {"order": options, "dodge": None, "fill": "own", "share": "row"}
+    fig, _ = marks.intervals(table, "contrast", "option", size, **panels, **rows, **look)
+    fig.supylabel("whose option")
     fig.supxlabel(
-        f"preference in nats a token, contrast to the other constitutions; {1 - alpha:.0%} intervals; "
+        f"preference, contrast to the other constitutions; {1 - alpha:.0%} intervals; "
         f"n = {marks.count_range(table['n'])} dilemmas a mark, all scopes;\nfilled: the constitution's own option"
     )
     return fig

@@ -158,7 +158,7 @@ def own_items(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[[constitution in owners.get(item, {constitution}) for constitution, item in pairs]]
 
 
-def _common(frame: pd.DataFrame, value: str, keys: list[str]) -> pd.Series:
+def common_mean(frame: pd.DataFrame, value: str, keys: list[str]) -> pd.Series:
     """Mean of `value` over the constitutions that all are compared with, on each row's `keys`."""
     reference = frame["constitution"].isin(grid.compared(frame["constitution"].unique()))
     return frame[value].where(reference).groupby([frame[k] for k in keys]).transform("mean")
@@ -171,7 +171,7 @@ def wording_contrasts(shifts: pd.DataFrame) -> pd.DataFrame:
     data/study.yaml is set against these and takes no part in their mean. With one constitution alone every contrast
     is 0.
     """
-    common = _common(shifts, "signed", ["scope", "seed", "lens", "id", "wording"])
+    common = common_mean(shifts, "signed", ["scope", "seed", "lens", "id", "wording"])
     frame = own_items(shifts.assign(contrast=shifts["signed"] - common))
     return frame[[*CELL, "lens", "dimension", "id", "keyed", "wording", "contrast"]]
 
@@ -190,28 +190,3 @@ def ambiguity(scores: pd.DataFrame) -> pd.DataFrame:
     text = scores[scores["lens"] == "text"]
     ambiguous = (text["value"] == STANCE_VALUES["ambiguous"]).astype(int)
     return text.assign(ambiguous=ambiguous)[["model", *CELL, "id", "wording", "ambiguous"]]
-
-
-def dilemma_preferences(run: Run, models: list[str]) -> pd.DataFrame:
-    """Preference for the option of each constitution, by dilemma, both presentation orders averaged.
-
-    Columns model, constitution, scope, seed, id, option, against, preference (nats a token), shift (minus the
-    source's), contrast (minus the mean shift of the compared constitutions at the scope and seed). Every
-    dilemma gives two rows of opposite sign, one for each side.
-    """
-    known = {d.id: d for d in materials.dilemmas()}
-    tables = []
-    for model in dict.fromkeys([grid.SOURCE, *models]):
-        path = run.find(run.evaluation(model, "dilemma_scores"))
-        frame = pd.DataFrame([r.model_dump() for r in files.read(path, rows.DilemmaScore)])
-        frame = frame.groupby("id", as_index=False)["value"].mean()
-        for sign, own, other in ((1, "a_is", "b_is"), (-1, "b_is", "a_is")):
-            option, against = ([getattr(known[i], side) for i in frame["id"]] for side in (own, other))
-            side = frame.assign(model=model, option=option, against=against, preference=sign * frame["value"])
-            tables.append(side.assign(**grid.about(model)))
-    frame = pd.concat(tables, ignore_index=True)
-    base = frame[frame["model"] == grid.SOURCE][["id", "option", "preference"]]
-    frame = frame.merge(base, on=["id", "option"], suffixes=("", "_source"))
-    frame["shift"] = frame["preference"] - frame["preference_source"]
-    frame["contrast"] = frame["shift"] - _common(frame, "shift", ["scope", "seed", "id", "option"])
-    return frame[["model", *CELL, "id", "option", "against", "preference", "shift", "contrast"]]

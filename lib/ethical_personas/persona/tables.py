@@ -1,4 +1,4 @@
-"""Small tables of 05: ambiguous replies, the items that moved most, dilemmas, another instrument."""
+"""Small tables of 05: ambiguous replies, the items that moved most, another instrument."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pandas as pd
 from ethical_personas import stats
 from ethical_personas.persona import lens_shifts
 from ethical_personas.run import Run
-from ethical_personas.study import grid, materials, rows
+from ethical_personas.study import materials, rows
 
 
 def ambiguity_shares(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
@@ -45,22 +45,6 @@ def top_items(contrasts: pd.DataFrame, lens: str, number: int = 3) -> pd.DataFra
         record = {"constitution": row.constitution, "statement": statements.get(row.id, row.id)}
         record |= {"dimension": row.dimension, "keyed": row.keyed, "agreement": row.keyed * row.contrast}
         records.append(record | {"in_line": in_line, "models": int(counts[row.constitution, row.id])})
-    return pd.DataFrame(records)
-
-
-def dilemma_summary(preferences: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """Mean preference for each constitution's options, scopes and seeds averaged, a row per model's constitution
-    and option: constitution, option, shift (from the source), contrast (to the other constitutions), low, high
-    (t over dilemmas, for the contrast), own, n."""
-    kept = preferences[preferences["constitution"] != grid.SOURCE]
-    records = []
-    for (constitution, option), part in kept.groupby(["constitution", "option"]):
-        by_dilemma = part.groupby("id")[["shift", "contrast"]].mean()
-        fit = stats.linear(by_dilemma["contrast"])
-        low, high = fit.interval(alpha)
-        row = {"constitution": constitution, "option": option, "shift": by_dilemma["shift"].mean()}
-        row |= {"contrast": fit.estimate, "low": low, "high": high}
-        records.append(row | {"own": constitution == option, "n": len(by_dilemma)})
     return pd.DataFrame(records)
 
 

@@ -58,6 +58,7 @@ TABLES = {
         "persona_acquiescence",
         "persona_lens_agreement",
         "persona_position_bias",
+        "persona_dilemma_choices",
         "persona_lenses",
         "persona_top_items",
     ),
