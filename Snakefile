@@ -110,6 +110,11 @@ def needs(kind):
     return memory.job(kind, WEIGHTS, config["memory_mib"])
 
 
+def card(kind):
+    """The same of a CUDA card; nothing where there is none."""
+    return memory.job(kind, WEIGHTS, config["card_mib"], memory.CARD) if config["card_mib"] else 0
+
+
 def shown(files, category):
     """Output files that `-- --report` shows."""
     return [report(f, category=category) for f in files]
@@ -145,6 +150,7 @@ if not ANALYSIS_ONLY:
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("harmless"),
+            card_mb=card("harmless"),
         params:
             command="python -m ethical_personas.workflow.source_answers {} {} {}".format(
                 RUN, PROFILE, quoted({k: getattr(P, k) for k in source_answers.PARAMETERS})
@@ -169,6 +175,7 @@ if not ANALYSIS_ONLY:
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("generate"),
+            card_mb=card("generate"),
         params:
             command=lambda w: run_notebook("01_generate", f"-{w.constitution}", constitution=w.constitution),
             code=code_hash.version("01_generate"),
@@ -209,6 +216,7 @@ if not ANALYSIS_ONLY:
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("finetune"),
+            card_mb=card("finetune"),
         params:
             command=lambda w: run_notebook(
                 "02_finetune",
@@ -240,6 +248,7 @@ if not ANALYSIS_ONLY:
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("evaluate"),
+            card_mb=card("evaluate"),
         params:
             command=lambda w: run_notebook("03_evaluate", f"-{w.model}", model=w.model),
             study=grid.ITEM_LENSES,
@@ -260,6 +269,7 @@ if not ANALYSIS_ONLY:
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("evaluate"),
+            card_mb=card("evaluate"),
         params:
             # A checkpoint is asked the bundled requests alone: another instrument or set does not concern it.
             command=lambda w: run_notebook(

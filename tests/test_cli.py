@@ -19,7 +19,7 @@ def test_an_unknown_target_is_told_with_the_known_ones(untouched):
 
 
 def test_a_bad_profile_is_one_line(untouched):
-    wanted = "error: profile 'nothing like it' unknown: known are cpu, paper, smoke\n"
+    wanted = "error: profile 'nothing like it' unknown: known are cpu, gpu, paper, smoke\n"
     assert untouched("figures", "--profile", "nothing like it") == (2, "", wanted)
 
 
@@ -120,7 +120,7 @@ def test_snakemake_gets_profile_overrides_and_options(clone):
     name = "smoke-judge-keyword"
     assert command[-2:] == ["--configfile", f"runs/{name}/config.json"]
     config = json.loads((clone[0] / command[-1]).read_text())
-    assert config.pop("memory_mib") > 1000
+    assert config.pop("memory_mib") > 1000 and config.pop("card_mib") >= 0
     overrides = {"judge": "keyword"}
     assert config == {"name": name, "profile": "smoke", "overrides": overrides, "analysis_only": True}
     assert "--forceall" in command and "--cores" not in command

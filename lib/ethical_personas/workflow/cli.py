@@ -72,8 +72,11 @@ def _has(options: list[str], *names: str) -> bool:
     return bool(set(names) & {o.split("=")[0] for o in options})
 
 
-def _command(config: Path, most: int, options: list[str]) -> list[str]:
-    """Snakemake's command line: our defaults, unless the user gave their own after `--`; `most`: MiB of memory."""
+def _command(config: Path, most: int, card: int, options: list[str]) -> list[str]:
+    """Snakemake's command line: our defaults, unless the user gave their own after `--`.
+
+    most, card: MiB of memory, and of a CUDA card's (0: no limit).
+    """
     command = ["snakemake", "--snakefile", "Snakefile", "--rerun-incomplete", "--nolock"]
     # Large enough for every input: a touched but equal file reruns nothing.
     command += ["--max-checksum-file-size", "2GB", "--printshellcmds"]
@@ -81,8 +84,9 @@ def _command(config: Path, most: int, options: list[str]) -> list[str]:
         command += ["--workflow-profile", "none"]  # profiles/ holds ours, not Snakemake's
     if not _has(options, "--cores", "-c", "--executor", "-e", "--jobs", "-j", "--profile"):
         command += ["--cores", "all"]
-    if most and not _has(options, "--resources", "--res"):
-        command += ["--resources", f"mem_mb={most}"]
+    limits = {"mem_mb": most, "card_mb": card}
+    if any(limits.values()) and not _has(options, "--resources", "--res"):
+        command += ["--resources", *(f"{name}={mib}" for name, mib in limits.items() if mib)]
     return [*command, *options, "--configfile", str(config)]
 
 
@@ -126,7 +130,7 @@ def snakemake(config: dict, options: list[str]) -> int:
     """Run the graph under a progress line.
 
     Args:
-        config: name, profile, overrides, analysis_only and memory_mib (0: a cluster's), for the Snakefile.
+        config: name, profile, overrides, analysis_only, memory_mib and card_mib (0: a cluster's), for the Snakefile.
         options: Snakemake's own, as given after `--`.
 
     Returns:
@@ -142,7 +146,7 @@ def snakemake(config: dict, options: list[str]) -> int:
             _sweep(run)
         # Snakemake holds the lock too: killed alone, this process leaves no clone where a second run could start.
         process = subprocess.Popen(
-            _command(given.relative_to(ROOT), config["memory_mib"], options),
+            _command(given.relative_to(ROOT), config["memory_mib"], config["card_mib"], options),
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -244,11 +248,16 @@ def main(argv: list[str]) -> int:
     _writable()
     _notes(set(names.changed(found.profile, chosen)), found.target, rest)
     shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
+    elsewhere = _has(rest, "--executor", "-e", "--profile")
     if found.target == "all" and not shown:
         _fetch(chosen)
     config = {"name": name, "profile": found.profile, "overrides": overrides}
     config["analysis_only"] = found.target == "figures"
-    config["memory_mib"] = 0 if _has(rest, "--executor", "-e", "--profile") else memory.total()
+    config |= (
+        {"memory_mib": 0, "card_mib": 0} if elsewhere else {"memory_mib": memory.total(), "card_mib": memory.card()}
+    )
+    if config["card_mib"] and found.target == "all" and (model := base_models.folder(chosen.base_model, fetch=False)):
+        memory.fits(config["card_mib"], model)
     status = snakemake(config, rest)
     summary = ROOT / "figures" / name / "summary.md"
     if status == 0 and summary.is_file() and not shown:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import psutil
 
+from ethical_personas.errors import CompanionError
+
 # Peak of a job with the embedded model (135M parameters, cpu profile): figures/cpu/provenance.json, rounded up.
 PEAK = {"harmless": 1300, "generate": 1300, "finetune": 3900, "evaluate": 2300, "analysis": 1500}
+# The same of a CUDA card (gpu profile), with what CUDA takes for each process.
+CARD = {"harmless": 4000, "generate": 4000, "finetune": 6000, "evaluate": 8000, "analysis": 0}
 EMBEDDED = 270  # weights of that model in bfloat16
 COPIES = 3  # of a larger model's weights: float32 and what is computed with them
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -22,14 +29,35 @@ def total() -> int:
     return min(limits) * 9 // 10 // 2**20
 
 
-def job(kind: str, weights: int, most: int) -> int:
+def card() -> int:
+    """Nine tenths of the first visible CUDA card's memory; 0 without a card, or where CUDA_VISIBLE_DEVICES hides it."""
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
+    if not shutil.which("nvidia-smi") or seen in ("", "-1"):
+        return 0
+    asked = ["nvidia-smi", "-i", seen, "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    found = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+    return int(found) * 9 // 10 if found.isdigit() else 0
+
+
+def job(kind: str, weights: int, most: int, peak: dict[str, int] = PEAK) -> int:
     """Memory that one job declares.
 
     Args:
-        kind: a key of PEAK.
+        kind: a key of `peak`.
         weights: size of the base model's files on disk, 0 where it is not known.
         most: the machine's memory; a job that needs more declares this, and so is tried alone rather than never.
             0 on a cluster, whose machines are not known here.
+        peak: PEAK, or CARD for the memory of a card.
     """
-    needed = PEAK[kind] + COPIES * max(0, weights - EMBEDDED)
+    needed = peak[kind] + COPIES * max(0, weights - EMBEDDED)
     return min(needed, most) if most else needed
+
+
+def fits(card_mib: int, model: Path) -> None:
+    """Raise CompanionError where a card cannot hold the base model in a folder beside what a job needs."""
+    weights = sum(f.stat().st_size for f in model.glob("*.safetensors")) // 2**20
+    if card_mib and (least := max(CARD.values()) + max(0, weights - EMBEDDED)) > card_mib:
+        raise CompanionError(
+            f"this CUDA card gives {card_mib} MiB, one job needs about {least}: take a smaller base_model, or hide the "
+            "card (CUDA_VISIBLE_DEVICES=) and run on the processor"
+        )
