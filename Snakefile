@@ -110,6 +110,11 @@ def needs(kind):
     return memory.job(kind, WEIGHTS, config["memory_mib"])
 
 
+def before(priority, cell):
+    """A job's priority: one seed's cells and evaluations before the next seed's, so that a cut run holds whole seeds."""
+    return priority - 20 * (P.seeds.index(grid.Cell.parse(cell).seed) if cell in CELLS else 0)
+
+
 def card(kind):
     """The same of a CUDA card; nothing where there is none."""
     return memory.job(kind, WEIGHTS, config["card_mib"], memory.CARD) if config["card_mib"] else 0
@@ -146,7 +151,7 @@ if not ANALYSIS_ONLY:
         output:
             f"{RUN}/{source_answers.FILE}",
             f"{RUN}/{source_answers.RECORD}",
-        priority: 40
+        priority: 140
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("harmless"),
@@ -171,7 +176,7 @@ if not ANALYSIS_ONLY:
         output:
             f"{RUN}/sft/{{constitution}}.jsonl",
             notebook=f"{RUN}/notebooks/01_generate-{{constitution}}.ipynb",
-        priority: 30
+        priority: 130
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("generate"),
@@ -192,7 +197,7 @@ if not ANALYSIS_ONLY:
         output:
             f"{RUN}/sft/{{control}}.jsonl",
             f"{RUN}/provenance/{controls.STAGE}-{{control}}.json",
-        priority: 25
+        priority: 125
         resources:
             mem_mb=needs("analysis"),
         params:
@@ -212,7 +217,7 @@ if not ANALYSIS_ONLY:
             f"{RUN}/adapters/{{cell}}/adapter_model.safetensors",
             f"{RUN}/adapters/{{cell}}/log.csv",
             notebook=f"{RUN}/notebooks/02_finetune-{{cell}}.ipynb",
-        priority: lambda w: 21 if w.cell in P.dose_cells else 20
+        priority: lambda w: before(101 if w.cell in P.dose_cells else 100, w.cell)
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("finetune"),
@@ -244,7 +249,7 @@ if not ANALYSIS_ONLY:
             notebook=f"{RUN}/notebooks/03_evaluate-{{model}}.ipynb",
         wildcard_constraints:
             model=r"[^@/]+",
-        priority: 10
+        priority: lambda w: before(90, w.model)
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("evaluate"),
@@ -265,7 +270,7 @@ if not ANALYSIS_ONLY:
         output:
             f"{RUN}/eval/{{cell}}@{{step}}/responses.jsonl",
             notebook=f"{RUN}/notebooks/03_evaluate-{{cell}}@{{step}}.ipynb",
-        priority: 10
+        priority: lambda w: before(90, w.cell)
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("evaluate"),

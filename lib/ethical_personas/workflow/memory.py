@@ -14,7 +14,7 @@ from ethical_personas.errors import CompanionError
 # Peak of a job with the embedded model (135M parameters, cpu profile): figures/cpu/provenance.json, rounded up.
 PEAK = {"harmless": 1300, "generate": 1300, "finetune": 3900, "evaluate": 2300, "analysis": 1500}
 # The same of a CUDA card (gpu profile), with what CUDA takes for each process.
-CARD = {"harmless": 4000, "generate": 4000, "finetune": 6000, "evaluate": 8000, "analysis": 0}
+CARD = {"harmless": 3000, "generate": 3000, "finetune": 4000, "evaluate": 4500, "analysis": 0}
 EMBEDDED = 270  # weights of that model in bfloat16
 COPIES = 3  # of a larger model's weights: float32 and what is computed with them
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
