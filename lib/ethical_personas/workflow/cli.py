@@ -240,7 +240,10 @@ def main(argv: list[str]) -> int:
     settings.isolate()
     check.check_all(chosen)
     if found.target == "check":
-        print(f"profile {found.profile}, data and constitutions: all in order")
+        from ethical_personas.workflow import estimate  # late: pandas takes a second of every other call
+
+        print(f"profile {found.profile}, data and constitutions: all in order; a full run takes")
+        print(estimate.text(chosen, name))
         return 0
     if found.target == "figures" and name != found.profile:
         check.one_source(Run(f"runs/{name}", found.profile), chosen)

@@ -1,0 +1,69 @@
+"""What a run is said to take: counted from profile and data, timed by what was measured."""
+
+import pandas as pd
+import pytest
+from ethical_personas.errors import CompanionError
+from ethical_personas.study import profile as profiles
+from ethical_personas.workflow import estimate, memory
+
+
+def amounts(name, **changes):
+    p = profiles.load(name, {}).model_copy(update=changes)
+    return {load.what: load for load in estimate.loads(p)}
+
+
+def test_jobs_are_cells_and_models():
+    found = amounts("cpu", seeds=[0, 1])
+    assert found["training"].jobs == 2 * 19 and found["answers to prompts and items"].jobs == 2 * 19 + 1
+
+
+def test_work_grows_with_what_asks_for_it():
+    one, more = amounts("cpu"), amounts("cpu", seeds=[0, 1], epochs=8.0, max_new_tokens=96)
+    assert more["training"].amount == pytest.approx(4 * one["training"].amount)
+    assert more["answers to prompts and items"].amount > 2 * one["answers to prompts and items"].amount
+    assert amounts("cpu", harmless_targets="written")["source answers"].amount == 0
+
+
+def test_training_tokens_are_near_those_of_a_run():
+    cell = amounts("cpu")["training"]
+    assert 0.7 < cell.amount / cell.jobs / 114_000 < 1.2  # tokens of a cell of the reference run, padding left out
+
+
+def test_hours_follow_the_rates(tmp_path, monkeypatch):
+    p = profiles.load("paper", {})
+    said = estimate.text(p, "paper")
+    hours = float(said.partition("about ")[2].split()[0])
+    slower = pd.read_csv(estimate.RATES).assign(rate=lambda t: t["rate"] / 2)
+    slower.to_csv(tmp_path / "rates.csv", index=False)
+    monkeypatch.setattr(estimate, "RATES", tmp_path / "rates.csv")
+    assert float(estimate.text(p, "paper").partition("about ")[2].split()[0]) == pytest.approx(2 * hours, abs=0.1)
+    assert "teacher:" in said and "judge:" in said
+
+
+def test_a_free_profile_names_no_endpoint():
+    assert estimate.paid(profiles.load("cpu", {})) == []
+
+
+def test_a_profile_that_has_been_run_is_timed_by_its_own_jobs(monkeypatch):
+    monkeypatch.setattr(estimate, "measured", lambda name: {"02_finetune": {"jobs": 4, "wall_seconds": 100.0}})
+    assert "02_finetune: 25 s a job" in estimate.text(profiles.load("cpu", {}), "cpu")
+
+
+def test_a_card_is_asked_for_and_can_be_hidden(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 81559\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert memory.card() == 81559 * 9 // 10
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert memory.card() == 0
+
+
+def test_a_card_that_is_too_small_is_named(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"x" * 2**20)
+    memory.fits(0, tmp_path)  # no card, nothing to say
+    memory.fits(8000, tmp_path)
+    with pytest.raises(CompanionError, match="CUDA card gives 2000 MiB, one job needs about 4500"):
+        memory.fits(2000, tmp_path)
+    assert memory.job("evaluate", 0, 80_000, memory.CARD) == memory.CARD["evaluate"]
