@@ -26,9 +26,12 @@ def table(first: str) -> list[list[str]]:
 
 
 def test_rates_by_scope():
-    known = style.read_table("figures/cpu", "scopes").drop_duplicates("scope").set_index("scope")  # controls come after
+    known = style.read_table("figures/cpu", "scopes").set_index(["scope", "arm"])
+    assert len(table("models")) == len(known)
     for cell in table("models"):
-        row = known.loc[cell[0].split()[0]]
+        scope, _, control = cell[0].partition(": ")
+        scope = scope.split()[0]
+        row = known.loc[(scope, control or ("source" if scope == "source" else "constitutions"))]
         for shown, name in zip(cell[1:], ("S", "S_off", "O", "J"), strict=True):
             said = f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
             assert shown == ("–" if row[name] != row[name] else said)

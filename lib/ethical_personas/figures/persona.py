@@ -152,7 +152,8 @@ def replication(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         fill="own",
     )
     for ax, (kind, lens) in zip(axes.flat, itertools.product(kinds, lenses), strict=True):
-        title = f"p = {tests.loc[(kind, lens), 'p']:.3f}"
+        p = tests.loc[(kind, lens), "p"]
+        title = f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
         ax.set_title(f"{ax.get_title()}\n{title}" if ax.get_title() else title)
     grey = {"marker": "o", "color": "0.3", "ls": "", "ms": 4}
     labels = {"0.3": "two models of the constitution", "w": "one of it, one of another"}
