@@ -54,7 +54,7 @@ from ethical_personas.figures import persona as draw
 from ethical_personas.figures import style
 from ethical_personas.figures import trust as draw_trust
 from ethical_personas.persona import content, dilemmas, lens_shifts, lexical, matching, registered, reliability
-from ethical_personas.persona import replication, sentences, stance, tables, voice
+from ethical_personas.persona import replication, sentences, stance, tables, voice, voice_controls
 from ethical_personas.run import Run
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
@@ -198,6 +198,18 @@ figure = draw.voice(own_voice, *ceiling[["accuracy", "chance"]].iloc[-1], p.alph
 style.save(figure, own_voice, p.figures_dir, "persona_voice")
 style.save(None, ceiling, p.figures_dir, "persona_voice_ceiling")
 figure
+
+# %% [markdown]
+# Is it more than a few words? The same with the most telling words struck out of what is learned from and of what is read, and
+# with a reader that has learned from the teacher's critiques, which no model was trained on. `own`: mean share of answers
+# out of distribution in the own voice; `identified`: models whose most frequent voice, beside that of the others, is their own.
+# 06 has the voice among the answers that decline.
+
+# %%
+critiques = voice.texts_of(run, models, p.revision_style, p.teacher, critiques=True)
+readers = voice_controls.readers(run, models, texts, critiques)
+style.save(None, readers, p.figures_dir, "persona_voice_readers")
+readers.round(3)
 
 # %% [markdown]
 # ## Ambiguity and acquiescence

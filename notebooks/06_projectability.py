@@ -52,7 +52,7 @@ from ethical_personas.claims import decide, evidence, history, specifications
 from ethical_personas.figures import projectability as draw
 from ethical_personas.figures import registers as draw_registers
 from ethical_personas.figures import style
-from ethical_personas.persona import lens_shifts, voice
+from ethical_personas.persona import lens_shifts, voice, voice_controls
 from ethical_personas.projectability import persona, prompts, ratio
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
@@ -66,7 +66,8 @@ run = Run(p.run_dir, p.profile)
 run_judge = Judge(p.judge, p.judge_model, p.judge_url)
 cells = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
 arms = [cell.name for cell in grid.cells([], p.scopes, p.seeds, p.controls)]
-panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells, *arms], run_judge))
+answered = judged.safety(run, [grid.SOURCE, *cells, *arms], run_judge)
+panel = gains.panel(answered)
 scores = lens_shifts.scores(run, [*cells, *arms])
 shifts = lens_shifts.standardised(lens_shifts.primary(lens_shifts.item_shifts(scores)))
 contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
@@ -116,11 +117,21 @@ display(figure, Markdown(prompts.reading(by_prompts)))
 
 # %%
 classifiers = voice.classifiers(voice.texts_of(run, cells, p.revision_style, p.teacher))
-voices = ratio.voice(voice.classify_answers(run, cells, classifiers), p.bootstrap, p.alpha)
+heard = voice.classify_answers(run, cells, classifiers)
+voices = ratio.voice(heard, p.bootstrap, p.alpha)
 personas = tuned.persona()[0]
 style.save(None, voices, p.figures_dir, "projectability_voice")
 style.save(None, personas, p.figures_dir, "projectability_persona")
 display(voices.round(3), personas.round(3))
+
+# %% [markdown]
+# The share in the own voice says for the most part how many answers decline: whoever complies gives no reasons. Here it is among the
+# answers that decline (`share`), beside the share over all (`unconditional`).
+
+# %%
+declined = voice_controls.given_declined(heard, answered[["model", "id", "declined"]], p.alpha)
+style.save(None, declined, p.figures_dir, "voice_declined")
+declined.round(3)
 
 # %% [markdown]
 # ## All side by side

@@ -9,7 +9,7 @@ import pytest
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import DATA
-from ethical_personas.persona import voice
+from ethical_personas.persona import voice, voice_controls
 from ethical_personas.study import grid, materials, rows
 
 
@@ -71,9 +71,9 @@ def test_the_evaluated_category_takes_no_part(planted, monkeypatch):
     seen = []
     plain = voice.fit
 
-    def spy(texts):
+    def spy(texts, struck=()):
         seen.append(set(texts["category"]))
-        return plain(texts)
+        return plain(texts, struck)
 
     monkeypatch.setattr(voice, "fit", spy)
     classify(planted[0], planted[1][:1])
@@ -120,6 +120,48 @@ def test_summary_compares_with_the_source(shares):
     outside = table[table["where"] == "out of distribution"]
     assert (outside["share"] > outside["source"]).mean() > 0.7
     assert isinstance(voice.voice_shares(shares), pd.DataFrame)
+
+
+def test_wordings_of_an_item_are_one_observation(shares):
+    items = voice.summary(shares).query("where == 'persona items'")
+    assert set(items["n"]) == {shares.loc[shares["kind"] == "persona", "id"].str.partition("/")[0].nunique()}
+    doubled = pd.Series([0.0, 1.0] * 20, index=range(40))
+    assert voice.clustered(doubled, 0.05)[0] == 0.5 and voice.clustered(pd.Series([1.0] * 30), 0.05)[1] < 1
+
+
+def test_struck_words_are_never_read():
+    texts = voice.teacher_texts()
+    words = voice_controls.telling(texts, 40)
+    assert len(set(words)) == 40 and not any(" " in w for w in words)
+    names = voice.fit(texts, words).steps[0][1].get_feature_names_out()
+    assert not {w for name in names for w in name.split()} & set(words)
+    assert words[:10] == voice_controls.telling(texts, 10)
+
+
+@pytest.mark.long
+def test_readers_with_words_struck_and_of_critiques(planted):
+    texts, critiques = (voice.texts_of(*planted, critiques=c) for c in (False, True))
+    table = voice_controls.readers(*planted, texts, critiques)
+    assert list(zip(table["reader"], table["struck"], strict=True)) == [
+        *(("revisions", n) for n in voice_controls.STRUCK),
+        ("critiques", 0),
+    ]
+    assert table["accuracy"].iloc[0] > table["accuracy"].iloc[2] > 0.3 and table["identified"].iloc[0] == 12
+    none = voice_controls.readers(*planted, texts, critiques.assign(text=""))
+    assert set(none["reader"]) == {"revisions"}
+
+
+def test_the_voice_among_the_answers_that_decline():
+    ids = [f"p{k}" for k in range(20)]
+    voices = pd.DataFrame(
+        {"model": "m", "constitution": "virtue", "scope": "harassment", "seed": 0, "id": ids, "kind": "harmful"}
+    ).assign(in_distribution=[1.0] * 4 + [0.0] * 16, own_voice=[1.0] * 12 + [0.0] * 8)
+    declined = pd.DataFrame({"model": "m", "id": ids, "declined": [1.0] * 10 + [0.0] * 9 + [np.nan]})
+    table = voice_controls.given_declined(voices, declined).set_index("where")
+    away = table.loc["out of distribution"]
+    assert (away["share"], away["n"], away["unconditional"]) == (1.0, 6, 0.5) and away["low"] < 1
+    nobody = voice_controls.given_declined(voices, declined.assign(declined=0.0))
+    assert nobody["share"].isna().all() and (nobody["n"] == 0).all()
 
 
 def test_a_constitution_without_transcripts_beside_the_bundled_ones_changes_nothing(planted, tmp_path, monkeypatch):

@@ -223,6 +223,6 @@ def voice(table: pd.DataFrame, ceiling: float, chance: float, alpha: float = 0.0
         Line2D([], [], color="0.4", lw=0.7, ls=":", label="ceiling: teacher's own text"),
         Line2D([], [], color="0.4", lw=0.7, ls="--", label="chance"),
     ]
-    note = f"n answers a mark: {', '.join(counts)}; {1 - alpha:.0%} intervals"
+    note = f"n prompts or items a mark: {', '.join(counts)}; {1 - alpha:.0%} intervals"
     marks.key(fig, note, ordered(table["scope"], MARKERS), extra=extra)
     return fig

@@ -14,6 +14,8 @@ the study has a reader of its own, who knows its voice too: nothing that is said
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -32,8 +34,9 @@ def teacher_texts(
     revision_style: str = "plain",
     teacher: str = "bundled",
     run: Run | None = None,
+    critiques: bool = False,
 ) -> pd.DataFrame:
-    """The teacher's revisions: constitution, category, id, text.
+    """The teacher's revisions, or its critiques, which no model is trained on: constitution, category, id, text.
 
     Bundled teacher: all constitutions with transcripts, in the register trained on. Another teacher: the harmful
     training rows of the run. Raises CompanionError when fewer than two constitutions have any.
@@ -44,36 +47,39 @@ def teacher_texts(
         for name in constitutions or materials.constitution_names():
             for i, row in materials.transcripts(name).items():
                 text = row.revision if revision_style == "plain" else (row.revision_rich or row.revision)
-                records.append((name, category[i], i, text))
+                records.append((name, category[i], i, row.critique if critiques else text))
     else:
         assert run and constitutions
         for name in constitutions:
             for made in files.read(run.find(run.sft(name)), rows.SftRow):
                 if made.kind == "harmful" and not made.dropped:
-                    records.append((name, made.category, made.id, made.answer))
+                    text = (made.critique or "") if critiques else made.answer
+                    records.append((name, made.category, made.id, text))
     table = pd.DataFrame(records, columns=["constitution", "category", "id", "text"])
     if table["constitution"].nunique() < 2:
         raise CompanionError("voice: texts of two constitutions at least are needed to tell voices apart")
     return table
 
 
-def texts_of(run: Run, models: list[str], revision_style: str = "plain", teacher: str = "bundled") -> pd.DataFrame:
+def texts_of(
+    run: Run, models: list[str], revision_style: str = "plain", teacher: str = "bundled", critiques: bool = False
+) -> pd.DataFrame:
     """The teacher texts for a set of models: their constitutions', and all reference ones' with the bundled teacher."""
     own = {grid.about(m)["constitution"] for m in models} - {grid.SOURCE}
     bundled = materials.recorded(list(grid.REFERENCE)) if teacher == "bundled" else []
-    return teacher_texts(sorted({*own, *bundled}), revision_style, teacher, run)
+    return teacher_texts(sorted({*own, *bundled}), revision_style, teacher, run, critiques)
 
 
-def fit(texts: pd.DataFrame) -> Pipeline:
-    """The classifier, fitted on columns text and constitution; deterministic."""
+def fit(texts: pd.DataFrame, struck: Sequence[str] = ()) -> Pipeline:
+    """The classifier, fitted on columns text and constitution; deterministic. `struck`: words it never sees."""
     model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True),
+        TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, stop_words=sorted(struck) or None),
         LogisticRegression(C=10.0, max_iter=2000, class_weight="balanced"),
     )
     return model.fit(texts["text"], texts["constitution"])
 
 
-def classifiers(texts: pd.DataFrame) -> dict[str, dict[str, Pipeline]]:
+def classifiers(texts: pd.DataFrame, struck: Sequence[str] = ()) -> dict[str, dict[str, Pipeline]]:
     """Readers, each with a classifier for every harm category and, under "", one for all of them.
 
     The reader "" knows the compared constitutions; each other constitution has a reader under its name, who knows it
@@ -82,18 +88,18 @@ def classifiers(texts: pd.DataFrame) -> dict[str, dict[str, Pipeline]]:
     shared = grid.compared(sorted(texts["constitution"].unique()))
     added = [name for name in texts["constitution"].unique() if name not in shared]
     known = {"": shared} | {name: [*shared, name] for name in added}
-    return {reader: _by_category(texts[texts["constitution"].isin(names)]) for reader, names in known.items()}
+    return {reader: _by_category(texts[texts["constitution"].isin(names)], struck) for reader, names in known.items()}
 
 
-def _by_category(texts: pd.DataFrame) -> dict[str, Pipeline]:
+def _by_category(texts: pd.DataFrame, struck: Sequence[str]) -> dict[str, Pipeline]:
     """A classifier for each harm category, fitted on the texts of all others; under "" the one fitted on all.
 
     A category without which some constitution has no text has none of its own.
     """
     voices = texts["constitution"].nunique()
     others = {c: texts[texts["category"] != c] for c in texts["category"].unique()}
-    fitted = {c: fit(rest) for c, rest in others.items() if rest["constitution"].nunique() == voices}
-    return fitted | {"": fit(texts)}
+    fitted = {c: fit(rest, struck) for c, rest in others.items() if rest["constitution"].nunique() == voices}
+    return fitted | {"": fit(texts, struck)}
 
 
 def ceiling(texts: pd.DataFrame, fitted: dict[str, dict[str, Pipeline]], alpha: float = 0.05) -> pd.DataFrame:
@@ -180,7 +186,7 @@ def _read(answers: pd.DataFrame, reader: str, fitted: dict[str, Pipeline]) -> pd
 
 
 def summary(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """Share of answers in the own voice, by where the answers come from; seeds pooled.
+    """Share of answers in the own voice, by where the answers come from.
 
     Args:
         table: Of `classify_answers`.
@@ -188,7 +194,8 @@ def summary(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
     Returns:
         Columns constitution, scope, where (in distribution, out of distribution, harmless, persona items), share, low,
-        high (Wilson), source (share of the source's answers to the same prompts that sound so), n.
+        high (of `clustered`: a prompt's seeds, an item's wordings and seeds are one), source (share of the source's
+        answers to the same prompts that sound so), n prompts or items.
     """
     place = table["kind"].map({"harmful": "", "persona": "persona items"} | dict.fromkeys(grid.HARMLESS, "harmless"))
     place = place.mask(table["in_distribution"] == 1, "in distribution")
@@ -199,9 +206,19 @@ def summary(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     for key, part in tuned.groupby(["constitution", "scope", "where"]):
         same_prompts = source[source["id"].isin(part["id"]) & (source["reader"] == part["reader"].iloc[0])]
         untuned = float((same_prompts["best"] == key[0]).mean())
-        records.append((*key, *stats.share(part["own_voice"].sum(), len(part), alpha), untuned, len(part)))
+        by_prompt = part.groupby(part["id"].str.partition("/")[0])["own_voice"].mean()
+        records.append((*key, *clustered(by_prompt, alpha), untuned, len(by_prompt)))
     columns = ["constitution", "scope", "where", "share", "low", "high", "source", "n"]
     return pd.DataFrame(records, columns=columns)
+
+
+def clustered(by_prompt: pd.Series, alpha: float) -> tuple[float, float, float]:
+    """Mean share over prompts and its interval (t over prompts, two made-up ones keep it from certainty), in 0 to 1."""
+    if by_prompt.empty:
+        return np.nan, np.nan, np.nan
+    fit = stats.linear(by_prompt, pseudo=(0.0, 1.0))
+    low, high = fit.interval(alpha)
+    return fit.estimate, max(0.0, low), min(1.0, high)
 
 
 def voice_shares(table: pd.DataFrame) -> pd.DataFrame:

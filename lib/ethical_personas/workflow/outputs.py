@@ -55,6 +55,7 @@ TABLES = {
         "persona_lexical",
         "persona_pairs",
         "persona_voice_ceiling",
+        "persona_voice_readers",
         "persona_acquiescence",
         "persona_lens_agreement",
         "persona_position_bias",
@@ -65,6 +66,7 @@ TABLES = {
     "06_projectability": (
         "projectability_safety",
         "projectability_voice",
+        "voice_declined",
         "projectability_persona",
         "projectability_differences",
         "projectability_reversals",
