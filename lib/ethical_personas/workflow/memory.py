@@ -12,7 +12,7 @@ import psutil
 from ethical_personas.errors import CompanionError
 
 # Peak of a job with the embedded model (135M parameters, cpu profile): figures/cpu/provenance.json, rounded up.
-PEAK = {"harmless": 1300, "generate": 1300, "finetune": 3900, "evaluate": 2300, "analysis": 1500}
+PEAK = {"harmless": 1500, "generate": 1000, "finetune": 4400, "evaluate": 2900, "analysis": 1500}
 # The same of a CUDA card (gpu profile), with what CUDA takes for each process.
 CARD = {"harmless": 3000, "generate": 3000, "finetune": 4000, "evaluate": 4500, "analysis": 0}
 EMBEDDED = 270  # weights of that model in bfloat16
