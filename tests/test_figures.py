@@ -10,7 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulate
-from ethical_personas.figures import judge, persona, projectability, safety, style, training, trust
+from ethical_personas.figures import (
+    capability,
+    judge,
+    persona,
+    projectability,
+    registers,
+    safety,
+    style,
+    training,
+    trust,
+)
 from ethical_personas.paths import ROOT
 from ethical_personas.persona import replication
 from ethical_personas.study import grid, materials
@@ -106,6 +116,7 @@ def with_controls(table):
     if "constitution" not in table:
         return table
     virtue = table[table["constitution"] == "virtue"]
+    table = table[~table["constitution"].isin(list(style.CONTROL_COLOURS))]
     return pd.concat([table, *(virtue.assign(constitution=c) for c in (*style.CONTROL_COLOURS, "care_ethics"))])
 
 
@@ -117,14 +128,18 @@ FIGURES = {
     "safety_transfer": safety.transfer,
     "safety_dose": lambda table: safety.dose(table, shipped("safety_gains")),
     "judge_report": judge.report,
+    "safety_registers": lambda table: registers.by_register(table, 4),
+    "capability": capability.capability,
     "persona_profile": persona.profile,
     "persona_identification": lambda table: persona.confusion(table, shipped("persona_identification_tests"), VOICES),
+    "persona_content": persona.content,
     "persona_c4": persona.c4,
     "persona_voice": lambda table: persona.voice(table, 1.0, 0.25),
     "persona_ambiguity": lambda table: trust.trust(table, with_controls(shipped("persona_acquiescence"))),
     "persona_reliability": trust.reliability,
     "persona_dilemmas": trust.dilemmas,
     "projectability": projectability.projectability,
+    "projectability_by_form": lambda table: registers.projectability(table[table["measure"] == "S"]),
     "projectability_ranks": lambda table: projectability.slopes(table, 258),
     "words_virtue": lambda table: training.plot_words(table, "virtue", 288),
 }
@@ -165,7 +180,8 @@ def look_over(fig, name):
     level = [(t, b.padded(-1)) for t, b in zip(texts, boxes, strict=True) if t.get_rotation() in (0, 90)]
     touching = [(t.get_text(), u.get_text()) for (t, a), (u, b) in itertools.combinations(level, 2) if a.overlaps(b)]
     assert not touching
-    assert any("n = " in text.get_text() or "n answers" in text.get_text() for text in texts) or name in WITHOUT_N
+    counted = ("n = ", "n answers", "n prompts")
+    assert any(words in text.get_text() for text in texts for words in counted) or name in WITHOUT_N
 
 
 WITHOUT_N = {"persona_identification", "words_virtue"}  # these say `3 of 12` and `288 revisions`

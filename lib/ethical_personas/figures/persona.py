@@ -94,7 +94,7 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
         title = "voice (shares)" if lens == "voice" else lens
         for test in tests[tests["lens"] == lens].itertuples():
             p = f"= {test.p_identified:.3f}" if test.p_identified >= 0.001 else "< 0.001"
-            title += f"\n{test.identified:.0f} of {test.models:.0f}, p {p}"
+            title += f"\n{test.identified:.0f} of {test.models:.0f}\np {p}"
         ax.set_title(title)
         ax.set_xticks(ax.get_xticks(), named, rotation=40, ha="right", rotation_mode="anchor")
         marks.colour_labels(ax.get_xticklabels(), named)

@@ -44,7 +44,8 @@ def reliability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     words = [f"{marks.number(r.alpha)}\n{marks.interval(r.low, r.high)}" for r in table.itertuples()]
     wide = table.assign(words=words).pivot(index="dimension", columns="lens").reindex(names)
     wide = wide.reindex(columns=lenses, level="lens")
-    fig, ax = plt.subplots(figsize=(COLUMN, 0.31 * len(names) + 0.8), layout="constrained")
+    width = COLUMN if len(lenses) <= 3 else PAGE  # a cell holds the words of an interval
+    fig, ax = plt.subplots(figsize=(width, 0.31 * len(names) + 0.8), layout="constrained")
     marks.heat(ax, wide["alpha"], wide["words"], "Blues", size=6)
     subjects = table.groupby("lens")["subjects"].max()
     ax.set_xticklabels([f"{lens}\n(n = {subjects[lens]})" for lens in lenses])
@@ -60,11 +61,16 @@ def dilemmas(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """Preference for each constitution's options, contrast to the other constitutions; filled: its own option."""
     options, measures = ordered(table["option"]), [m for m in CHOSEN if m in set(table["measure"])]
     size = (PAGE, len(measures) * (0.2 * len(options) + 0.55) + 0.6)
-    panels = {"col": ("constitution", {name: f"trained on\n{name}" for name in ordered(table["constitution"])})}
+    names = ordered(table["constitution"])
+    told = "trained on\n{}" if len(names) <= 5 else "{}"  # narrow panels hold the name alone
+    panels = {"col": ("constitution", {name: told.format(name) for name in names})}
     rows = {"row": ("chosen", [CHOSEN[m] for m in measures])}
     table = table.assign(chosen=table["measure"].map(CHOSEN))
     look = {"order": options, "dodge": None, "fill": "own", "share": "row"}
-    fig, _ = marks.intervals(table, "contrast", "option", size, **panels, **rows, **look)
+    fig, axes = marks.intervals(table, "contrast", "option", size, **panels, **rows, **look)
+    if len(names) > 5:
+        for ax in axes.flat:
+            ax.tick_params(axis="x", rotation=90)
     fig.supylabel("whose option")
     fig.supxlabel(
         f"preference, contrast to the other constitutions; {1 - alpha:.0%} intervals; "
