@@ -39,7 +39,7 @@ class Clone:
             ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True
         )
         for name in filter(None, named.stdout.split("\0")):
-            if not name.startswith(("figures/", "data/reference/", "tests/")) and (ROOT / name).is_file():
+            if not name.startswith(("figures/", "data/reference/cpu/", "tests/")) and (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
         (folder / ".venv").symlink_to(ROOT / ".venv")
