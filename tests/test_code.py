@@ -61,8 +61,8 @@ def test_prose_and_layout_rerun_nothing(tree, name, old, new):
 
 
 def test_a_first_docstring_reruns_nothing(tree):
-    bare = "    def on_train_begin(self, *_, **__):\n"
-    assert tree(f"{LIB}/finetune/lora.py", bare, bare + '        """Start the clock."""\n') == set()
+    bare = "    def on_step_end(self, args, state, control, model=None, **_):\n"
+    assert tree(f"{LIB}/finetune/lora.py", bare, bare + '        """Note the seconds."""\n') == set()
 
 
 def test_training_code_reruns_training_alone(tree):

@@ -102,10 +102,10 @@ def test_a_moral_choice_file_is_shown_by_its_rules(planted):
     rng = np.random.default_rng(0)
     given = [("yes", "no"), ("no", "yes"), ("yes", "no agreement"), ("no", "no")]
     scenarios = [
-        rows.MoralScenario(id=f"s{k}", scenario="s", option_a="a", option_b="b", rules={"kind": given[k % 4]})
+        rows.MoralScenario(id=f"s{k}", scenario="s", option_a="a", option_b="b", rules={"kind": list(given[k % 4])})
         for k in range(80)
     ]
-    sign = {s.id: {("yes", "no"): 1, ("no", "yes"): -1}.get(s.rules["kind"], 0) for s in scenarios}
+    sign = {s.id: {("yes", "no"): 1, ("no", "yes"): -1}.get(tuple(s.rules["kind"]), 0) for s in scenarios}
     for model in (grid.SOURCE, *models):
         lean = 0.5 * model.startswith("virtue")
         found = [

@@ -214,3 +214,7 @@ def test_a_users_matplotlibrc_changes_nothing(tmp_path):
         environment = os.environ | {"MATPLOTLIBRC": str(rc), "MPLBACKEND": "agg"}
         subprocess.run([*command, str(tmp_path / f"{name}.png")], check=True, env=environment)
     assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "odd.png").read_bytes()
+
+
+def test_ambiguity_stands_alone_where_no_lens_has_both_keys():
+    look_over(trust.trust(shipped("persona_ambiguity"), shipped("persona_acquiescence").iloc[:0]), "persona_ambiguity")

@@ -368,7 +368,8 @@ def test_no_file_of_a_failing_run_holds_the_key(server, tmp_path, monkeypatch, c
     server.habit = lambda request: f"Your key is {SECRET}" if habit == "answer" else echo(int(habit))
     run_of(tmp_path)
     given = {"run_dir": str(tmp_path), "figures_dir": str(tmp_path / "figures"), "constitutions": ["virtue"]}
-    given |= {"scopes": ["harassment"], "dose_cells": [], "judge": "api", "judge_model": "m", "judge_url": server.url}
+    given |= {"scopes": ["harassment"], "controls": [], "dose_cells": []}
+    given |= {"judge": "api", "judge_model": "m", "judge_url": server.url}
     assert execute.execute("04_emergent_alignment", tmp_path / "notebooks/04.ipynb", given) == 1
     shown = "".join(capfd.readouterr())
     assert "CompanionError: judge api: " in shown and SECRET not in shown and "PRETENDSECRET" not in shown

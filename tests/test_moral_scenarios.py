@@ -32,7 +32,7 @@ def told(message, path):
 def test_a_scenario_is_read_with_the_rules_that_speak_of_both_actions(tmp_path):
     first, second = moral_scenarios.chosen(str(write(tmp_path)))
     assert (first.id, first.scenario, first.option_b) == ("s1", VALUES[0][1], "I say the cat did.")
-    assert first.rules == {"lying": ("no", "yes")} and second.rules == {"lying": ("no", "no agreement")}
+    assert first.rules == {"lying": ["no", "yes"]} and second.rules == {"lying": ["no", "no agreement"]}
     assert moral_scenarios.chosen("") == []
 
 

@@ -30,6 +30,10 @@ def values(annotation):
         return st.sampled_from(typing.get_args(annotation))
     if origin is list:
         return st.lists(values(*typing.get_args(annotation)), max_size=3)
+    if origin is tuple:
+        return st.tuples(*map(values, typing.get_args(annotation)))
+    if origin is dict:
+        return st.dictionaries(*map(values, typing.get_args(annotation)), max_size=3)
     plain = {
         str: TEXT,
         int: st.integers(min_value=0, max_value=2**40),

@@ -35,7 +35,7 @@ def chosen(path: str) -> list[rows.MoralScenario]:
         if first == second:
             raise CompanionError(f"{place}:{line}: column action2 says what action1 says; write another, or remove it")
         names = [c.removeprefix("a1_") for c in row if c.startswith("a1_")]
-        rules = {n: (row[f"a1_{n}"].lower(), row[f"a2_{n}"].lower()) for n in names if n and f"a2_{n}" in row}
+        rules = {n: [row[f"a1_{n}"].lower(), row[f"a2_{n}"].lower()] for n in names if n and f"a2_{n}" in row}
         found.append(
             rows.MoralScenario(id=row[ID], scenario=row[CONTEXT], option_a=first, option_b=second, rules=rules)
         )

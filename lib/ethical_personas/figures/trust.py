@@ -23,6 +23,7 @@ def trust(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame, alpha: float = 0.
     titles = {"": "text: share of\nambiguous replies"} | {lens: f"{lens}: shift in\nacquiescence" for lens in lenses}
     columns = {"lens": "panel", "shift": "value", "shift_low": "low", "shift_high": "high"}
     shifts = acquiescence[["constitution", "scope", *columns]].rename(columns=columns)
+    shifts = shifts.astype(dict.fromkeys(("value", "low", "high"), float))  # also where no lens has both keys
     table = pd.concat([ambiguity.rename(columns={"share": "value"}).assign(panel=""), shifts], ignore_index=True)
     table = table[table["constitution"] != grid.SOURCE]
     names, scopes = ordered(table["constitution"]), ordered(table["scope"], MARKERS)

@@ -242,8 +242,8 @@ def moral(run: Run, models: list[str], scenarios: Sequence[rows.MoralScenario], 
     signs = {"action1": {s.id: 1.0 for s in scenarios}}
     for s in scenarios:
         for rule, values in s.rules.items():
-            if values in said:
-                signs.setdefault(rule, {})[s.id] = said[values]
+            if (pair := tuple(values)) in said:
+                signs.setdefault(rule, {})[s.id] = said[pair]
     tables = []
     for model in dict.fromkeys([grid.SOURCE, *models]):
         found = files.read(run.find(run.evaluation(model, MORAL_ROWS)), rows.DilemmaScore)

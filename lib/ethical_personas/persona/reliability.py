@@ -39,7 +39,8 @@ def acquiescence(scores: pd.DataFrame, alpha: float = 0.05, items: list[rows.Ite
             row = {"model": model, **grid.about(model), "lens": lens}
             row |= dict(zip(("acquiescence", "low", "high"), level, strict=True))
             records.append(row | dict(zip(("shift", "shift_low", "shift_high"), shift, strict=True)))
-    return pd.DataFrame(records)
+    columns = ["model", *lens_shifts.CELL, "lens", "acquiescence", "low", "high", "shift", "shift_low", "shift_high"]
+    return pd.DataFrame(records, columns=columns)
 
 
 def _one_key(keyed: pd.Series | pd.DataFrame) -> set[str]:

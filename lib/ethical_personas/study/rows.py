@@ -236,7 +236,7 @@ class MoralScenario(Row):
     scenario: str = NonEmpty
     option_a: str = NonEmpty
     option_b: str = NonEmpty
-    rules: dict[str, tuple[str, str]] = Field(default={})
+    rules: dict[str, list[str]] = Field(default={})
 
 
 class Task(Row):
