@@ -76,7 +76,7 @@ class Clone:
     def complete(self, before: str = "", options: tuple[str, ...] = (), **other: str) -> tuple[int, str]:
         """Run to the end: exit status and all output."""
         process = self.start(before, options, **other)
-        told, _ = process.communicate(timeout=400)
+        told, _ = process.communicate(timeout=900)
         return process.returncode, told
 
     def planned(self, **other: str) -> set[str]:
@@ -151,7 +151,7 @@ def clone(tmp_path_factory):
     first = made.start()
     made.await_job("generate", 1)
     made.second = made.complete()
-    told, _ = first.communicate(timeout=400)
+    told, _ = first.communicate(timeout=900)
     assert first.returncode == 0, told[-3000:]
     made.whole = made.digests()
     yield made
