@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 ANALYSIS = {"emergent_alignment", "persona", "projectability"}
 EVALUATION = {"evaluate"} | ANALYSIS
