@@ -7,7 +7,7 @@ pytestmark = pytest.mark.timeout(900)
 ANALYSIS = {"emergent_alignment", "persona", "projectability"}
 EVALUATION = {"evaluate"} | ANALYSIS
 TRAINING = {"finetune"} | EVALUATION
-DATA = {"generate", "words"} | TRAINING  # words: figures of what sets the constitutions' rows apart
+DATA = {"generate", "control_rows", "words"} | TRAINING  # words: figures of what sets constitutions apart
 ALL = {"harmless"} | DATA
 
 
