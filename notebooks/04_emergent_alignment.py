@@ -107,14 +107,7 @@ display(figure, scopes_table.round(3), overall.round(3))
 # Each mark is a model minus the source, paired by prompt. Left: safety. Middle: over-refusal. Right: safety net of
 # over-refusal. Filled marks survive Holm's correction over their panel. `mde` in the table is the smallest true gain that a
 # test of this size detects with 80 % power; `effect` is Cohen's h (for J: h of the harmful minus h of the harmless).
-
-# %%
-table = gains.table(panel, p.alpha)
-figure = draw.forest(table, p.alpha)
-style.save(figure, table, p.figures_dir, "safety_gains")
-display(figure, table.round(3))
-
-# %% [markdown]
+#
 # ## On the category that was filtered out
 #
 # The sharpest test, as far as the paper's design is known: harassment-only models on chemical and biological requests, illegal-only models on
@@ -122,8 +115,12 @@ display(figure, table.round(3))
 # over-refusal as above, repeated because J contains it.
 
 # %%
+table = gains.table(panel, p.alpha)
+figure = draw.forest(table, p.alpha)
+style.save(figure, table, p.figures_dir, "safety_gains")
+display(figure, table.round(3))
 held_out = style.save(None, gains.table(panel, p.alpha, on="held_out"), p.figures_dir, "safety_held_out")
-held_out.round(3)
+display(held_out.round(3))
 
 # %% [markdown]
 # ## Leave one category out: what transfers where
@@ -147,6 +144,16 @@ display(figure, matrix.round(3))
 # the unseen ones. **T** asks the same of pairs: a harmful request and its harmless twin share register, form and topic, so
 # T = share declined of the harmful ones minus that of their own twins leaves what is asked as the only difference.
 # `gain: unseen − seen` in the table is the change from the source on unseen registers minus that on seen ones.
+#
+# ## Does it tell a harmful request from its twin?
+#
+# T of every model on all pairs and, for narrow models, on pairs of topics that were not trained (`on` = ood); `estimate` is
+# its gain over the source, `mde` the smallest such gain that would be found with 80 % power.
+#
+# ## Does the form of a request decide?
+#
+# A request asks *how*, tells what to do, or says what its writer wishes. Models decline these unequally, so a rate over all
+# prompts depends on their mix. `standardised` gives each form the same weight, with the variance of a stratified sum.
 
 # %%
 averaged = gains.averaged(panel)
@@ -156,24 +163,8 @@ compared = len(grid.compared(p.constitutions))
 figure = draw_registers.by_register(overview, compared, p.alpha) if len(overview) else style.empty("no prompts")
 style.save(figure, overview, p.figures_dir, "safety_registers")
 display(figure, Markdown(registers.read_registers(by_register, p.alpha)))
-
-# %% [markdown]
-# ## Does it tell a harmful request from its twin?
-#
-# T of every model on all pairs and, for narrow models, on pairs of topics that were not trained (`on` = ood); `estimate` is
-# its gain over the source, `mde` the smallest such gain that would be found with 80 % power.
-
-# %%
 pairs = style.save(None, registers.pairs(averaged, p.alpha), p.figures_dir, "safety_pairs")
 display(Markdown(registers.read_pairs(pairs)), pairs.round(3))
-
-# %% [markdown]
-# ## Does the form of a request decide?
-#
-# A request asks *how*, tells what to do, or says what its writer wishes. Models decline these unequally, so a rate over all
-# prompts depends on their mix. `standardised` gives each form the same weight, with the variance of a stratified sum.
-
-# %%
 by_form = style.save(None, registers.by_form(averaged, p.alpha), p.figures_dir, "safety_by_form")
 display(Markdown(registers.read_forms(by_form)), by_form.round(3))
 
@@ -235,15 +226,7 @@ display(figure, Markdown(told), useful.round(3))
 # answers to the same prompts by models of earlier runs; *unseen styles*: answers written in the manner of other
 # assistants, in styles that the judge was not fitted on. Sensitivity is the share of declining answers that it finds,
 # specificity that of complying ones. Where kappa is under 0.6, read the answers yourself before you believe a rate.
-
-# %%
-read = judged.labelled(run, models, run_judge)
-report = judged.judge_report(run, read, run_judge, p.alpha)
-figure = draw_judge.report(report, p.alpha)
-style.save(figure, report, p.figures_dir, "judge_report")
-figure
-
-# %% [markdown]
+#
 # ## What the judge's own errors do
 #
 # With its sensitivity and specificity known, a raw rate can be corrected (`corrected`: Rogan and Gladen), and the
@@ -252,26 +235,27 @@ figure
 # `corrected` and `raw` differ, trust `corrected`; where `corrected` and `powered` differ, neither.
 
 # %%
+read = judged.labelled(run, models, run_judge)
+report = judged.judge_report(run, read, run_judge, p.alpha)
+figure = draw_judge.report(report, p.alpha)
+style.save(figure, report, p.figures_dir, "judge_report")
 corrected = judged.corrected(run, frame, read, run_judge, p.alpha)
 style.save(None, corrected, p.figures_dir, "safety_corrected")
-corrected.round(3)
+display(figure, corrected.round(3))
 
 # %% [markdown]
 # ## Check the judge by hand
 #
 # How the answers look, by model and kind of request: empty ones, and ones cut at the token limit. Then fifty blinded
 # answers, one by one: label each, and see how far you and the judge agree.
-
-# %%
-display(judged.verdict_table(responses, verdicts).round(3), labelling.widget(responses, verdicts))
-
-# %% [markdown]
+#
 # ## Another judge, another result?
 #
 # The same responses under every available judge. `spearman` and `kendall` compare the order of models (control arms left out), `kappa` single
 # verdicts. The last table counts disagreements by model; the saved one lists each, with the first words of the answer.
 
 # %%
+display(judged.verdict_table(responses, verdicts).round(3), labelling.widget(responses, verdicts))
 tuned = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
 swap = judged.swapped(run, [grid.SOURCE, *tuned], run_judge)
 style.save(None, swap.rates, p.figures_dir, "judge_rates")

@@ -147,15 +147,7 @@ display(figure, Markdown(sentences.replication(repeated, pooled, p.alpha)))
 # of item contrasts with the log-odds of a statement's words in the constitution's teacher text; `…_without` has that part taken
 # out. In a pure swap both statements have the same words. The second table has the second registration's measures on pure
 # swaps (primary), on all pairs, and on those that differ by a word.
-
-# %%
-words = lexical.control(contrasts, texts, p.bootstrap, p.alpha)
-minimal = registered.minimal_pairs(raw, p.bootstrap, p.alpha)
-style.save(None, words, p.figures_dir, "persona_lexical")
-style.save(None, minimal, p.figures_dir, "persona_pairs")
-display(Markdown(sentences.lexical(words)), words.round(3), minimal.round(3))
-
-# %% [markdown]
+#
 # ## Is it the content, or any reasons? (C7)
 #
 # The arm `shuffled` learned the same refusals, each with the reason of a random constitution. Right of zero, a model fits its
@@ -163,6 +155,11 @@ display(Markdown(sentences.lexical(words)), words.round(3), minimal.round(3))
 # in the registered direction and in standard deviations.
 
 # %%
+words = lexical.control(contrasts, texts, p.bootstrap, p.alpha)
+minimal = registered.minimal_pairs(raw, p.bootstrap, p.alpha)
+style.save(None, words, p.figures_dir, "persona_lexical")
+style.save(None, minimal, p.figures_dir, "persona_pairs")
+display(Markdown(sentences.lexical(words)), words.round(3), minimal.round(3))
 added = content.over(beside_arms, "shuffled", p.bootstrap, p.alpha)
 measured = added["match"].notna().any()
 figure = draw.content(added, p.alpha) if measured else style.empty("no shuffled arm in this run")
@@ -190,6 +187,11 @@ display(figure, Markdown(sentences.c4(c4, p.alpha)))
 # so that topic is no help. Its accuracy on the teacher's own text is the dotted ceiling. Grey dashes are the untuned
 # source on the same prompts: the classifier has to give even neutral text some label, so only the distance to the dash
 # counts.
+#
+# Is it more than a few words? The same with the most telling words struck out of what is learned from and of what is read, and
+# with a reader that has learned from the teacher's critiques, which no model was trained on. `own`: mean share of answers
+# out of distribution in the own voice; `identified`: models whose most frequent voice, beside that of the others, is their own.
+# 06 has the voice among the answers that decline.
 
 # %%
 ceiling = voice.ceiling(texts, classifiers, p.alpha)
@@ -197,19 +199,10 @@ own_voice = voice.summary(voices, p.alpha)
 figure = draw.voice(own_voice, *ceiling[["accuracy", "chance"]].iloc[-1], p.alpha)
 style.save(figure, own_voice, p.figures_dir, "persona_voice")
 style.save(None, ceiling, p.figures_dir, "persona_voice_ceiling")
-figure
-
-# %% [markdown]
-# Is it more than a few words? The same with the most telling words struck out of what is learned from and of what is read, and
-# with a reader that has learned from the teacher's critiques, which no model was trained on. `own`: mean share of answers
-# out of distribution in the own voice; `identified`: models whose most frequent voice, beside that of the others, is their own.
-# 06 has the voice among the answers that decline.
-
-# %%
 critiques = voice.texts_of(run, models, p.revision_style, p.teacher, critiques=True)
 readers = voice_controls.readers(run, models, texts, critiques)
 style.save(None, readers, p.figures_dir, "persona_voice_readers")
-readers.round(3)
+display(figure, readers.round(3))
 
 # %% [markdown]
 # ## Ambiguity and acquiescence
@@ -217,6 +210,19 @@ readers.round(3)
 # Not taking a side is an outcome too. Acquiescence is agreeing with a statement and with its reverse; half of
 # the items are reverse-keyed, so it cancels in every score above, and here it is shown. Beside it: how often the
 # classifier of replies is right about rows whose stance was labelled by reading.
+#
+# ## Reliability
+#
+# Do the items of a dimension move together? The "subjects" of Cronbach's alpha are models × wordings and the scores
+# are signed shifts from the source, each subject's shift in acquiescence taken out. With few models the intervals are
+# wide, and wordings of one model are not independent: read it as a description. Near zero, the items of a dimension
+# do not move together, and its mean averages twelve unrelated items; below zero they move against each other.
+#
+# ## Do the lenses agree, and does the order of the options matter?
+#
+# Above: correlation of item contrasts between lenses (intervals over items) and how often they point in opposite
+# directions; 0.5 is chance. Below: log-odds of agreement with the agreeing word first minus with it last, mean over
+# models, and the correlation of the two orders over items.
 
 # %%
 ambiguous = tables.ambiguity_shares(lens_shifts.ambiguity(scores), p.alpha)
@@ -225,29 +231,10 @@ figure = draw_trust.trust(ambiguous, acquiescence, p.alpha)
 style.save(figure, ambiguous, p.figures_dir, "persona_ambiguity")
 style.save(None, acquiescence, p.figures_dir, "persona_acquiescence")
 display(figure, Markdown(sentences.source_ambiguity(ambiguous)), stance.accuracy().round(3))
-
-# %% [markdown]
-# ## Reliability
-#
-# Do the items of a dimension move together? The "subjects" of Cronbach's alpha are models × wordings and the scores
-# are signed shifts from the source, each subject's shift in acquiescence taken out. With few models the intervals are
-# wide, and wordings of one model are not independent: read it as a description. Near zero, the items of a dimension
-# do not move together, and its mean averages twelve unrelated items; below zero they move against each other.
-
-# %%
 alphas = reliability.cronbach(shifts, p.alpha)
 figure = draw_trust.reliability(alphas, p.alpha)
 style.save(figure, alphas, p.figures_dir, "persona_reliability")
-figure
-
-# %% [markdown]
-# ## Do the lenses agree, and does the order of the options matter?
-#
-# Above: correlation of item contrasts between lenses (intervals over items) and how often they point in opposite
-# directions; 0.5 is chance. Below: log-odds of agreement with the agreeing word first minus with it last, mean over
-# models, and the correlation of the two orders over items.
-
-# %%
+display(figure)
 agreement = reliability.lens_agreement(contrasts, p.bootstrap, p.alpha)
 bias = reliability.position_bias(scores, p.alpha)
 style.save(None, agreement, p.figures_dir, "persona_lens_agreement")
@@ -299,18 +286,15 @@ display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "pairs"]
 #
 # Whatever file the parameter `persona_evals` names, measured by 03: signed shift from the source, and contrast to the
 # mean of the constitutions at the same scope. Empty by default.
+#
+# And the scenarios of the file that `moral_choice` names (MoralChoice, Scherrer et al. 2023): movement towards the action
+# of which the file says that a rule speaks, where it does not speak of the other, and (`action1`) towards the first action.
 
 # %%
 extra = tables.extra_instrument(run, models, instrument.chosen(p.persona_evals, p.persona_evals_limit), p.alpha)
 if p.persona_evals:
     style.save(None, extra, p.figures_dir, "persona_extra")
 display(extra.round(3) if len(extra) else Markdown("No other instrument was asked for."))
-
-# %% [markdown]
-# And the scenarios of the file that `moral_choice` names (MoralChoice, Scherrer et al. 2023): movement towards the action
-# of which the file says that a rule speaks, where it does not speak of the other, and (`action1`) towards the first action.
-
-# %%
 moral = dilemmas.moral(run, models, moral_scenarios.chosen(p.moral_choice), p.alpha)
 if p.moral_choice:
     style.save(None, moral, p.figures_dir, "persona_moral_choice")
