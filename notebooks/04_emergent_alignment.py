@@ -16,7 +16,7 @@
 # %% [markdown]
 # # 04 · Does narrow safety tuning make a model safer elsewhere?
 #
-# Twelve models learned to decline, each for the reasons of one constitution and on one set of topics. The source
+# Models learned to decline, each for the reasons of one constitution and on one set of topics. The source
 # helps with nearly everything. If tuning on harassment alone also changes how a model answers a request for a poison,
 # alignment has *emerged* where nobody trained it.
 #
@@ -78,7 +78,7 @@ Markdown(
 # without reasons, `shuffled` with reasons of no one constitution, `harmless` saw no harmful request. What they do too is
 # no work of a constitution. The line under a number is its interval: the cell's left edge is 0, its right edge 1. A dot marks a category
 # that was in the training rows. The frame marks the category that the paper, by what is known of it, keeps out of a
-# narrow set and tests on (claim C2). The two columns on the right should be pale.
+# narrow set and tests on (claim C2). The columns on the right should be pale.
 
 # %%
 rates = gains.rates(panel, p.alpha)
