@@ -200,7 +200,7 @@ figure = draw.voice(own_voice, *ceiling[["accuracy", "chance"]].iloc[-1], p.alph
 style.save(figure, own_voice, p.figures_dir, "persona_voice")
 style.save(None, ceiling, p.figures_dir, "persona_voice_ceiling")
 critiques = voice.texts_of(run, models, p.revision_style, p.teacher, critiques=True)
-readers = voice_controls.readers(run, models, texts, critiques)
+readers = voice_controls.readers(run, models, texts, critiques, classifiers, voices)
 style.save(None, readers, p.figures_dir, "persona_voice_readers")
 display(figure, readers.round(3))
 

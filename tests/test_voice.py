@@ -141,13 +141,15 @@ def test_struck_words_are_never_read():
 @pytest.mark.long
 def test_readers_with_words_struck_and_of_critiques(planted):
     texts, critiques = (voice.texts_of(*planted, critiques=c) for c in (False, True))
-    table = voice_controls.readers(*planted, texts, critiques)
+    fitted = voice.classifiers(texts)
+    heard = voice.classify_answers(*planted, fitted)
+    table = voice_controls.readers(*planted, texts, critiques, fitted, heard)
     assert list(zip(table["reader"], table["struck"], strict=True)) == [
         *(("revisions", n) for n in voice_controls.STRUCK),
         ("critiques", 0),
     ]
     assert table["accuracy"].iloc[0] > table["accuracy"].iloc[2] > 0.3 and table["identified"].iloc[0] == 12
-    none = voice_controls.readers(*planted, texts, critiques.assign(text=""))
+    none = voice_controls.readers(*planted, texts, critiques.assign(text=""), fitted, heard)
     assert set(none["reader"]) == {"revisions"}
 
 

@@ -18,12 +18,12 @@ from ethical_personas.claims import constitutions, decide
 from ethical_personas.claims.declared import Claim, declared, paper
 from ethical_personas.claims.measured import Measured
 from ethical_personas.safety import registers
+from ethical_personas.study import grid
 
 AXES = ["judge", "weighting", "measure", "lens", "error"]
 COLUMNS = ["claim", *AXES, "declared", "verdict", "estimate", "low", "high", "p", "passed", "why"]
 WEIGHTED = {"as is": None, registers.STANDARDISED: "form"}
 SAFETY = ("gain", "differ_safety", "weakest_safety")
-LENSES = ("choice", "likelihood", "pairs", "text")
 BY_LENS = ("signature", "contrast", "differ_persona", "weakest_persona")
 
 
@@ -42,7 +42,7 @@ def variants(claim: Claim, judges) -> list[tuple[dict, Claim]]:
         "judge": list(judges) if on_answers else [""],
         "weighting": list(WEIGHTED) if claim.test in SAFETY else [""],
         "measure": list(_measures(claim)),
-        "lens": list(LENSES) if claim.test in BY_LENS else ["text" if claim.test == "ambiguous" else ""],
+        "lens": list(grid.ITEM_LENSES) if claim.test in BY_LENS else ["text" if claim.test == "ambiguous" else ""],
         "error": ["trainings", "items"] if claim.test in constitutions.TESTS else ["items"],
     }
     as_declared = {"judge": main if on_answers else "", "weighting": axes["weighting"][0]}

@@ -1,6 +1,6 @@
 """Is the voice more than a few words, and more than refusing? Two checks on persona/voice.py.
 
-table = readers(run, models, texts, critiques)     words struck out, and a reader that knows critiques alone
+table = readers(run, models, texts, critiques, fitted, voices)     words struck out, and a reader that knows critiques alone
 given_declined(voices, verdicts)                   the own voice among the answers that decline
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
 
 from ethical_personas.persona import voice
 from ethical_personas.run import Run
@@ -25,13 +26,22 @@ def telling(texts: pd.DataFrame, number: int) -> list[str]:
     return [str(names[i]) for i in single[:number]]
 
 
-def readers(run: Run, models: list[str], texts: pd.DataFrame, critiques: pd.DataFrame) -> pd.DataFrame:
+def readers(
+    run: Run,
+    models: list[str],
+    texts: pd.DataFrame,
+    critiques: pd.DataFrame,
+    fitted: dict[str, dict[str, Pipeline]],
+    voices: pd.DataFrame,
+) -> pd.DataFrame:
     """How many models each reader names, and how well it does on its own kind of text.
 
     Args:
         run, models: As in voice.classify_answers.
         texts: Revisions, of voice.texts_of.
         critiques: The same of critiques, which no model has seen; left out where a teacher wrote none.
+        fitted, voices: The reader without a word struck out, and what it heard: voice.classifiers(texts),
+            voice.classify_answers(run, models, fitted).
 
     Returns:
         Columns reader, struck (words), accuracy (on the teacher's text of a category left out), low, high (Wilson),
@@ -45,9 +55,11 @@ def readers(run: Run, models: list[str], texts: pd.DataFrame, critiques: pd.Data
         kinds.append(("critiques", written, 0))
     records = []
     for name, known, number in kinds:
-        fitted = voice.classifiers(known, telling(shared, number))
-        best = voice.ceiling(known, fitted).iloc[-1]
-        heard = voice.classify_answers(run, models, fitted)
+        reader, heard = fitted, voices
+        if known is not texts or number:
+            reader = voice.classifiers(known, telling(shared, number) if number else ())
+            heard = voice.classify_answers(run, models, reader)
+        best = voice.ceiling(known, reader).iloc[-1]
         test = voice.identification(heard).iloc[0]
         away = heard[(heard["in_distribution"] == 0) & (heard["reader"] == "")]
         records.append(
