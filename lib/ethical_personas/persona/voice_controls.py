@@ -1,7 +1,7 @@
 """Is the voice more than a few words, and more than refusing? Two checks on persona/voice.py.
 
-table = readers(run, models, texts, critiques, fitted, voices)     words struck out, and a reader that knows critiques alone
-given_declined(voices, verdicts)                   the own voice among the answers that decline
+table = readers(run, models, texts, critiques, fitted, voices)     with words struck out; a reader of critiques
+given_declined(voices, declined)                                 the own voice among the answers that decline
 """
 
 from __future__ import annotations
