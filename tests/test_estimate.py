@@ -1,8 +1,11 @@
 """What a run is said to take: counted from profile and data, timed by what was measured."""
 
+import json
+
 import pandas as pd
 import pytest
 from ethical_personas.errors import CompanionError
+from ethical_personas.paths import DATA
 from ethical_personas.study import profile as profiles
 from ethical_personas.workflow import estimate, memory
 
@@ -26,7 +29,9 @@ def test_work_grows_with_what_asks_for_it():
 
 def test_training_tokens_are_near_those_of_a_run():
     cell = amounts("cpu")["training"]
-    assert 0.7 < cell.amount / cell.jobs / 114_000 < 1.2  # tokens of a cell of the reference run, padding left out
+    records = [json.loads(p.read_text()) for p in (DATA / "reference/cpu/provenance").glob("02_finetune-*.json")]
+    trained = [r["tokens_per_second"] * r["train_seconds"] for r in records]  # padding left out
+    assert len(trained) == cell.jobs and 0.7 < cell.amount / sum(trained) < 1.2
 
 
 def test_hours_follow_the_rates(tmp_path, monkeypatch):
