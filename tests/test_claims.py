@@ -349,3 +349,10 @@ def test_a_pooled_interval_is_at_least_as_wide_as_that_of_the_averaged_models():
     row = stats.paired(mean[harmful], gains.source(panel)[harmful])
     assert pooled["estimate"] == pytest.approx(row["estimate"])
     assert pooled["high"] - pooled["low"] >= row["high"] - row["low"]
+
+
+def test_items_that_do_not_move_have_no_size_and_leave_their_claim_open():
+    contrasts = simulate.contrasts()
+    contrasts["contrast"] = 0.0
+    table, units = verdicts(simulate.frame(), contrasts, only="C4")
+    assert units["estimate"].isna().any() and table.loc["C4", "verdict"] == decide.OPEN

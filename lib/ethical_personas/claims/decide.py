@@ -98,7 +98,8 @@ def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) 
             unit = below.loc[below["high"].idxmin()]
         row |= {"decided_by": unit["unit"], "measured_in": claim.unit}
         row |= {k: unit[k] for k in ("measure", "estimate", "low", "high", "mde", "n", "seeds")}
-        pooled = _pooled(tested).set_index("measure").loc[unit["measure"]]
+        # Where nothing moved there is a p of 1 and no size in spreads: nothing to pool.
+        pooled = _pooled(tested).set_index("measure").reindex([unit["measure"]]).iloc[0]
         row |= {"pooled": pooled["estimate"], "pooled_low": pooled["low"], "pooled_high": pooled["high"]}
     return row
 
