@@ -25,7 +25,7 @@ def pytest_addoption(parser):
 
 # Files whose tests run the model, a server, the graph or long simulations: ./run_all.sh test --fast leaves them out.
 LONG = {
-    *("test_smoke", "test_faults", "test_inputs", "test_served", "test_judge_api", "test_teacher_faults"),
+    *("test_smoke", "test_faults", "test_served", "test_judge_api", "test_teacher_faults"),
     *("test_before_anything_runs", "test_code", "test_train", "test_persona_planted", "test_claims"),
     *("test_claims_reach", "test_claims_specifications", "test_trainings"),
     *("test_extending", "test_fuzz", "test_voice", "test_figures"),
@@ -34,7 +34,7 @@ LONG = {
 
 # These files take longest and start first; what is short fills up the other process. A file runs in one process: the
 # smoke tests share a run of this clone, the fault tests a clone of their own that takes minutes to make.
-FIRST = ("test_inputs", "test_faults", "test_smoke")
+FIRST = ("test_faults", "test_smoke")
 
 
 def pytest_collection_modifyitems(config, items):
