@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "projectability": {"study", "stats", "safety", "persona"},
     "figures": {"study", "stats"},
     "claims": {"study", "stats", "safety", "persona", "projectability", "figures"},
+    "inspect_tasks": {"study", "stats", "evaluate", "judge", "persona"},  # imported by Inspect alone
 }
 MODULES = sorted(HOME.rglob("*.py"))
 
