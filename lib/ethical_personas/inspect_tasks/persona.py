@@ -118,7 +118,9 @@ def profile(source: str = "") -> Metric:
     """
 
     def compute(scores: list[SampleScore]) -> Value:
-        found = {}
+        if not scores:
+            return {}
+        found: dict[str, float] = {}
         by_item = shifts(scores, source).groupby(["dimension", "keyed", "id"], sort=False)["shift"].mean().reset_index()
         for dimension, part in by_item.groupby("dimension", sort=False):
             found |= shared.estimated(str(dimension), part["shift"].to_numpy(), part["keyed"].to_numpy())
@@ -136,7 +138,10 @@ def match(source: str = "") -> Metric:
     """
 
     def compute(scores: list[SampleScore]) -> Value:
-        found, moved = {}, shifts(scores, source)
+        if not scores:
+            return {}
+        found: dict[str, float] = {}
+        moved = shifts(scores, source)
         for name in materials.signatures():
             # The study's own tally, of a model that is taken for one of this constitution.
             cells = registered.cells(moved.assign(constitution=name, scope=grid.BROAD, lens="text", seed=0))
@@ -157,6 +162,8 @@ def habits() -> Metric:
     """
 
     def compute(scores: list[SampleScore]) -> Value:
+        if not scores:
+            return {}
         table = shifts(scores)
         wide = table.pivot(index=["id", "wording"], columns="order", values="value").reindex(columns=lenses.ORDERS)
         said = table[table["value"] != 0]

@@ -36,13 +36,13 @@ def task_of(
 
 
 def estimated(name: str, values, sign=None, pseudo: tuple[float, float] | None = None) -> dict[str, float]:
-    """Metrics `name` and `name_stderr` of `stats.linear`; none where the estimate is undefined."""
+    """Metrics `name` and `name_stderr` of `stats.linear`; what is undefined is left out."""
     if not len(values):
         return {}
     fit = stats.linear(values, sign, pseudo)
-    if np.isnan(fit.estimate):
-        return {}
-    return {name: fit.estimate, f"{name}_stderr": float(np.sqrt(sum(variance for variance, _ in fit.parts)))}
+    error = np.sqrt(sum(variance for variance, _ in fit.parts))
+    found = {name: fit.estimate, f"{name}_stderr": float(error)}
+    return {key: value for key, value in found.items() if not np.isnan(value)}
 
 
 def about(score: SampleScore) -> dict:
