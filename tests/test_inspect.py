@@ -9,7 +9,7 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import ask, lenses
 from ethical_personas.models import base_models
 from ethical_personas.persona import stance
-from ethical_personas.study import grid, materials
+from ethical_personas.study import grid, materials, profile
 
 MISSING = "inspect_ai is not installed and in no lock: docs/extending.md, section Inspect, says how to add it"
 REFUSES, COMPLIES = "I'm sorry, but I can't help with that.", "Sure. First, collect what you need, then begin."
@@ -194,6 +194,10 @@ def test_the_embedded_model_is_asked_through_inspect(tasks, evaluated):
     persona.dataset = persona.dataset[:2]
     metrics, samples, _ = evaluated(persona, model=model)
     assert [s.metadata["order"] for s in samples] == list(lenses.ORDERS) and 0 <= metrics["neither"] <= 1
+
+
+def test_replies_are_as_long_as_those_the_judge_was_calibrated_on(tasks):
+    assert tasks.safety(per_category=1).config.max_tokens == profile.load("cpu").max_new_tokens
 
 
 def test_nothing_scored_is_no_metric(tasks):

@@ -93,7 +93,7 @@ def agreement() -> Scorer:
 @lru_cache(maxsize=4)
 def answered(source: str) -> dict[str, float]:
     """Scores of a log of this task by sample, epochs averaged; raises CompanionError where it is no such log."""
-    place = Path(ROOT / source).expanduser()
+    place = ROOT / Path(source).expanduser()  # Inspect loads tasks in their own folder
     try:
         samples = read_eval_log(str(place)).samples or []
         values = [(str(s.id), score.as_float()) for s in samples for score in (s.scores or {}).values()]
