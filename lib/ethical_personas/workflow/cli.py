@@ -32,6 +32,7 @@ TARGETS = {
     "test": "the tests; --slow adds the long fault tests, --fast leaves out what takes long",
     "bench": "the heavy steps against other tools, under 15 minutes (benchmarks/README.md); `-- scoring` for one",
     "lab": "JupyterLab on the notebooks",
+    "publish": "a finished run as a folder for others, --to FOLDER: adapters, data, cards; uploads nothing",
     "check": "check profile, data and constitutions, and run nothing",
 }
 # Parameters that decide which models there are.
@@ -59,6 +60,7 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--profile", default="cpu", help="a file of profiles/ (default: cpu)")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="override one")
     parser.add_argument("--name", help="of a run with overrides: runs/NAME, figures/NAME (default: made from them)")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="with publish: the folder to write, empty or new")
     parser.add_argument("--slow", action="store_true", help="with test: the long fault tests too")
     parser.add_argument("--fast", action="store_true", help="with test: only what needs no model, server or run")
     found = parser.parse_args(ours)
@@ -244,6 +246,14 @@ def main(argv: list[str]) -> int:
 
         print(f"profile {found.profile}, data and constitutions: all in order; a full run takes")
         print(estimate.text(chosen, name))
+        return 0
+    if found.target == "publish":
+        if found.to is None:
+            raise CompanionError("publish: --to FOLDER is missing; name a folder that does not exist yet")
+        from ethical_personas.workflow import publish  # late: pandas and matplotlib take seconds of every other call
+
+        for path in publish.publish(chosen, name, found.profile, found.to):
+            print(path)
         return 0
     if found.target == "figures" and name != found.profile:
         check.one_source(Run(f"runs/{name}", found.profile), chosen)
