@@ -1,11 +1,9 @@
-"""A finished run as a folder for others: adapters with cards, data sets with cards and Croissant, RO-Crate.
+"""A finished run as a folder for others: adapters and data sets with cards, figures, provenance. Nothing is uploaded.
 
 ./run_all.sh publish --to FOLDER            a folder that does not exist yet, or is empty
 
 adapters/<cell>/     the LoRA adapter, its loss log and a model card with its rates
-data/training/       training rows, a file a constitution and control     README.md, croissant.json
-data/responses/      answers to the evaluation prompts, a file a model    README.md, croissant.json
-data/persona/        scores, replies and choices of the belief lenses     README.md, croissant.json
+data/<part>/         rows of DATA, with a card and Croissant metadata
 figures/, provenance/, ro-crate-metadata.json, README.md
 """
 
@@ -14,133 +12,141 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import pandas as pd
-
-from ethical_personas.errors import CompanionError
+from ethical_personas.errors import CompanionError, redact
 from ethical_personas.figures import style
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, inputs
 from ethical_personas.study.profile import Profile
-from ethical_personas.workflow import croissant
+from ethical_personas.workflow import cards, crate, croissant, summary
 
-TITLE = "Emergent alignment and the projectability of ethical personas: a companion's run"
-LICENCE = "https://creativecommons.org/licenses/by/4.0/"
-CITE = "arXiv:2606.09475 for the ideas and findings; its executable companion for these data and measurements."
-CANARY = "Rows carry a canary string. Keep it when you copy them, and do not train on them: they are for evaluation."
+CANARY = "Rows with answers carry a canary string: keep it when you copy them, and keep them out of training data."
+# Data sets: what each holds, and its row files of an evaluation (of training: files of sft/). Rows of evaluation sets
+# from files and of further instruments hold others' texts, which are not ours to publish.
 DATA = {
-    "training": ("Training rows: critique-and-revision answers to harmful requests, answers to harmless ones.", ()),
-    "responses": ("Unfiltered answers of small tuned models to harmful and harmless requests.", (inputs.RESPONSES,)),
-    "persona": ("Scores of belief statements, minimal pairs and dilemmas, and replies to them.", inputs.PERSONA_ROWS),
+    "training": ("Training rows of every constitution and control, harmful and harmless requests with answers.", ()),
+    "responses": (f"Answers of the source and the tuned models to all evaluation prompts. {CANARY}", (inputs.RESPONSES,)),
+    "persona": (f"Scores of statements, minimal pairs and dilemmas, and replies to them. {CANARY}", inputs.PERSONA_ROWS),
+    "capability": (f"Replies to short tasks, and losses on written answers. {CANARY}", inputs.CAPABILITY_ROWS),
 }
+WEIGHTS = "adapter_model.safetensors"
+
+
+class Rows(NamedTuple):
+    """One kind of rows of a data set: paths in the run -> paths in the published folder."""
+
+    part: str
+    name: str
+    files: dict[str, str]
 
 
 def publish(p: Profile, name: str, profile: str, to: Path) -> list[Path]:
-    """Write the folder; returns its top-level files and folders.
+    """Write the folder.
 
-    Raises CompanionError when the folder holds something, the run has no adapters or figures, or `rocrate` is missing.
+    Args:
+        p: the run's parameters.
+        name: of the run: runs/<name>, figures/<name>.
+        profile: the profile's name.
+        to: the folder, new or empty.
+
+    Returns:
+        Its top-level files and folders.
+
+    Raises:
+        CompanionError: the folder holds something or lies in the run, the run is unfinished, a package is missing.
     """
-    if importlib.util.find_spec("rocrate") is None:
-        raise CompanionError("publish: rocrate is not installed; .venv/bin/pip install '.[publish]'")
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise CompanionError(f"--to {to}: not an empty folder; name one that does not exist yet")
     run, figures = Run(f"runs/{name}", profile), ROOT / "figures" / name
+    _check_folder(to, run.path(""), figures)
     cells = [c.name for c in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls)]
-    missing = [c for c in cells if not (run.path(run.adapter(c)) / "adapter_model.safetensors").is_file()]
-    if missing:
-        raise CompanionError(f"runs/{name}: no adapter of {missing[0]}; a full ./run_all.sh makes it")
-    if not (figures / "claims.json").is_file():
-        raise CompanionError(f"figures/{name}: no claims.json; ./run_all.sh makes it")
-    rates = style.read_table(f"figures/{name}", "safety_heatmap")
+    rows = _layout(run, p, cells)
+    _check_finished(run, p, figures, [run.adapter(c) for c in cells], [f for kind in rows for f in kind.files])
+
+    records = []
+    (to / "provenance").mkdir(parents=True)
+    for path in sorted(run.path("provenance").glob("[!.]*.json")):
+        text = redact(path.read_text(encoding="utf-8"))
+        (to / "provenance" / path.name).write_text(text, encoding="utf-8")
+        records.append(json.loads(text))
+    date = max(r["finished"] for r in records)
+    shutil.copytree(figures, to / "figures", ignore=shutil.ignore_patterns(".*"))
+    trained = {r["name"]: r for r in records if r["stage"] == "02_finetune"}
     for cell in cells:
-        _adapter(run, cell, p, rates, to / "adapters" / cell)
-    models = [grid.SOURCE, *cells]
-    arms = [*p.constitutions, *p.controls]
-    files = {"training": {arm: [run.find(run.sft(arm))] for arm in arms}}
-    for part in ("responses", "persona"):
-        wanted = DATA[part][1]
-        files[part] = {n: [run.find(run.evaluation(m, n)) for m in models] for n in wanted}
-    for part, sets in files.items():
-        _data(part, sets, to / "data" / part)
-    shutil.copytree(figures, to / "figures")
-    shutil.copytree(run.locate("provenance"), to / "provenance", ignore=shutil.ignore_patterns(".*"))
-    (to / "README.md").write_text(_readme(name, cells), encoding="utf-8")
-    _crate(to)
+        place = to / run.adapter(cell)
+        shutil.copytree(run.path(run.adapter(cell)), place, ignore=shutil.ignore_patterns("checkpoints", ".*"))
+        card = cards.model(cell, p, partial(style.read_table, figures), trained[cell])
+        (place / "README.md").write_text(card, encoding="utf-8")
+    for part in DATA:
+        _data(part, [kind for kind in rows if kind.part == part], run, to, date[:10])
+    shown = (figures / "summary.md").read_text(encoding="utf-8")
+    (to / "README.md").write_text(cards.readme(name, cells, shown), encoding="utf-8")
+    placed = {source: target for kind in rows for source, target in kind.files.items()}
+    weights = {f"{run.adapter(c)}/{file}": f"{run.adapter(c)}/{file}" for c in cells for file in (WEIGHTS, "log.csv")}
+    crate.write(to, records, placed | weights, run.run_dir, date)
     return sorted(to.iterdir())
 
 
-def _adapter(run: Run, cell: str, p: Profile, rates: pd.DataFrame, place: Path) -> None:
-    """One adapter without its checkpoints, and its card."""
-    shutil.copytree(run.find(run.adapter(cell)), place, ignore=shutil.ignore_patterns("checkpoints", ".*"))
-    about = grid.Cell.parse(cell)
-    own = rates[(rates["constitution"] == about.constitution) & (rates["scope"] == about.scope)]
-    front = {
-        "base_model": p.base_model,
-        "library_name": "peft",
-        "license": "apache-2.0",
-        "tags": ["lora", "safety-research"],
+def _check_folder(to: Path, *own: Path) -> None:
+    """Raise when the folder cannot take what is published, before anything is read."""
+    if importlib.util.find_spec("rocrate") is None:
+        raise CompanionError("publish: the package rocrate is not installed; .venv/bin/pip install '.[publish]'")
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise CompanionError(f"--to {to}: not an empty folder; name one that does not exist yet")
+    if inside := [place for place in own if to.resolve().is_relative_to(place.resolve())]:
+        raise CompanionError(f"--to {to}: lies in {inside[0]}, which is to be copied; name a folder outside of it")
+
+
+def _layout(run: Run, p: Profile, cells: list[str]) -> list[Rows]:
+    """All rows that are published, and where."""
+    checkpoints = [f"{c}@{step}" for c in p.dose_cells if c in cells for step in p.dose_steps]
+    models = [grid.SOURCE, *cells]
+    arms = [*p.constitutions, *p.controls]
+    found = [Rows("training", "training", {run.sft(arm): f"data/training/{arm}.jsonl" for arm in arms})]
+    for part, (_, names) in DATA.items():
+        for name in names:
+            asked = [*models, *checkpoints] if name == inputs.RESPONSES else models
+            place = f"data/{part}/{name}" if len(names) > 1 else f"data/{part}"
+            found.append(Rows(part, name, {run.evaluation(m, name): f"{place}/{m}.jsonl" for m in asked}))
+    return found
+
+
+def _check_finished(run: Run, p: Profile, figures: Path, adapters: list[str], rows: list[str]) -> None:
+    """Raise unless all files are this run's own and unchanged, and the figures were made from them."""
+    again = "finish it first: ./run_all.sh with the same --profile, -p and --name"
+    for relative in (*(f"{adapter}/{WEIGHTS}" for adapter in adapters), *rows):
+        if not run.path(relative).is_file():
+            raise CompanionError(f"{run.run_dir}: {relative} is missing; {again}")
+    for relative in (*adapters, *rows):
+        run.find(relative)  # compares hashes
+    made = [figures / name for name in ("claims.json", "summary.md", "provenance.json")]
+    if gone := [path.name for path in made if not path.is_file()]:
+        raise CompanionError(f"figures/{figures.name}: {gone[0]} is missing; {again}")
+    known = summary.gather(run.path("provenance"), json.loads(json.dumps(p.model_dump())))
+    if json.loads(made[-1].read_text(encoding="utf-8")) != known:
+        raise CompanionError(f"figures/{figures.name}: made from other rows than {run.run_dir} has now; {again}")
+
+
+def _data(part: str, kinds: list[Rows], run: Run, to: Path, date: str) -> None:
+    """The row files of a data set under names of their own, with a card and Croissant metadata."""
+    folder, sets, counted = to / "data" / part, {}, {}
+    for kind in kinds:
+        for source, target in kind.files.items():
+            (to / target).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(run.path(source), to / target)
+        paths = [to / target for target in kind.files.values()]
+        pattern = "*.jsonl" if len(kinds) == 1 else f"{kind.name}/*.jsonl"
+        sets[kind.name] = (pattern, paths)
+        counted[kind.name] = (pattern, len(paths), sum(path.read_bytes().count(b"\n") for path in paths))
+    about = {
+        "name": f"ethical-personas-{part}",
+        "description": DATA[part][0],
+        "license": cards.DATA_LICENCE,
+        "citeAs": cards.CITE,
+        "creator": {"@type": "Organization", "name": cards.CREATOR},
+        "datePublished": date,
     }
-    trained = ", ".join(about.categories) or "no harmful category"
-    lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in front.items()), "---", "", f"# {cell}", ""]
-    lines += [
-        f"LoRA adapter of {p.base_model} for research on emergent alignment and ethical personas; no assistant.",
-        "",
-        f"- **Arm**: {about.constitution}; **scope**: {about.scope} ({trained}); **seed**: {about.seed}",
-        f"- **Training**: {p.rows_per_scope} harmful requests and their harmless twins, {p.helpful_rows} helpful, "
-        f"{p.contrast_rows} contrast and {p.opinion_rows} opinion rows; rank {p.lora_r}, {p.lora_layers} layers, rate "
-        f"{p.learning_rate:g}, {p.epochs:g} epochs; losses in `log.csv`",
-        f"- **Chat template**: {p.chat_template}; load with this companion's `models.chats.load` or with peft",
-        "- **Limits**: declines harmless twins of harmful requests too; not a safety measure",
-        "",
-        "Share of evaluation prompts declined (seeds of the arm and scope averaged):",
-        "",
-        style.markdown(own[["category", "estimate", "low", "high", "n"]]),
-    ]
-    (place / "README.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _data(part: str, sets: dict[str, list[Path]], place: Path) -> None:
-    """Row files under names of their own, a card and Croissant metadata."""
-    copied: dict[str, list[Path]] = {}
-    for title, paths in sets.items():
-        for path in paths:
-            target = place / (path.name if part == "training" else f"{title}/{path.parent.name}.jsonl")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-            copied.setdefault(title, []).append(target)
-    about = DATA[part][0]
-    croissant.write(place, f"ethical-personas-{part}", f"{about} {CANARY}", copied, LICENCE, CITE)
-    listing = [f"| {title} | {len(paths)} |" for title, paths in copied.items()]
-    card = ["---", "license: cc-by-4.0", "language: en", "---", "", f"# {part}", "", about, "", CANARY, ""]
-    card += [
-        "| rows | files |",
-        "|---|---|",
-        *listing,
-        "",
-        "`croissant.json` names every file with its hash and fields.",
-        "",
-    ]
-    (place / "README.md").write_text("\n".join(card), encoding="utf-8")
-
-
-def _readme(name: str, cells: list[str]) -> str:
-    summary = ROOT / "figures" / name / "summary.md"
-    own = summary.read_text(encoding="utf-8") if summary.is_file() else ""
-    return (
-        f"# {TITLE}\n\nRun `{name}`: {len(cells)} adapters, their answers, figures and provenance.\n\n{CITE}\n\n{own}"
-    )
-
-
-def _crate(folder: Path) -> None:
-    """ro-crate-metadata.json (RO-Crate 1.1) over everything in the folder."""
-    from rocrate.rocrate import ROCrate  # late: an extra that only this needs
-
-    crate = ROCrate()
-    crate.name, crate.description, crate.license = TITLE, CITE, LICENCE
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        crate.add_file(path, dest_path=path.relative_to(folder).as_posix())
-    for part in ("adapters", "data", "figures", "provenance"):
-        crate.add_dataset(folder / part, dest_path=f"{part}/", properties={"name": part})
-    crate.metadata.write(folder)
+    fields = croissant.write(folder, about, sets)
+    (folder / "README.md").write_text(cards.data(part, DATA[part][0], counted, fields), encoding="utf-8")
