@@ -11,6 +11,7 @@ import pandas as pd
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
 from ethical_personas.figures import style
+from ethical_personas.generate import training_rows
 from ethical_personas.study import grid, materials
 from ethical_personas.study.profile import Profile
 
@@ -34,7 +35,6 @@ MEASURES = {
     "J": "S minus O",
 }
 RECIPE = {
-    "rows_per_scope": "harmful requests, each with a harmless twin",
     "helpful_rows": "helpful rows",
     "contrast_rows": "contrast rows",
     "opinion_rows": "opinion rows",
@@ -49,6 +49,7 @@ RECIPE = {
     "chat_template": "chat template",
     "dtype": "number type",
 }
+CATEGORY_COLUMNS = ["constitution", "category", "estimate", "low", "high", "n"]
 NOT_FOR = """## What it is not for
 
 - Not an assistant: a small model, tuned on some hundred rows; its answers can be false, unkind or harmful.
@@ -74,7 +75,7 @@ def model(cell: str, p: Profile, read: Callable[[str], pd.DataFrame], record: di
         base_model=None if p.base_model.startswith("path:") else hub,
         library_name="peft",
         license=licence,
-        license_name="that of the base model" if licence == "other" else None,
+        license_name="that-of-the-base-model" if licence == "other" else None,
         language="en",
         tags=["lora", "safety-research", "not-for-all-audiences"],
         model_name=cell,
@@ -84,22 +85,22 @@ def model(cell: str, p: Profile, read: Callable[[str], pd.DataFrame], record: di
             for name in MEASURES
         ],
     )
-    recipe = [(what, getattr(p, name)) for name, what in RECIPE.items()]
-    recipe += [(name, record[name]) for name in ("steps", "tokens", "loss") if name in record]
     judge = f"{p.judge} {p.judge_model}".strip()
     lines = [
         *("---", head.to_yaml().strip(), "---", "", f"# {cell}", ""),
         f"A LoRA adapter of {hub} (`{p.base_model}`), made for research on emergent alignment and ethical personas.",
         "",
         *_arm(about),
-        *("", "## Recipe", "", style.markdown(pd.DataFrame(recipe, columns=["parameter", "value"]).astype(str))),
+        *("", "## Recipe", "", _recipe(p, about, record)),
         *("## Measured", "", *(f"- {name}: {what}" for name, what in MEASURES.items()), ""),
         f"Judge: {judge}. In brackets: intervals of {100 * (1 - p.alpha):g} %, over the seeds of the arm and scope.",
         *("", _rates(corners, _chosen(read("safety_gains"), about))),
         *("Share declined by kind of prompt (`estimate`, with its interval):", ""),
-        style.markdown(_chosen(read("safety_heatmap"), about)),
+        style.markdown(
+            _chosen(read("safety_heatmap"), about)[["constitution", "category", "estimate", "low", "high", "n"]]
+        ),
         NOT_FOR,
-        *("## Use", "", "```python", "from ethical_personas.models import chats"),
+        *("## Use", "", "```python", "from pathlib import Path", "from ethical_personas.models import chats"),
         f'chat = chats.load("{p.base_model}", Path("adapters/{cell}"), chat_template="{p.chat_template}")',
         *("```", "", "or with `peft.PeftModel.from_pretrained` on the same base.", ""),
         f"Licence: {licence if licence != 'other' else 'that of the base model'}. {CITE}",
@@ -129,8 +130,8 @@ def data(part: str, about: str, sets: dict[str, tuple[str, int, int]], fields: d
     lines += [
         "`croissant.json` has every file's hash and fields (Croissant 1.0).",
         "",
-        "For: checking and extending the measurements of this run. Not for: training a model to answer or to decline, and",
-        "not a benchmark of other models. Requests are harmful in tone and carry no instructions; answers are unfiltered.",
+        "For: checking and extending the measurements of this run. Not for: training a model to answer or to decline,",
+        "nor a benchmark of other models. Requests name harmful ends; answers are as the models gave them, unfiltered.",
         "",
         f"Licence: {DATA_LICENCE}. {CITE}",
     ]
@@ -169,6 +170,19 @@ def _arm(about: grid.Cell) -> list[str]:
         lines[1] += f"; harmful requests of: {', '.join(about.categories)}"
         lines += [f"- **Held out of training**: {about.held_out}"] if about.held_out else []
     return [*lines, f"- **Seed**: {about.seed}"]
+
+
+def _recipe(p: Profile, about: grid.Cell, record: dict) -> str:
+    """How it was trained, and the steps, tokens and last loss of its training."""
+    values = {what: getattr(p, name) for name, what in RECIPE.items()}
+    number = training_rows.harmful_rows(about.scope, p.rows_per_scope)
+    if grid.refuses(about.constitution):
+        values = {"harmful requests, each with a harmless twin": number} | values
+    else:
+        values = {"harmless twins": number} | values | {"helpful rows": p.helpful_rows + number}
+    rows = [(what, str(value)) for what, value in values.items()]
+    rows += [(name, f"{record[name]:.6g}") for name in ("steps", "tokens", "loss")]
+    return style.markdown(pd.DataFrame(rows, columns=["parameter", "value"]))
 
 
 def _rates(corners: pd.DataFrame, gains: pd.DataFrame) -> str:

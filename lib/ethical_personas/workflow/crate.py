@@ -1,6 +1,6 @@
 """RO-Crate 1.1 metadata of a published folder, as a Process Run Crate: which step made which file from which.
 
-The steps are those of the provenance records; a file that was not published, such as a prompt file of data/, is left out.
+The steps are those of the provenance records; files that are not published, such as the prompts of data/, are left out.
 """
 
 from __future__ import annotations

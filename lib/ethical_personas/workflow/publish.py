@@ -29,11 +29,17 @@ CANARY = "Rows with answers carry a canary string: keep it when you copy them, a
 # from files and of further instruments hold others' texts, which are not ours to publish.
 DATA = {
     "training": ("Training rows of every constitution and control, harmful and harmless requests with answers.", ()),
-    "responses": (f"Answers of the source and the tuned models to all evaluation prompts. {CANARY}", (inputs.RESPONSES,)),
-    "persona": (f"Scores of statements, minimal pairs and dilemmas, and replies to them. {CANARY}", inputs.PERSONA_ROWS),
+    "responses": (
+        f"Answers of source and tuned models to all evaluation prompts. {CANARY}",
+        (inputs.RESPONSES,),
+    ),
+    "persona": (
+        f"Scores of statements, minimal pairs and dilemmas, and replies. {CANARY}",
+        inputs.PERSONA_ROWS,
+    ),
     "capability": (f"Replies to short tasks, and losses on written answers. {CANARY}", inputs.CAPABILITY_ROWS),
 }
-WEIGHTS = "adapter_model.safetensors"
+ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "log.csv")
 
 
 class Rows(NamedTuple):
@@ -63,7 +69,7 @@ def publish(p: Profile, name: str, profile: str, to: Path) -> list[Path]:
     _check_folder(to, run.path(""), figures)
     cells = [c.name for c in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls)]
     rows = _layout(run, p, cells)
-    _check_finished(run, p, figures, [run.adapter(c) for c in cells], [f for kind in rows for f in kind.files])
+    _check_finished(run, p, figures, cells, [f for kind in rows for f in kind.files])
 
     records = []
     (to / "provenance").mkdir(parents=True)
@@ -84,8 +90,8 @@ def publish(p: Profile, name: str, profile: str, to: Path) -> list[Path]:
     shown = (figures / "summary.md").read_text(encoding="utf-8")
     (to / "README.md").write_text(cards.readme(name, cells, shown), encoding="utf-8")
     placed = {source: target for kind in rows for source, target in kind.files.items()}
-    weights = {f"{run.adapter(c)}/{file}": f"{run.adapter(c)}/{file}" for c in cells for file in (WEIGHTS, "log.csv")}
-    crate.write(to, records, placed | weights, run.run_dir, date)
+    placed |= {file: file for c in cells for file in (f"{run.adapter(c)}/{name}" for name in ADAPTER)}
+    crate.write(to, records, placed, run.run_dir, date)
     return sorted(to.iterdir())
 
 
@@ -113,13 +119,15 @@ def _layout(run: Run, p: Profile, cells: list[str]) -> list[Rows]:
     return found
 
 
-def _check_finished(run: Run, p: Profile, figures: Path, adapters: list[str], rows: list[str]) -> None:
+def _check_finished(run: Run, p: Profile, figures: Path, cells: list[str], rows: list[str]) -> None:
     """Raise unless all files are this run's own and unchanged, and the figures were made from them."""
     again = "finish it first: ./run_all.sh with the same --profile, -p and --name"
-    for relative in (*(f"{adapter}/{WEIGHTS}" for adapter in adapters), *rows):
+    trained = [f"{run.adapter(c)}/{file}" for c in cells for file in ADAPTER]
+    trained += [f"provenance/02_finetune-{c}.json" for c in cells]
+    for relative in (*trained, *rows):
         if not run.path(relative).is_file():
             raise CompanionError(f"{run.run_dir}: {relative} is missing; {again}")
-    for relative in (*adapters, *rows):
+    for relative in (*map(run.adapter, cells), *rows):
         run.find(relative)  # compares hashes
     made = [figures / name for name in ("claims.json", "summary.md", "provenance.json")]
     if gone := [path.name for path in made if not path.is_file()]:
