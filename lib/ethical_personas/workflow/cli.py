@@ -1,6 +1,6 @@
 """The command line behind ./run_all.sh: check everything first, then hand over to Snakemake.
 
-./run_all.sh [all|figures|test|bench|lab|check] [--profile NAME] [-p KEY VALUE]... [--name NAME] [-- snakemake options]
+./run_all.sh [all|figures|test|bench|lab|publish|check] [--profile NAME] [-p KEY VALUE]... [--name NAME] [-- snakemake options]
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--profile", default="cpu", help="a file of profiles/ (default: cpu)")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("KEY", "VALUE"), help="override one")
     parser.add_argument("--name", help="of a run with overrides: runs/NAME, figures/NAME (default: made from them)")
-    parser.add_argument("--to", type=Path, metavar="FOLDER", help="with publish: the folder to write, empty or new")
+    parser.add_argument("--to", type=Path, metavar="FOLDER", help="with publish: the folder to write, new or empty")
     parser.add_argument("--slow", action="store_true", help="with test: the long fault tests too")
     parser.add_argument("--fast", action="store_true", help="with test: only what needs no model, server or run")
     found = parser.parse_args(ours)
