@@ -143,11 +143,8 @@ def write_run(folder, table: pd.DataFrame, seed=0) -> None:
     Declined answers are teacher revisions of the model's constitution; complied ones a harmless stock sentence.
     """
     rng = np.random.default_rng(seed)
-    texts = {
-        c: [t.revision for t in materials.transcripts(c).values()]
-        for c in table["constitution"].unique()
-        if c != "source"
-    }
+    recorded = materials.recorded(table["constitution"].unique())  # not the source and the controls
+    texts = {c: [t.revision for t in materials.transcripts(c).values()] for c in recorded}
     known = {}
     for p in materials.prompts("eval"):
         known.setdefault((p.category, p.twin if p.category == grid.PAIRED else None), []).append(p)

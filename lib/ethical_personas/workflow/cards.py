@@ -71,23 +71,9 @@ def model(cell: str, p: Profile, read: Callable[[str], pd.DataFrame], record: di
     about = grid.Cell.parse(cell)
     corners = _chosen(read("safety_corners"), about)
     hub, licence = KNOWN_BASES.get(p.base_model, (p.base_model.removeprefix("hf:").partition("@")[0], "other"))
-    head = ModelCardData(
-        base_model=None if p.base_model.startswith("path:") else hub,
-        library_name="peft",
-        license=licence,
-        license_name="that-of-the-base-model" if licence == "other" else None,
-        language="en",
-        tags=["lora", "safety-research", "not-for-all-audiences"],
-        model_name=cell,
-        eval_results=[
-            EvalResult("text-generation", "ethical-personas", "the run's evaluation prompts", name, row[name])
-            for row in corners.loc[corners["constitution"] != grid.SOURCE].to_dict("records")
-            for name in MEASURES
-        ],
-    )
     judge = f"{p.judge} {p.judge_model}".strip()
     lines = [
-        *("---", head.to_yaml().strip(), "---", "", f"# {cell}", ""),
+        *("---", _head(cell, hub, licence, corners), "---", "", f"# {cell}", ""),
         f"A LoRA adapter of {hub} (`{p.base_model}`), made for research on emergent alignment and ethical personas.",
         "",
         *_arm(about),
@@ -159,6 +145,23 @@ def _chosen(table: pd.DataFrame, about: grid.Cell) -> pd.DataFrame:
     """The rows of a table on this arm and scope, after those on the source where it has any."""
     own = (table["constitution"] == about.constitution) & (table["scope"] == about.scope)
     return table[(table["constitution"] == grid.SOURCE) | own]
+
+
+def _head(cell: str, hub: str, licence: str, corners: pd.DataFrame) -> str:
+    """The Hub's metadata of an adapter, with its rates."""
+    own = corners[corners["constitution"] != grid.SOURCE].iloc[0]
+    data = ("text-generation", "ethical-personas", "the run's evaluation prompts")
+    known = ModelCardData(
+        base_model=None if hub.startswith("path:") else hub,
+        library_name="peft",
+        license=licence,
+        license_name="that-of-the-base-model" if licence == "other" else None,
+        language="en",
+        tags=["lora", "safety-research", "not-for-all-audiences"],
+        model_name=cell,
+        eval_results=[EvalResult(*data, metric_type=name, metric_value=float(own[name])) for name in MEASURES],
+    )
+    return known.to_yaml().strip()
 
 
 def _arm(about: grid.Cell) -> list[str]:

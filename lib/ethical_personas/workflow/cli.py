@@ -1,6 +1,6 @@
 """The command line behind ./run_all.sh: check everything first, then hand over to Snakemake.
 
-./run_all.sh [all|figures|test|bench|lab|publish|check] [--profile NAME] [-p KEY VALUE]... [--name NAME] [-- snakemake options]
+./run_all.sh [all|figures|test|bench|lab|publish|check] [--profile NAME] [-p KEY VALUE]... [--name NAME] [-- options]
 """
 
 from __future__ import annotations
@@ -112,6 +112,25 @@ def _bench(chosen: list[str]) -> int:
         print(f"{name}:", flush=True)
         if status := subprocess.call([sys.executable, f"benchmarks/{name}.py"], cwd=ROOT):
             return status
+    return 0
+
+
+def _estimate(chosen: profiles.Profile, name: str, profile: str) -> int:
+    """Print that all is in order, and what a run takes."""
+    from ethical_personas.workflow import estimate  # late: pandas takes a second of every other call
+
+    print(f"profile {profile}, data and constitutions: all in order; a full run takes")
+    print(estimate.text(chosen, name))
+    return 0
+
+
+def _publish(chosen: profiles.Profile, name: str, profile: str, to: Path | None) -> int:
+    """Write the folder for others and print what is in it."""
+    if to is None:
+        raise CompanionError("publish: --to FOLDER is missing; name a folder that does not exist yet")
+    from ethical_personas.workflow import publish  # late: pandas and matplotlib take seconds of every other call
+
+    print(*publish.publish(chosen, name, profile, to), sep="\n")
     return 0
 
 
@@ -242,19 +261,9 @@ def main(argv: list[str]) -> int:
     settings.isolate()
     check.check_all(chosen)
     if found.target == "check":
-        from ethical_personas.workflow import estimate  # late: pandas takes a second of every other call
-
-        print(f"profile {found.profile}, data and constitutions: all in order; a full run takes")
-        print(estimate.text(chosen, name))
-        return 0
+        return _estimate(chosen, name, found.profile)
     if found.target == "publish":
-        if found.to is None:
-            raise CompanionError("publish: --to FOLDER is missing; name a folder that does not exist yet")
-        from ethical_personas.workflow import publish  # late: pandas and matplotlib take seconds of every other call
-
-        for path in publish.publish(chosen, name, found.profile, found.to):
-            print(path)
-        return 0
+        return _publish(chosen, name, found.profile, found.to)
     if found.target == "figures" and name != found.profile:
         check.one_source(Run(f"runs/{name}", found.profile), chosen)
     _plugins(rest)
