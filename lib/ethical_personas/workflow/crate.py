@@ -55,9 +55,14 @@ def write(folder: Path, records: list[dict], placed: dict[str, str], run_dir: st
         crate.add_action(
             software[stage],
             f"#{stage}-{record['name']}",
-            object=[files[name] for name in given if name in files],
-            result=[files[name] for name in made if name in files],
+            object=_single([files[name] for name in given if name in files]),
+            result=_single([files[name] for name in made if name in files]),
             properties={"name": f"{stage} {record['name']}"} | {k: t.isoformat() for k, t in times.items()},
         )
     crate.root_dataset["mentions"] = crate.get_by_type("CreateAction")
     crate.metadata.write(folder)
+
+
+def _single(entities: list):
+    """One entity as itself: RO-Crate recommends it to a list of one."""
+    return entities[0] if len(entities) == 1 else entities
