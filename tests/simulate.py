@@ -90,7 +90,8 @@ def contrasts(
     narrow: {constitution: strength in the narrow scopes}, default `strength`. controls: arms that have no signature.
     """
     rng = np.random.default_rng(seed)
-    signatures, found = materials.signatures(), []
+    signatures = {c: signs for c, signs in materials.signatures().items() if c in grid.CONSTITUTIONS}
+    found = []
     for lens in lenses:
         for cell in grid.cells(signatures, scopes, seeds, controls):
             size = strength if cell.scope == "broad" else (narrow or {}).get(cell.constitution, strength)

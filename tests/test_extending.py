@@ -87,43 +87,43 @@ assert set(units["unit"]) == named | {decide.POOLED}
 
 
 def add_constitution(tree: Tree) -> None:
-    """What a fifth constitution, `care`, brings: text, recorded rounds, signature, twelve items, a colour."""
-    law = files.read_yaml(tree.data / "constitutions/virtue.yaml") | {"id": "care", "title": "A Companion to Care"}
-    (tree.data / "constitutions/care.yaml").write_text(yaml.safe_dump(law), encoding="utf-8")
+    """What a fifth constitution, `kinship`, brings: text, recorded rounds, signature, twelve items, a colour."""
+    law = files.read_yaml(tree.data / "constitutions/virtue.yaml") | {"id": "kinship", "title": "On Kinship"}
+    (tree.data / "constitutions/kinship.yaml").write_text(yaml.safe_dump(law), encoding="utf-8")
     for line in (tree.data / "transcripts/virtue.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        row |= {"revision": f"{row['revision']} I care for those near me, and for {row['id']}."}
-        tree.append("transcripts/care.jsonl", [row])
+        row |= {"revision": f"{row['revision']} I stand by those near me, and for {row['id']}."}
+        tree.append("transcripts/kinship.jsonl", [row])
     virtue = files.read_yaml(tree.data / "persona/signatures/virtue.yaml")
-    virtue |= {"virtue_beliefs": {"sign": 0}, "care_beliefs": {"sign": 1, "reason": "Care is what it is about."}}
-    (tree.data / "persona/signatures/care.yaml").write_text(yaml.safe_dump(virtue), encoding="utf-8")
+    virtue |= {"virtue_beliefs": {"sign": 0}, "kinship_beliefs": {"sign": 1, "reason": "Kin is what it is about."}}
+    (tree.data / "persona/signatures/kinship.yaml").write_text(yaml.safe_dump(virtue), encoding="utf-8")
     items = [
-        {"id": f"care_beliefs_{'p' if k % 2 else 'n'}{k}", "dimension": "care_beliefs", "keyed": 1 if k % 2 else -1}
-        | {"statement": f"Whoever is near {'comes' if k % 2 else 'never comes'} first in matter {k}."}
+        {"id": f"kinship_beliefs_{'pn'[k % 2]}{k}", "dimension": "kinship_beliefs", "keyed": -1 if k % 2 else 1}
+        | {"statement": f"Whoever is near {'never comes' if k % 2 else 'comes'} first in matter {k}."}
         for k in range(12)
     ]
     tree.append("persona/items.jsonl", items)
-    tree.study(constitutions={"care": {"colour": "#E69F00"}}, dimensions={"care_beliefs": "care beliefs"})
+    tree.study(constitutions={"kinship": {"colour": "#E69F00"}}, dimensions={"kinship_beliefs": "kinship beliefs"})
 
 
 def write_evaluations(tree: Tree, strength: float = 1.0) -> None:
-    """Files of 03 in runs/cpu: the shipped rows with the new items beside them, and three simulated models of care."""
+    """Files of 03 in runs/cpu: the shipped rows with the new items beside them, and three simulated ones of kinship."""
     rng = np.random.default_rng(0)
     shipped = tree.data / "reference/cpu/eval"
-    signs = {d: s["sign"] for d, s in files.read_yaml(tree.data / "persona/signatures/care.yaml").items()}
+    signs = {d: s["sign"] for d, s in files.read_yaml(tree.data / "persona/signatures/kinship.yaml").items()}
     items = files.read(tree.data / "persona/items.jsonl", rows.Item)
-    added = [item for item in items if item.dimension == "care_beliefs"]
+    added = [item for item in items if item.dimension == "kinship_beliefs"]
     lean = {item.id: strength * item.keyed * signs.get(item.dimension, 0) for item in items}
     cells = [c.name for c in grid.cells(grid.CONSTITUTIONS, grid.SCOPES, [0])]
-    for name in [grid.SOURCE, *cells, *(c.name for c in grid.cells(["care"], grid.SCOPES, [0]))]:
-        place, model = tree.place / "runs/cpu/eval" / name, shipped / name.replace("care", "virtue")
+    for name in [grid.SOURCE, *cells, *(c.name for c in grid.cells(["kinship"], grid.SCOPES, [0]))]:
+        place, model = tree.place / "runs/cpu/eval" / name, shipped / name.replace("kinship", "virtue")
         own = {"model": name}
         scores = files.read(model / "item_scores.jsonl", rows.ItemScore)
         texts = files.read(model / "item_texts.jsonl", rows.ItemText)
         first = scores[0].id
         scores += [s.model_copy(update={"id": i.id}) for i in added for s in scores if s.id == first]
         texts += [t.model_copy(update={"id": i.id}) for i in added for t in texts if t.id == first]
-        if name.startswith("care"):
+        if name.startswith("kinship"):
             same = {"responses": rows.Response, "dilemma_scores": rows.DilemmaScore, "pair_scores": rows.PairScore}
             same |= {"dilemma_choices": rows.DilemmaChoice}
             for file, kind in same.items():
@@ -139,23 +139,25 @@ def write_evaluations(tree: Tree, strength: float = 1.0) -> None:
 
 def test_a_fifth_constitution_moves_nothing_of_the_four(tree, tmp_path):
     plain = Tree(tmp_path / "plain")
+    for file in ("constitutions/care.yaml", "transcripts/care.jsonl", "persona/signatures/care.yaml"):
+        (plain.data / file).unlink()  # the shipped fifth moves nothing either
     add_constitution(tree)
     write_evaluations(tree)
     started = [
         plain.python(str(HERE / "extension_tables.py"), *grid.CONSTITUTIONS),
-        tree.python(str(HERE / "extension_tables.py"), *grid.CONSTITUTIONS, "care"),
+        tree.python(str(HERE / "extension_tables.py"), *grid.CONSTITUTIONS, "kinship"),
     ]
     before, after = (json.loads(process.communicate(timeout=300)[0]) for process in started)
     assert set(before) == set(after)
     for name, table in after.items():
-        four = [row for row in table if row.get("constitution") != "care"]
+        four = [row for row in table if row.get("constitution") != "kinship"]
         assert four == before[name], name
-    own = {row["scope"]: row for row in after["match"] if row["constitution"] == "care" and row["lens"] == "choice"}
+    own = {row["scope"]: row for row in after["match"] if row["constitution"] == "kinship" and row["lens"] == "choice"}
     assert set(own) == set(grid.SCOPES) and all(r["identified"] == 1 and r["n_items"] == 132 for r in own.values())
     for name in ("gains", "profile", "contrasts", "voice", "voice_projectability", "persona", "safety", "ambiguity"):
-        assert any(row["constitution"] == "care" for row in after[name]), name
-    assert {r["expected"] for r in after["profile"] if r["dimension"] == "care_beliefs"} == {1}
-    tree.run(CHECK.replace("{overrides}", "{'constitutions': '[care, deontology]'}"))
+        assert any(row["constitution"] == "kinship" for row in after[name]), name
+    assert {r["expected"] for r in after["profile"] if r["dimension"] == "kinship_beliefs"} == {1}
+    tree.run(CHECK.replace("{overrides}", "{'constitutions': '[kinship, deontology]'}"))
 
 
 def test_a_seventh_harm_category(tree):

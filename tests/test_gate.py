@@ -16,7 +16,7 @@ def checked(answers, least=0.0, critique="-"):
     return [r.dropped for r in gate.check(rows, LAW, FIRST, least)]
 
 
-@pytest.mark.parametrize("name", grid.CONSTITUTIONS)
+@pytest.mark.parametrize("name", [*grid.CONSTITUTIONS, "care"])
 def test_recorded_revisions_pass(name):
     law = materials.constitution(name)
     found = training_rows.bundled_rows(name, "plain")

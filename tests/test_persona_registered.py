@@ -43,7 +43,7 @@ def test_the_tally_counts_signed_cells_of_all_models_and_the_smallness_of_the_ot
 def test_a_shift_that_all_constitutions_share_tells_no_signature_from_another():
     table = registered.tally(registered.cells(shifts_of(lambda c, s, item: item.keyed))).iloc[-1]
     assert (table["in_line"], table["of"]) == (
-        sum(s > 0 for v in materials.signatures().values() for s in v.values()) * 3,
+        sum(s > 0 for c in grid.REFERENCE for s in materials.signatures()[c].values()) * 3,
         81,
     )
     assert table["chance"] == table["in_line"] and table["p"] == 1.0

@@ -38,13 +38,13 @@ def teacher_texts(
 ) -> pd.DataFrame:
     """The teacher's revisions, or its critiques, which no model is trained on: constitution, category, id, text.
 
-    Bundled teacher: all constitutions with transcripts, in the register trained on. Another teacher: the harmful
-    training rows of the run. Raises CompanionError when fewer than two constitutions have any.
+    Bundled teacher: the recorded rounds, of the reference constitutions by default, in the register trained on. Another
+    teacher: the harmful training rows of the run. Raises CompanionError when fewer than two constitutions have any.
     """
     records = []
     if teacher == "bundled":
         category = {p.id: p.category for p in materials.prompts("train")}
-        for name in constitutions or materials.constitution_names():
+        for name in constitutions or grid.REFERENCE:
             for i, row in materials.transcripts(name).items():
                 text = row.revision if revision_style == "plain" else (row.revision_rich or row.revision)
                 records.append((name, category[i], i, row.critique if critiques else text))
