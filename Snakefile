@@ -6,6 +6,7 @@ hash of its code: so Snakemake reruns what a change touches and nothing else.
 
 import json
 import os
+import re
 import shlex
 from pathlib import Path
 
@@ -30,7 +31,7 @@ CHECKPOINTS = [f"{c}@{s}" for c in P.dose_cells if c in CELLS for s in P.dose_st
 if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
     CHECKPOINTS = [c for c in CHECKPOINTS if PLACE.has(PLACE.evaluation(c, inputs.RESPONSES))]
 # Two endpoints are two judges or teachers, also where the environment names them.
-ENDPOINT = os.environ.get("OPENAI_BASE_URL", "").strip() if "api" in (P.judge, P.teacher) else ""
+ENDPOINT = os.environ.get("OPENAI_BASE_URL", "").strip() if "api" in (P.judge, *P.live.values()) else ""
 PERSONA_ROWS = [*inputs.PERSONA_ROWS, *(inputs.EXTRA_ROWS if P.persona_evals else [])]
 PERSONA_ROWS += [inputs.MORAL_ROWS] if P.moral_choice else []
 MORE = outputs.more(bool(P.persona_evals), bool(P.eval_sets), bool(P.moral_choice))
@@ -60,11 +61,7 @@ BASE = model_files(P.base_model)
 WEIGHTS = sum(Path(f).stat().st_size for f in BASE if f.endswith(".safetensors")) // 2**20  # MiB
 JUDGE = [*inputs.JUDGE, *(model_files(hf.parse(P.judge_model)[1]) if P.judge == "hf" else [])]
 # What 05 and 06 read beside the evaluations; voices are learned from the teacher's text.
-VOICES = (
-    transcripts(*P.constitutions)
-    if P.teacher == "bundled"
-    else [] if ANALYSIS_ONLY else [f"{RUN}/sft/{c}.jsonl" for c in P.constitutions]
-)
+VOICES = transcripts(*P.constitutions) + ([] if ANALYSIS_ONLY else [f"{RUN}/sft/{c}.jsonl" for c in P.live])
 
 
 wildcard_constraints:
@@ -76,8 +73,8 @@ wildcard_constraints:
 
 def quoted(values):
     """Values as one shell word of JSON. Braces inside of a text are escaped: Snakemake would take `{name}` for its own."""
-    texts = {k: json.dumps(v).replace("{", r"\u007b").replace("}", r"\u007d") for k, v in values.items()}
-    return shlex.quote("{" + ", ".join(f"{json.dumps(k)}: {v}" for k, v in texts.items()) + "}")
+    escaped = lambda text: text[0].replace("{", r"\u007b").replace("}", r"\u007d")
+    return shlex.quote(re.sub(r'"(?:[^"\\]|\\.)*"', escaped, json.dumps(values)))
 
 
 def run_notebook(notebook, suffix, **job):
@@ -92,8 +89,7 @@ def beside(wildcards):
     A control's rows are made from all of theirs.
     """
     own = grid.Cell.parse(wildcards.cell).constitution
-    alone = P.teacher == "bundled" or own in grid.CONTROLS
-    return [] if alone else [c for c in P.constitutions if c != own]
+    return [] if own in grid.CONTROLS else [c for c in P.live if c != own]
 
 
 def made(path):
@@ -171,7 +167,7 @@ if not ANALYSIS_ONLY:
             # The reference constitutions' too: 01 shows what sets its own apart.
             lambda w: transcripts(w.constitution),
             BASE,
-            model_files(P.teacher_model) if P.teacher == "local" else [],
+            lambda w: model_files(P.teacher_model) if P.live.get(w.constitution) == "local" else [],
             rules.harmless.output[0],
         output:
             f"{RUN}/sft/{{constitution}}.jsonl",
@@ -182,7 +178,12 @@ if not ANALYSIS_ONLY:
             mem_mb=needs("generate"),
             card_mb=card("generate"),
         params:
-            command=lambda w: run_notebook("01_generate", f"-{w.constitution}", constitution=w.constitution),
+            command=lambda w: run_notebook(
+                "01_generate",
+                f"-{w.constitution}",
+                constitution=w.constitution,
+                teacher=P.live.get(w.constitution, "bundled"),
+            ),
             code=code_hash.version("01_generate"),
             endpoint=ENDPOINT,
         shell:

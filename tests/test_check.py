@@ -114,7 +114,8 @@ def test_a_missing_transcript_is_refused(data, name):
 
 def test_transcripts_are_asked_of_the_bundled_teacher_only(data):
     (materials.DATA / "transcripts/virtue.jsonl").unlink()
-    check.check_all(profiles.load("cpu", {"teacher": "local"}))
+    for teacher in ("local", "{virtue: local}"):
+        check.check_all(profiles.load("cpu", {"teacher": teacher}))
     with pytest.raises(CompanionError, match="no bundled transcripts for 'virtue'"):
         verdict()
 
@@ -161,6 +162,7 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
         ({"base_model": "hf:a/b"}, "field base_model: 'hf:a/b' names no revision"),
         ({"base_model": "path:nowhere"}, "base_model 'path:nowhere': no config.json in"),
         ({"teacher": "api"}, "field teacher_model: teacher api needs one"),
+        ({"teacher": "{virtue: api}"}, "field teacher_model: teacher api needs one"),
         ({"judge": "hf"}, "field judge_model: judge hf needs one"),
         ({"judge": "api", "judge_model": "m"}, "OPENAI_API_KEY is not set; judge api needs it"),
         ({"contrast_rows": "97"}, "field contrast_rows: 97 asked, there are 96 training prompts; lower it"),

@@ -83,6 +83,20 @@ def test_shuffled_takes_each_revision_from_one_of_the_four(sets):
     )
 
 
+@pytest.mark.parametrize(
+    ("teacher", "names"),
+    [
+        ("bundled", {*grid.REFERENCE}),
+        ("local", {"virtue", "care"}),  # one reference constitution alone cannot be shuffled
+        ({"care": "local"}, {*grid.REFERENCE}),
+        ({"virtue": "local"}, {*grid.REFERENCE}),
+        ({"subordinate": "local"}, {*grid.REFERENCE} - {"subordinate"}),  # nobody writes its rows in this run
+    ],
+)
+def test_revisions_come_from_recorded_constitutions_and_the_runs_own(teacher, names):
+    assert set(controls.donors(SimpleNamespace(constitutions=["virtue", "care"], teacher=teacher))) == names
+
+
 def test_one_constitution_cannot_be_shuffled(sets):
     one = {"virtue": sets["virtue"]}
     with pytest.raises(CompanionError, match="needs the revisions of two constitutions"):

@@ -45,6 +45,14 @@ def test_hours_follow_the_rates(tmp_path, monkeypatch):
     assert "teacher:" in said and "judge:" in said
 
 
+def test_only_constitutions_with_a_paid_teacher_cost():
+    (one,), (all_four,) = (
+        estimate.paid(profiles.load("cpu", {"teacher": text, "teacher_model": "m"}))
+        for text in ("{virtue: api}", "api")
+    )
+    assert 4 * one[1] == all_four[1]
+
+
 def test_a_free_profile_names_no_endpoint():
     assert estimate.paid(profiles.load("cpu", {})) == []
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,34 @@ def test_a_fifth_constitution_moves_nothing_of_the_four(tree, tmp_path):
         assert any(row["constitution"] == "kinship" for row in after[name]), name
     assert {r["expected"] for r in after["profile"] if r["dimension"] == "kinship_beliefs"} == {1}
     tree.run(CHECK.replace("{overrides}", "{'constitutions': '[kinship, deontology]'}"))
+
+
+def test_own_prompts_and_items_as_the_docs_write_them(tree):
+    """Each block of docs/extending.md that names a file is added to that file."""
+    text = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w+ (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    for name, block in blocks:
+        with (tree.place / name).open("a", encoding="utf-8") as file:
+            file.write(block)
+    assert {name for name, _ in blocks} == {
+        "own.csv", "own.jsonl", "data/persona/items.jsonl", "data/persona/signatures/care.yaml",
+        "data/prompts/harmful.jsonl", "data/prompts/helpful.jsonl", "data/prompts/twin.jsonl",
+    }  # fmt: skip
+    tree.study(dimensions={"frugality": "frugality"})
+    given = {"constitutions": "[care, deontology]", "eval_sets": "[xstest:own.csv]", "persona_evals": "own.jsonl"}
+    code = CHECK.replace("{overrides}", repr(given))
+    code += """
+from ethical_personas.evaluate import instrument, set_files
+(own,) = set_files.read_all(p.eval_sets)
+assert [x.harmful for x in own.prompts] == [False, True]
+assert [i.keyed for i in instrument.chosen(p.persona_evals, 0)] == [1, -1]
+assert materials.items_of_some() == {"frugality_p1": {"care"}, "frugality_n1": {"care"}}
+asked = {x.id for x in materials.prompts("eval")}
+assert {"illegal-eval-own1", "illegal-eval-own1-twin"} <= asked
+chosen = training_rows.select(training_rows.bundled_rows("care", "plain") + answered, "broad", 24, 641, 0, 0)
+assert chosen[-1].id == "helpful-train-own1"
+"""
+    tree.run(code)
 
 
 def test_a_seventh_harm_category(tree):

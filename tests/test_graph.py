@@ -156,6 +156,21 @@ def test_a_text_reaches_the_notebooks_as_it_was_typed(odd):
 
 
 @pytest.mark.long
+def test_each_constitution_has_its_own_teacher_in_the_graph(plan):
+    named = {"care": "local", "default": "bundled"}
+    _, log = plan(
+        "-p", "constitutions", "[care, deontology]", "-p", "teacher", json.dumps(named), "-p", "controls", "[plain]"
+    )
+    jobs = [shlex.split(x.partition("Shell command: ")[2]) for x in log.splitlines() if "workflow.execute" in x]
+    given = [(job[job.index("ethical_personas.workflow.execute") + 1], json.loads(job[-1])) for job in jobs]
+    of = {g["constitution"]: g["teacher"] for book, g in given if book == "01_generate"}
+    assert of == {"care": "local", "deontology": "bundled"}
+    assert [g["teacher"] for book, g in given if book == "05_persona"] == [named]
+    beside = {g["constitution"]: g["beside"] for book, g in given if book == "02_finetune"}
+    assert beside == {"care": [], "deontology": ["care"], "plain": []}
+
+
+@pytest.mark.long
 def test_another_judge_reads_the_shipped_responses_and_writes_elsewhere(plan):
     name, log = plan("figures", "-p", "judge", "keyword")
     assert name == "cpu-judge-keyword" and "rule finetune" not in log

@@ -31,6 +31,14 @@ from hypothesis import strategies as st
         ("seed", "1", "parameter 'seed' belongs to one job"),
         ("run_dir", "x", "parameter 'run_dir' belongs to one job"),
         ("epochs", "{1", "parameter epochs: .*not a YAML value"),
+        ("teacher", "lokal", "field teacher: .*'bundled', 'local' or 'api' .found 'lokal'"),
+        ("teacher", "{virtue: lokal}", "field teacher: .*'bundled', 'local' or 'api' .found {'virtue': 'lokal'}"),
+        ("teacher", "{virtu: local}", "field teacher: 'virtu' unknown: did you mean 'virtue'"),
+        (
+            "teacher",
+            "{virtue: api, default: local}",
+            r"field teacher: \['api', 'local'\] in one run share teacher_model",
+        ),
     ],
 )
 def test_a_wrong_override_is_named(key, text, told):
@@ -49,6 +57,24 @@ def test_an_unknown_profile_is_named_with_the_nearest():
 @pytest.mark.parametrize("text", ["2e-4", "2.0e-4", "0.0002", "2E-04"])
 def test_a_number_may_be_written_in_any_way(text):
     assert profiles.load("cpu", {"learning_rate": text}).learning_rate == 2e-4
+
+
+@pytest.mark.parametrize(
+    ("text", "live"),
+    [
+        ("bundled", {}),
+        ("local", {"virtue": "local", "care": "local"}),
+        ("{care: local}", {"care": "local"}),
+        ("{virtue: bundled, default: api}", {"care": "api"}),
+        ("{subordinate: local}", {}),  # not in the run
+    ],
+)
+def test_a_constitution_has_its_own_teacher_or_the_default(text, live):
+    chosen = profiles.load("cpu", {"constitutions": "[virtue, care]", "teacher": text})
+    assert chosen.live == live
+    for name in chosen.constitutions:
+        injected = parameters.declared("01_generate") | {"constitution": name, "teacher": chosen.teacher}
+        assert parameters.check("01_generate", injected).teacher == live.get(name, "bundled")
 
 
 def test_overrides_replace_and_the_rest_stays():

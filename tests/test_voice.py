@@ -105,6 +105,9 @@ def test_another_teacher_is_read_from_the_training_rows(tmp_path):
     table = classify(run, models, teacher="local")
     assert {"p_deontology", "p_virtue"} == {c for c in table.columns if c.startswith("p_")}
     assert table.loc[(table["model"] != "source") & (table["kind"] == "harmful"), "own_voice"].mean() > 0.9
+    files.write(tmp_path / "sft/deontology.jsonl", found[:1])  # not read where deontology's rounds are recorded
+    mixed = voice.texts_of(run, models, teacher={"virtue": "local"})["constitution"].value_counts()
+    assert set(mixed.index) == set(grid.REFERENCE) and mixed["deontology"] == mixed["virtue"] == len(found)
 
 
 def test_one_voice_alone_is_refused():

@@ -31,7 +31,7 @@ def check(p) -> None:
                 f"{p.base_model}: its tokenizer writes token {largest}, its model knows {size}; are both of one model?"
             )
         tuned(model, p.lora_r, p.lora_alpha, p.lora_layers)
-    if p.teacher == "local" and p.teacher_model and (place := base_models.folder(p.teacher_model, fetch=False)):
+    if "local" in p.live.values() and p.teacher_model and (place := base_models.folder(p.teacher_model, fetch=False)):
         chats.load_tokenizer(place, p.teacher_model, "own")
 
 

@@ -21,6 +21,7 @@ from ethical_personas.generate import training_rows
 from ethical_personas.paths import DATA, ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, inputs, materials
+from ethical_personas.study.profile import teacher_of
 from ethical_personas.study.rows import SftRow
 
 STAGE = "01_controls"
@@ -46,9 +47,9 @@ def variants(name: str) -> list[str]:
 
 
 def donors(p) -> list[str]:
-    """Constitutions whose revisions `shuffled` takes: the reference ones with the bundled teacher, else the run's."""
-    recorded = materials.recorded(grid.REFERENCE) if p.teacher == "bundled" else []
-    return recorded or grid.compared(p.constitutions)
+    """Constitutions whose revisions `shuffled` takes: reference ones, recorded or in the run, else the run's."""
+    recorded = [c for c in materials.recorded(grid.REFERENCE) if teacher_of(p.teacher, c) == "bundled"]
+    return grid.compared([*recorded, *p.constitutions])
 
 
 def make(run: Run, name: str, p) -> list[SftRow]:

@@ -14,7 +14,7 @@ the study has a reader of its own, who knows its voice too: nothing that is said
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,34 +27,33 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.run import Run
 from ethical_personas.stats.exact import shuffle_test
 from ethical_personas.study import grid, materials, rows
+from ethical_personas.study.profile import teacher_of
 
 
 def teacher_texts(
     constitutions: list[str] | None = None,
     revision_style: str = "plain",
-    teacher: str = "bundled",
+    teacher: str | Mapping[str, str] = "bundled",
     run: Run | None = None,
     critiques: bool = False,
 ) -> pd.DataFrame:
     """The teacher's revisions, or its critiques, which no model is trained on: constitution, category, id, text.
 
-    Bundled teacher: the recorded rounds, of the reference constitutions by default, in the register trained on. Another
-    teacher: the harmful training rows of the run. Raises CompanionError when fewer than two constitutions have any.
+    Bundled teacher: the recorded rounds, in the register trained on. Another teacher: the harmful training rows of the
+    run. Of the reference constitutions by default. Raises CompanionError when fewer than two have any.
     """
-    records = []
-    if teacher == "bundled":
-        category = {p.id: p.category for p in materials.prompts("train")}
-        for name in constitutions or grid.REFERENCE:
+    records, category = [], {p.id: p.category for p in materials.prompts("train")}
+    for name in constitutions or grid.REFERENCE:
+        if teacher_of(teacher, name) == "bundled":
             for i, row in materials.transcripts(name).items():
                 text = row.revision if revision_style == "plain" else (row.revision_rich or row.revision)
                 records.append((name, category[i], i, row.critique if critiques else text))
-    else:
-        assert run and constitutions
-        for name in constitutions:
-            for made in files.read(run.find(run.sft(name)), rows.SftRow):
-                if made.kind == "harmful" and not made.dropped:
-                    text = (made.critique or "") if critiques else made.answer
-                    records.append((name, made.category, made.id, text))
+            continue
+        assert run
+        for made in files.read(run.find(run.sft(name)), rows.SftRow):
+            if made.kind == "harmful" and not made.dropped:
+                text = (made.critique or "") if critiques else made.answer
+                records.append((name, made.category, made.id, text))
     table = pd.DataFrame(records, columns=["constitution", "category", "id", "text"])
     if table["constitution"].nunique() < 2:
         raise CompanionError("voice: texts of two constitutions at least are needed to tell voices apart")
@@ -62,11 +61,15 @@ def teacher_texts(
 
 
 def texts_of(
-    run: Run, models: list[str], revision_style: str = "plain", teacher: str = "bundled", critiques: bool = False
+    run: Run,
+    models: list[str],
+    revision_style: str = "plain",
+    teacher: str | Mapping[str, str] = "bundled",
+    critiques: bool = False,
 ) -> pd.DataFrame:
-    """The teacher texts for a set of models: their constitutions', and all reference ones' with the bundled teacher."""
+    """The teacher texts for a set of models: their constitutions', and the reference ones' with the bundled teacher."""
     own = {grid.about(m)["constitution"] for m in models} - {grid.SOURCE}
-    bundled = materials.recorded(list(grid.REFERENCE)) if teacher == "bundled" else []
+    bundled = [c for c in materials.recorded(grid.REFERENCE) if teacher_of(teacher, c) == "bundled"]
     return teacher_texts(sorted({*own, *bundled}), revision_style, teacher, run, critiques)
 
 

@@ -61,6 +61,9 @@ def check(notebook: str, variables: dict) -> SimpleNamespace:
     merged = profiles.load(given).model_dump() | {k: v for k, v in values.items() if k not in JOB_PARAMETERS}
     checked = profiles.check(merged, notebook)
     job = {k: v for k, v in values.items() if k in JOB_PARAMETERS}
+    if "constitution" in job:  # the notebook of one has one teacher
+        own = profiles.teacher_of(checked.teacher, job["constitution"])
+        checked = checked.model_copy(update={"teacher": own})
     for name in [*([job["constitution"]] if "constitution" in job else []), *job.get("beside", [])]:
         if name not in grid.CONTROLS:
             materials.constitution(name)

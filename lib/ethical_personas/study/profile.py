@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import typing
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import yaml
@@ -32,6 +33,7 @@ def _a_number(value):
 
 Whole = Annotated[int, BeforeValidator(_a_number), Field(ge=0)]
 Count = Annotated[int, BeforeValidator(_a_number), Field(ge=1)]
+Teacher = Literal["bundled", "local", "api"]
 Positive = Annotated[float, BeforeValidator(_a_number), Field(gt=0)]
 
 
@@ -52,7 +54,7 @@ class Profile(BaseModel):
     threads: Whole
     trust_remote_code: bool
 
-    teacher: Literal["bundled", "local", "api"]
+    teacher: Teacher | dict[str, Teacher]
     teacher_model: str
     teacher_url: str
     teacher_min_share: float = Field(ge=0, le=1)
@@ -96,6 +98,19 @@ class Profile(BaseModel):
     bootstrap: Count
     alpha: float = Field(gt=0, lt=1)
 
+    @property
+    def live(self) -> dict[str, str]:
+        """The run's constitutions that a live teacher writes for, with that teacher."""
+        found = {c: teacher_of(self.teacher, c) for c in self.constitutions}
+        return {c: kind for c, kind in found.items() if kind != "bundled"}
+
+
+def teacher_of(teacher: str | Mapping[str, str], constitution: str) -> str:
+    """A constitution's teacher. `teacher` is one for all, or names some; others have its `default`, else bundled."""
+    if isinstance(teacher, str):
+        return teacher
+    return teacher.get(constitution, teacher.get("default", "bundled"))
+
 
 def load(name: str, overrides: dict[str, str] | None = None) -> Profile:
     """Read profiles/<name>.yaml and apply overrides.
@@ -129,6 +144,11 @@ def check(values: dict, where: str = "parameters") -> Profile:
         raise CompanionError(f"{where}: {_first(error, values)}") from None
     for name in profile.constitutions:
         materials.constitution(name)
+    for name in [] if isinstance(profile.teacher, str) else profile.teacher:
+        if name not in (known := ["default", *materials.constitution_names()]):
+            raise CompanionError(f"{where}: field teacher: {name!r} unknown: {_choices(name, known)}")
+    if len(kinds := sorted(set(profile.live.values()))) > 1:
+        raise CompanionError(f"{where}: field teacher: {kinds} in one run share teacher_model; choose one of them")
     for name in profile.controls:
         if name not in grid.CONTROLS:
             raise CompanionError(f"{where}: field controls: {name!r} unknown: {_choices(name, grid.CONTROLS)}")
@@ -161,7 +181,8 @@ def _typed(field: str, text: str):
     inner = typing.get_args(kind)
     if kind is str or typing.get_origin(kind) is Literal or not text:
         return text
-    textual = typing.get_origin(kind) is list and (inner[0] is str or typing.get_origin(inner[0]) is Literal)
+    listed = typing.get_origin(kind) is list and (inner[0] is str or typing.get_origin(inner[0]) is Literal)
+    textual = listed or field == "teacher"  # a constitution may be called `no`
     try:
         return yaml.load(text, yaml.BaseLoader if textual else yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):  # PyYAML's too

@@ -37,7 +37,7 @@ def check_all(profile: Profile) -> None:
     _covers(twins, {training_rows.twin_of(i) for i in wanted}, f"data/prompts/{grid.PAIRED}.jsonl")
     for name in profile.constitutions:
         law = materials.constitution(name)
-        if profile.teacher == "bundled":
+        if name not in profile.live:
             recorded = materials.transcripts(name)
             _covers(recorded, wanted, f"data/transcripts/{name}.jsonl")
             lost = next((r for r in training_rows.bundled_rows(name, profile.revision_style) if r.dropped), None)
@@ -163,12 +163,13 @@ def models(profile: Profile) -> None:
     if kind == "hf" and not re.fullmatch(r"[^@\s]+@[^@\s]+", rest):
         raise CompanionError(f"field base_model: {profile.base_model!r} names no revision; write hf:<hub id>@<commit>")
     chosen = profile.base_model, profile.chat_template, profile.system_prompt
-    if chosen != base_models.PROVEN or profile.teacher == "local":
+    live = next(iter(profile.live.values()), "bundled")
+    if chosen != base_models.PROVEN or live == "local":
         from ethical_personas.finetune import targets  # late: torch takes seconds, and the default needs no check
 
         targets.check(profile)
-    for role, needed in (("teacher", ("api",)), ("judge", ("hf", "api"))):
-        how, model, url = (getattr(profile, f"{role}{part}") for part in ("", "_model", "_url"))
+    for role, how, needed in (("teacher", live, ("api",)), ("judge", profile.judge, ("hf", "api"))):
+        model, url = (getattr(profile, f"{role}{part}") for part in ("_model", "_url"))
         if how in needed and not model:
             raise CompanionError(f"field {role}_model: {role} {how} needs one; -p {role}_model NAME")
         if how == "api":

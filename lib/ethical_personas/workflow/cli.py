@@ -199,7 +199,7 @@ def _sweep(run: Path) -> None:
 
 def _fetch(profile: profiles.Profile) -> None:
     """Fetch the base model and a local teacher before any job needs them; raises CompanionError for unfit ones."""
-    specs = [profile.base_model, *([profile.teacher_model] if profile.teacher == "local" else [])]
+    specs = [profile.base_model, *([profile.teacher_model] if "local" in profile.live.values() else [])]
     missing = [spec for spec in specs if spec and base_models.folder(spec, fetch=False) is None]
     for spec in missing:
         print(f"model: {spec} is fetched, once", file=sys.stderr)

@@ -70,9 +70,9 @@ def paid(p: Profile) -> list[tuple[str, int, float, float]]:
     """Calls of paid endpoints: who, calls, tokens sent, tokens received."""
     found: list[tuple[str, int, float, float]] = []
     models = 1 + len(grid.cells(p.constitutions, p.scopes, p.seeds, p.controls))
-    if p.teacher == "api":
+    if asked := [c for c, kind in p.live.items() if kind == "api"]:
         needed = training_rows.prompts_needed(p.scopes, p.rows_per_scope, p.teacher_min_share)
-        rounds = len(needed) * len(p.constitutions)
+        rounds = len(needed) * len(asked)
         sent = _tokens(q.prompt for q in needed) / len(needed) + p.max_new_tokens + 250  # the example and the principle
         found.append(("teacher", 2 * rounds, 2 * rounds * sent, rounds * (40 + REVISION[p.revision_style])))
     if p.judge == "api":
