@@ -364,6 +364,8 @@ rule words:
     output:
         shown(outputs.figures("01_generate", FIGURES), "Training data"),
         shown(outputs.tables("01_generate", FIGURES), "Training data, tables"),
+    resources:
+        mem_mb=needs("analysis"),
     params:
         command=lambda w: f"python -m ethical_personas.workflow.words {RUN} {PROFILE} {FIGURES} {w.constitution}",
         revision_style=P.revision_style,
@@ -380,6 +382,8 @@ rule summary:
         f"{FIGURES}/{outputs.CLAIMS}",
     output:
         [f"{FIGURES}/{name}" for name in outputs.SUMMARY],
+    resources:
+        mem_mb=needs("analysis"),
     params:
         code=code_hash.version("ethical_personas.workflow.summary"),
         parameters=quoted(P.model_dump()),

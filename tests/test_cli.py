@@ -174,14 +174,6 @@ def test_a_note_says_what_is_set_and_has_no_effect(clone, monkeypatch, capsys):
     assert clone[1][-1][-4:-2] == ["--profile", "lab"] and "--cores" not in clone[1][-1]
 
 
-@pytest.mark.parametrize("options", [["--executor", "slurm"], ["--executor=slurm"], ["-e", "slurm"]])
-def test_an_executor_whose_plug_in_is_not_installed_is_one_line(clone, options):
-    with pytest.raises(CompanionError, match=r"--executor slurm: .*pip install snakemake-executor-plugin-slurm"):
-        cli.main(["--profile", "smoke", "--", *options])
-    assert not clone[1]
-    cli.main(["figures", "--profile", "smoke", "--", "--executor", "local"])
-
-
 def test_a_clone_that_cannot_be_written_to_is_one_line(clone, monkeypatch):
     def refuse(*_, **__):
         raise OSError(30, "Read-only file system")

@@ -23,7 +23,7 @@ from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import parameters
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import check, memory, names, settings
+from ethical_personas.workflow import check, executors, memory, names, settings
 from ethical_personas.workflow.progress import Progress
 
 TARGETS = {
@@ -38,7 +38,6 @@ TARGETS = {
 # Parameters that decide which models there are.
 GRID = {"constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps"}
 BENCHMARKS = ("training", "generation", "scoring", "ceilings", "table")  # scripts of benchmarks/, in this order
-OWN_EXECUTORS = ("local", "dryrun", "touch")  # of Snakemake itself; any other is a plug-in
 
 
 class _Parser(argparse.ArgumentParser):
@@ -84,7 +83,7 @@ def _command(config: Path, most: int, card: int, options: list[str]) -> list[str
     command += ["--max-checksum-file-size", "2GB", "--printshellcmds"]
     if not _has(options, "--workflow-profile"):
         command += ["--workflow-profile", "none"]  # profiles/ holds ours, not Snakemake's
-    if not _has(options, "--cores", "-c", "--executor", "-e", "--jobs", "-j", "--profile"):
+    if not executors.elsewhere(options) and not _has(options, "--cores", "-c", "--jobs", "-j"):
         command += ["--cores", "all"]
     limits = {"mem_mb": most, "card_mb": card}
     if any(limits.values()) and not _has(options, "--resources", "--res"):
@@ -134,19 +133,6 @@ def _publish(chosen: profiles.Profile, name: str, profile: str, to: Path | None)
     return 0
 
 
-def _plugins(options: list[str]) -> None:
-    """Raise when an executor is asked for that is not installed."""
-    for option, after in zip(options, [*options[1:], ""], strict=False):
-        if not _has([option], "--executor", "-e"):
-            continue
-        name = option.partition("=")[2] or after
-        module = f"snakemake_executor_plugin_{name.replace('-', '_')}"
-        if name not in OWN_EXECUTORS and importlib.util.find_spec(module) is None:
-            raise CompanionError(
-                f"--executor {name}: its plug-in is not installed; .venv/bin/pip install {module.replace('_', '-')}"
-            )
-
-
 def snakemake(config: dict, options: list[str]) -> int:
     """Run the graph under a progress line.
 
@@ -163,7 +149,7 @@ def snakemake(config: dict, options: list[str]) -> int:
         # A file, because Snakemake reads a value on its command line as YAML: `No`, braces and emoji do not survive.
         given = run / "config.json"
         given.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        if not _has(options, "--executor", "-e"):  # a cluster's jobs may outlive their Snakemake, and still be writing
+        if executors.end_jobs(options):  # a cluster's jobs may outlive their Snakemake, and still be writing
             _sweep(run)
         # Snakemake holds the lock too: killed alone, this process leaves no clone where a second run could start.
         process = subprocess.Popen(
@@ -266,18 +252,17 @@ def main(argv: list[str]) -> int:
         return _publish(chosen, name, found.profile, found.to)
     if found.target == "figures" and name != found.profile:
         check.one_source(Run(f"runs/{name}", found.profile), chosen)
-    _plugins(rest)
+    rest = executors.with_profile(rest)
+    executors.check(rest)
     _writable()
     _notes(set(names.changed(found.profile, chosen)), found.target, rest)
     shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
-    elsewhere = _has(rest, "--executor", "-e", "--profile")
     if found.target == "all" and not shown:
         _fetch(chosen)
     config = {"name": name, "profile": found.profile, "overrides": overrides}
     config["analysis_only"] = found.target == "figures"
-    config |= (
-        {"memory_mib": 0, "card_mib": 0} if elsewhere else {"memory_mib": memory.total(), "card_mib": memory.card()}
-    )
+    here = not executors.elsewhere(rest)
+    config |= {"memory_mib": memory.total() if here else 0, "card_mib": memory.card() if here else 0}
     if config["card_mib"] and found.target == "all" and (model := base_models.folder(chosen.base_model, fetch=False)):
         memory.fits(config["card_mib"], model)
     status = snakemake(config, rest)
