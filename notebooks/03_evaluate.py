@@ -42,13 +42,14 @@ persona_evals = ""
 persona_evals_limit = 100
 moral_choice = ""
 eval_sets = []
+responses_url = ""
 
 # %%
 import time
 
 from ethical_personas import files, provenance
-from ethical_personas.evaluate import ask, capability, dilemmas, instrument, lenses, moral_scenarios, set_files
-from ethical_personas.models import chats, decode
+from ethical_personas.evaluate import ask, capability, dilemmas, instrument, lenses, moral_scenarios, served, set_files
+from ethical_personas.models import chats
 from ethical_personas.run import Run
 from ethical_personas.study import inputs, parameters
 from IPython.display import display
@@ -63,13 +64,11 @@ chat = chats.load_for(p, adapter, p.model)
 # ## Answers to the evaluation prompts
 #
 # Greedy decoding, the same for every model, no post-processing. An answer that did not end by itself within
-# `max_new_tokens` is marked as cut.
+# `max_new_tokens` is marked as cut. With a `responses_url` a server that holds the same model writes them.
 
 # %%
 prompts = ask.prompts(p.eval_per_category)
-answers = decode.answers(
-    chat, [x.prompt for x in prompts], p.max_new_tokens, p.decode_batch, p.repetition_penalty, label="requests"
-)
+answers = served.answers(p, run, chat, adapter, [x.prompt for x in prompts], "requests")
 responses = ask.responses(chat.name, prompts, answers)
 written = [files.write(run.path(run.evaluation(p.model, "responses")), responses)]
 display(ask.sample(responses))
@@ -82,9 +81,7 @@ display(ask.sample(responses))
 sets = set_files.read_all(p.eval_sets)
 for each in sets:
     asked = ask.first_of(each.prompts, "category", p.eval_per_category)
-    said = decode.answers(
-        chat, [x.prompt for x in asked], p.max_new_tokens, p.decode_batch, p.repetition_penalty, label=each.name
-    )
+    said = served.answers(p, run, chat, adapter, [x.prompt for x in asked], each.name)
     place = run.path(run.evaluation(p.model, inputs.set_rows(each.name)))
     written.append(files.write(place, ask.set_responses(chat.name, asked, said)))
 display(set_files.overview(sets))

@@ -4,7 +4,7 @@ import pytest
 import yaml
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import ROOT
-from ethical_personas.workflow import cli, executors, memory
+from ethical_personas.workflow import cli, executors
 
 BY_NAME = [["--executor", "slurm"], ["--executor=slurm"], ["-e", "slurm"]]
 BY_PROFILE = [["--workflow-profile", "profiles/slurm-gpu"], ["--workflow-profile=profiles/slurm"]]
@@ -27,7 +27,7 @@ def tools(tmp_path, monkeypatch):
 def test_an_executor_whose_plug_in_is_not_installed_is_one_line(options, monkeypatch):
     monkeypatch.setattr(executors.importlib.util, "find_spec", lambda module: None)
     monkeypatch.setattr(cli.check, "check_all", lambda profile: None)
-    with pytest.raises(CompanionError, match=r"--executor slurm: its plug-in .* pip install '\.\[slurm\]'") as error:
+    with pytest.raises(CompanionError, match=r"--executor slurm: its plug-in .*pip install '\.\[slurm\]'") as error:
         cli.main(["figures", "--profile", "smoke", "--", *options])
     assert "\n" not in str(error.value)
 
@@ -50,7 +50,10 @@ def test_a_slurm_that_is_not_there_is_one_line(options, monkeypatch):
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1", "Unable to contact slurm contr"),
+        (
+            "echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1",
+            "Unable to contact slurm contr",
+        ),
         ("exit 3", "exit status 3"),
         ("sleep 9", "no answer within 0.2 seconds"),
     ],
@@ -65,7 +68,7 @@ def test_a_slurm_that_does_not_answer_is_one_line(tools, monkeypatch, script, to
 
 def test_only_jobs_of_this_clone_and_of_our_name_are_ended(tools, capsys):
     listed = f"1|ethical-personas_a|{ROOT}\n2|ethical-personas_b|/another/clone\n3|run_all.sh|{ROOT}\n"
-    place = tools("squeue", f'cat "$(dirname "$0")/queue"')
+    place = tools("squeue", 'cat "$(dirname "$0")/queue"')
     tools("scancel", f'echo "$@" > {place}/cancelled; : > {place}/queue')
     (place / "queue").write_text(listed)
     options = executors.with_profile(["--executor", "slurm"])

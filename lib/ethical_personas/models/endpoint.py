@@ -1,4 +1,4 @@
-"""The one client of an OpenAI-compatible endpoint, for judge and teacher.
+"""The one client of an OpenAI-compatible endpoint, for judge and teacher, and for answers of models (`responses_url`).
 
     endpoint = connect("judge", "gpt-x", "http://127.0.0.1:8000/v1")
     reply = endpoint.ask(messages, read, temperature=0)      reply.value is read(text), or reply.error says why not
@@ -33,6 +33,8 @@ CONNECT = 5.0
 GIVE_UP = 12
 PATIENCE = 120.0
 OPENAI = "https://api.openai.com/v1"
+# What to check where a server knows no such model; else the field `<role>_model`.
+NAMED = {"responses": "that the server has this name (vLLM: --served-model-name source --lora-modules CELL=FOLDER)"}
 PASSING_STATUS = (408, 409, 425, 429)  # and 5xx: rows.AGAIN; any other 4xx is the request's own fault
 # A refusal that concerns one text (a filter, its length) and says nothing about the next.
 OF_THE_TEXT = re.compile(r"(?i)content.?(filter|polic)|moderat|flagged|invalid_prompt|inspection|context.?(length|win)")
@@ -129,7 +131,12 @@ class Endpoint:
     reached: bool = True  # whether the last call reached the server
 
     def ask(
-        self, messages: list[dict], read: Callable[[str, bool], object], thoughts: bool = False, **options
+        self,
+        messages: list[dict],
+        read: Callable[[str, bool], object],
+        thoughts: bool = False,
+        empty: bool = False,
+        **options,
     ) -> Reply:
         """Ask once and read the answer.
 
@@ -137,6 +144,7 @@ class Endpoint:
             messages: the conversation.
             read: makes a value of the answer's text and whether it ended by itself; raises Unusable.
             thoughts: whether the last line of the thinking counts where a server puts the whole answer there.
+            empty: whether an answer without text is one too.
             options: `temperature` and `max_tokens`; dropped (or renamed) once a model refuses them.
 
         Raises:
@@ -148,7 +156,7 @@ class Endpoint:
         try:
             reply = self._create(messages, options)
             self.reached, tokens = True, _tokens(reply)
-            value = _value(reply, read, thoughts)
+            value = _value(reply, read, thoughts, empty)
         except Unusable as unusable:
             error = str(unusable)
         except openai.APIStatusError as refusal:
@@ -186,7 +194,7 @@ class Endpoint:
             return f"HTTP {status}: {told}"
         raise CompanionError(
             f"{self.role} api: HTTP {status} for model {self.model!r} ({told}); check OPENAI_API_KEY, "
-            f"{self.role}_model and {self.role}_url; what was paid for is kept"
+            f"{NAMED.get(self.role, f'{self.role}_model')} and {self.role}_url; what was paid for is kept"
         ) from None
 
     def _count(self, error: str | None) -> None:
@@ -207,7 +215,7 @@ def _tokens(reply) -> tuple[int, int] | None:
     return (asked, told) if type(asked) is int and type(told) is int else None
 
 
-def _value(reply, read: Callable, thoughts: bool):
+def _value(reply, read: Callable, thoughts: bool, empty: bool):
     """The answer as `read` reads it, its thinking left out; raises Unusable where there is none."""
     choices = getattr(reply, "choices", None)
     if not isinstance(choices, list):  # the client hands a body of another form through
@@ -225,6 +233,8 @@ def _value(reply, read: Callable, thoughts: bool):
         return read(text, finished)
     thinking = next((t for n in ("reasoning_content", "reasoning") if (t := getattr(message, n, None))), content or "")
     if not str(thinking).strip():
+        if empty and choices:
+            return read("", finished)
         raise Unusable("empty answer: no text in the first choice")
     if thoughts and finished:
         with contextlib.suppress(Unusable):

@@ -90,6 +90,7 @@ class Profile(BaseModel):
     persona_evals_limit: Whole
     moral_choice: str
     eval_sets: list[str]
+    responses_url: str
 
     judge: Literal["bundled", "keyword", "hf", "api"]
     judge_model: str
@@ -142,6 +143,10 @@ def check(values: dict, where: str = "parameters") -> Profile:
         profile = Profile.model_validate({k: _number(k, v) for k, v in values.items()})
     except ValidationError as error:
         raise CompanionError(f"{where}: {_first(error, values)}") from None
+    if profile.responses_url and profile.repetition_penalty != 1:
+        raise CompanionError(
+            f"{where}: field repetition_penalty: with a responses_url it is 1: servers count it otherwise"
+        )
     for name in profile.constitutions:
         materials.constitution(name)
     for name in [] if isinstance(profile.teacher, str) else profile.teacher:

@@ -40,6 +40,14 @@ class Paid(Row):
     without: list[str] | None = None  # request fields that the endpoint's model refuses, left out
 
 
+class Served(Row):
+    """A model's answer by a server; `id` is the SHA-256 of what was asked of which model."""
+
+    answer: str
+    tokens: int = Field(ge=0)
+    finished: bool  # ended by itself, not cut at max_new_tokens
+
+
 class Initial(Row):
     """The source model's own first answer to a harmful training prompt."""
 

@@ -168,6 +168,10 @@ def models(profile: Profile) -> None:
         from ethical_personas.finetune import targets  # late: torch takes seconds, and the default needs no check
 
         targets.check(profile)
+    if profile.responses_url:
+        from ethical_personas.models import endpoint  # late: its client takes a second to load
+
+        endpoint.key("responses", endpoint.address("responses", profile.responses_url))
     for role, how, needed in (("teacher", live, ("api",)), ("judge", profile.judge, ("hf", "api"))):
         model, url = (getattr(profile, f"{role}{part}") for part in ("_model", "_url"))
         if how in needed and not model:
