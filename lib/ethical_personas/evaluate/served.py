@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -75,21 +76,22 @@ def _asked(p, chat: Chat, texts: list[str], template: Path, label: str) -> Itera
 
     server = endpoint.connect("responses", chat.name, p.responses_url)
 
+    def read(said: str, finished: bool) -> Generated:
+        return Generated(said, len(chat.tokenizer(said, add_special_tokens=False)["input_ids"]) + finished, finished)
+
     def ask(text: str) -> Generated | str:
         limits = {"temperature": 0, "max_tokens": p.max_new_tokens}
-        reply = server.ask(turns(chat.system, text), lambda *said: said, empty=True, **limits)
+        reply = server.ask(turns(chat.system, text), read, empty=True, **limits)
         here = len(chat.ids(text))
-        read, written = reply.tokens or (here, None)
-        if read != here:
+        there, written = reply.tokens or (here, None)
+        if there != here:
             raise CompanionError(
-                f"responses_url: the server makes {read} tokens of a prompt that has {here} here: it has another chat "
+                f"responses_url: the server makes {there} tokens of a prompt that has {here} here: it has another chat "
                 f"template, or adds a system prompt; start it with --chat-template {short(template)}"
             )
-        if reply.error:
-            return reply.error
-        said, finished = reply.value
-        counted = len(chat.tokenizer(said, add_special_tokens=False)["input_ids"]) + finished
-        return Generated(said, counted if written is None else written, finished)
+        if not isinstance(reply.value, Generated):
+            return str(reply.error)
+        return reply.value if written is None else replace(reply.value, tokens=written)  # counted by the server itself
 
     pool = ThreadPoolExecutor(min(p.decode_batch, AT_ONCE))
     try:
