@@ -1,4 +1,4 @@
-"""The api judge and teacher against a real OpenAI-compatible server: `transformers serve`, the embedded model."""
+"""The api judge, teacher and answerer against a real OpenAI-compatible server: `transformers serve`, the embedded model."""
 
 import socket
 import subprocess
@@ -6,12 +6,15 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ethical_personas.errors import CompanionError
+from ethical_personas.evaluate import served as by_server
 from ethical_personas.generate import teacher
 from ethical_personas.judge import judging
-from ethical_personas.models import base_models
+from ethical_personas.models import base_models, chats
+from ethical_personas.run import Run
 from ethical_personas.study import materials, rows
 
 pytestmark = pytest.mark.timeout(300)
@@ -95,3 +98,30 @@ def test_a_model_that_the_server_does_not_know_is_one_line(served, tmp_path):
         assert "no/such-model" in str(error) and "\n" not in str(error)
     else:
         assert found.verdict is None and found.error
+
+
+@pytest.fixture
+def asking(served, tmp_path):
+    """A function that asks the server's model, or the same one here, under a chat template."""
+    url, model = served
+
+    def ask(template: str, url: str = url):
+        chat = chats.load(WHEEL, name=model, chat_template=template, dtype="bfloat16")
+        p = SimpleNamespace(responses_url=url, max_new_tokens=24, decode_batch=1, repetition_penalty=1.0)
+        prompts = [x.prompt for x in materials.prompts("eval", "illegal")[:2]]
+        return by_server.answers(p, Run(str(tmp_path), "smoke"), chat, None, prompts, "requests")
+
+    return ask
+
+
+def test_a_real_server_answers_as_the_same_model_here(asking):
+    there, here = asking("own"), asking("own", url="")
+    assert [a.text.split()[:4] for a in there] == [a.text.split()[:4] for a in here], "greedy on both sides"
+    assert all(0 < a.tokens <= 24 for a in there)
+
+
+def test_a_real_server_with_another_template_is_refused(asking):
+    with pytest.raises(
+        CompanionError, match=r"server makes \d+ tokens of a prompt that has \d+ here: .*chat_template.jinja"
+    ):
+        asking("chatml")
