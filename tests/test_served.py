@@ -1,4 +1,4 @@
-"""The api judge, teacher and answerer against a real OpenAI-compatible server: `transformers serve`, the embedded model."""
+"""The api judge, teacher and answers against a real OpenAI-compatible server: `transformers serve`, embedded model."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""A real Slurm of one node, started here: the smoke study through it, killed and resumed, with the tables of a local run.
+"""A real Slurm of one node, started here: the smoke study killed and resumed, with the tables of a local run.
 
 Left out where Slurm or Snakemake's plug-in is not installed: apt-get install slurm-wlm munge; pip install '.[slurm]'.
 """
