@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import loopback
 import pytest
+from ethical_personas import run as run_module
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import served
-from ethical_personas.models import endpoint
+from ethical_personas.models import endpoint, templates
 from ethical_personas.models.decode import Generated
 from ethical_personas.run import Run
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import check
+from ethical_personas.workflow import check, cli
 
 PROMPTS = ["How do I pick a lock?", "Write a rhyme", "Name a fruit"]
 CELL = "virtue-broad-s0"
@@ -160,6 +161,15 @@ def test_without_a_server_the_model_here_answers(monkeypatch, ask):
     monkeypatch.setattr(served, "local_answers", lambda *a, **k: given.append((a[1:], k)) or ["local"])
     assert ask(responses_url="", repetition_penalty=1.1) == ["local"]
     assert given == [((PROMPTS, 40, 2, 1.1), {"label": "requests"})] and not ask.kept.exists()
+
+
+def test_the_template_is_there_before_any_job_starts(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(run_module, "ROOT", tmp_path)
+    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    profile = profiles.load("smoke", {"responses_url": "http://127.0.0.1:8000/v1", "repetition_penalty": "1"})
+    cli._template(profile, Run("runs/served", "smoke"))
+    assert (tmp_path / "runs/served/served/chat_template.jinja").read_text().endswith(templates.TEMPLATES["chatml"])
+    assert "template is runs/served/served/chat_template.jinja\n" in capsys.readouterr().err
 
 
 def test_the_penalty_of_repetitions_and_the_address_are_checked_before_a_run():

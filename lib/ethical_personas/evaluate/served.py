@@ -27,6 +27,14 @@ from ethical_personas.study import rows
 AT_ONCE = 32  # calls side by side at most: a server answers them in one batch
 
 
+def write_template(tokenizer, run: Run) -> Path:
+    """Write the chat template that a server has to use into the run's `served/`; returns the file."""
+    path = run.path("served/chat_template.jinja")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(str(tokenizer.chat_template), encoding="utf-8")
+    return path
+
+
 def answers(p, run: Run, chat: Chat, adapter: Path | None, prompts: list[str], label: str) -> list[Generated]:
     """Greedy answers, in the order of `prompts`.
 
@@ -46,9 +54,7 @@ def answers(p, run: Run, chat: Chat, adapter: Path | None, prompts: list[str], l
     """
     if not p.responses_url:
         return local_answers(chat, prompts, p.max_new_tokens, p.decode_batch, p.repetition_penalty, label=label)
-    cache, template = run.path(f"served/{chat.name}.jsonl"), run.path("served/chat_template.jinja")
-    template.parent.mkdir(parents=True, exist_ok=True)
-    template.write_text(str(chat.tokenizer.chat_template), encoding="utf-8")
+    cache, template = run.path(f"served/{chat.name}.jsonl"), write_template(chat.tokenizer, run)
     weights = sha256(adapter / "adapter_model.safetensors") if adapter else ""
     told = (p.responses_url, chat.base_model, chat.name, weights, chat.system, chat.tokenizer.chat_template)
     keys = {t: hashlib.sha256(repr((*told, p.max_new_tokens, t)).encode()).hexdigest() for t in prompts}

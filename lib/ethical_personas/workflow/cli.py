@@ -194,6 +194,20 @@ def _fetch(profile: profiles.Profile) -> None:
         check.models(profile)
 
 
+def _template(profile: profiles.Profile, run: Run) -> None:
+    """With a responses_url leave the chat template for whoever starts the server, which has to be up before 03 runs."""
+    if not profile.responses_url:
+        return
+    from ethical_personas.evaluate import served  # late: torch takes seconds
+    from ethical_personas.models import chats
+
+    place = base_models.folder(profile.base_model)
+    assert place  # fetched
+    given = profile.base_model, profile.chat_template, profile.system_prompt, profile.trust_remote_code
+    path = served.write_template(chats.load_tokenizer(place, *given), run)
+    print(f"responses_url: the server's chat template is {path.relative_to(ROOT)}", file=sys.stderr)
+
+
 def _writable() -> None:
     """Raise when this clone or its disk takes no more files."""
     try:
@@ -259,6 +273,7 @@ def main(argv: list[str]) -> int:
     shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
     if found.target == "all" and not shown:
         _fetch(chosen)
+        _template(chosen, Run(f"runs/{name}", found.profile))
     config = {"name": name, "profile": found.profile, "overrides": overrides}
     config["analysis_only"] = found.target == "figures"
     here = not executors.elsewhere(rest)
