@@ -103,7 +103,7 @@ def evaluated(models, name):
 
 def needs(kind):
     """Memory in MiB that a job of this kind declares, so that no more of them start than fit."""
-    return memory.job(kind, WEIGHTS, config["memory_mib"])
+    return memory.job(kind, WEIGHTS, config["memory_mib"]) + (0 if config["memory_mib"] else memory.SNAKEMAKE)
 
 
 def before(priority, cell):

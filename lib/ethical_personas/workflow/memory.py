@@ -15,6 +15,7 @@ from ethical_personas.errors import CompanionError
 PEAK = {"harmless": 1500, "generate": 1000, "finetune": 4400, "evaluate": 2900, "analysis": 1500}
 # The same of a CUDA card (gpu profile), with what CUDA takes for each process.
 CARD = {"harmless": 3000, "generate": 3000, "finetune": 4000, "evaluate": 4500, "analysis": 0}
+SNAKEMAKE = 600  # of the two Snakemakes (190 each) that a cluster runs around a job
 EMBEDDED = 270  # weights of that model in bfloat16
 COPIES = 3  # of a larger model's weights: float32 and what is computed with them
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
