@@ -60,7 +60,11 @@ def transcripts(*constitutions):
     return [inputs.transcripts(c) for c in materials.recorded(sorted({*grid.REFERENCE, *constitutions}))]
 
 
-BASE = model_files(P.base_model)
+# The model that 01 to 03 start from: the base, or what the helpful-only stage makes of it.
+HELPFUL = P.source_stage == "sft"
+SOURCE = f"{RUN}/{inputs.SOURCE_MODEL}"
+JOBS = P.model_copy(update={"base_model": f"path:{SOURCE}"}) if HELPFUL else P
+BASE = [f"{SOURCE}/{base_models.MANIFEST}"] if HELPFUL else model_files(P.base_model)
 WEIGHTS = 0 if ANALYSIS_ONLY else memory.weights(base_models.folder(P.base_model, fetch=False))  # MiB
 JUDGE = [*inputs.JUDGE, *(model_files(hf.parse(P.judge_model)[1]) if P.judge == "hf" else [])]
 # What 05 and 06 read beside the evaluations; voices are learned from the teacher's text.
@@ -82,7 +86,7 @@ def quoted(values):
 
 def run_notebook(notebook, suffix, **job):
     """The shell command of one notebook. It must not name `output`: Snakemake compares only underived params."""
-    given = quoted(parameters.for_notebook(P, notebook) | job | {"profile": PROFILE, "run_dir": RUN})
+    given = quoted(parameters.for_notebook(JOBS, notebook) | job | {"profile": PROFILE, "run_dir": RUN})
     return f"python -m ethical_personas.workflow.execute {notebook} {RUN}/notebooks/{notebook}{suffix}.ipynb {given}"
 
 
@@ -142,6 +146,28 @@ rule all:
 
 if not ANALYSIS_ONLY:
 
+    rule source_model:
+        """A helpful-only source from a raw base model; only where the profile asks for one (source_stage)."""
+        input:
+            model_files(P.base_model),
+            inputs.HARMFUL,
+            inputs.source_data(P.source_data),
+            "data/judge/keyword.yaml",
+        output:
+            f"{SOURCE}/{base_models.MANIFEST}",
+        priority: 150
+        threads: max(1, P.threads)
+        resources:
+            mem_mb=needs("finetune"),
+            card_mb=card("finetune"),
+        params:
+            command="python -m ethical_personas.workflow.source_model {} {} {}".format(
+                RUN, PROFILE, quoted({k: getattr(P, k) for k in inputs.SOURCE_PARAMETERS})
+            ),
+            code=code_hash.version("ethical_personas.workflow.source_model"),
+        shell:
+            "OMP_NUM_THREADS={threads} {params.command}"
+
     rule harmless:
         """The source model's answers to the harmless training prompts, once for all constitutions."""
         input:
@@ -157,7 +183,7 @@ if not ANALYSIS_ONLY:
             card_mb=card("harmless"),
         params:
             command="python -m ethical_personas.workflow.source_answers {} {} {}".format(
-                RUN, PROFILE, quoted({k: getattr(P, k) for k in source_answers.PARAMETERS})
+                RUN, PROFILE, quoted({k: getattr(JOBS, k) for k in source_answers.PARAMETERS})
             ),
             code=code_hash.version("ethical_personas.workflow.source_answers"),
         shell:
@@ -389,6 +415,6 @@ rule summary:
         mem_mb=needs("analysis"),
     params:
         code=code_hash.version("ethical_personas.workflow.summary"),
-        parameters=quoted(P.model_dump()),
+        parameters=quoted(P.told()),
     shell:
         "python -m ethical_personas.workflow.summary {RUN} {PROFILE} {FIGURES} {params.parameters}"

@@ -7,6 +7,8 @@ Paths are relative to the repository's root.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ethical_personas.paths import DATA
 from ethical_personas.study import grid
 
@@ -52,6 +54,14 @@ PERSONA = (
 )
 CLAIMS = "data/claims.yaml"
 
+# The helpful-only source model, a folder of the run, and what it depends on.
+SOURCE_MODEL, SOURCE_STAGE = "source_model", "00_source"
+SOURCE_PARAMETERS = (
+    "base_model", "source_data", "chat_template", "system_prompt", "dtype", "threads", "trust_remote_code",
+    "lora_r", "lora_alpha", "lora_layers", "learning_rate", "epochs", "batch_size", "gradient_accumulation",
+    "warmup_steps", "max_length", "answer_tokens", "repetition_penalty", "decode_batch",
+)  # fmt: skip
+
 # Row files of an evaluation, eval/<model>/<name>.jsonl.
 RESPONSES = "responses"
 PERSONA_ROWS = ("item_scores", "item_texts", "pair_scores", "dilemma_scores", "dilemma_choices")
@@ -67,6 +77,11 @@ def constitution(name: str) -> str:
 def control(name: str) -> list[str]:
     """The texts of a control, where it has any."""
     return [f"data/controls/{name}.yaml"] if grid.STUDY.controls[name].answers == "variants" else []
+
+
+def source_data(spec: str) -> tuple[str, ...]:
+    """The files of an instruction set, `source_data`; none for one of the hub."""
+    return HARMLESS if spec == "bundled" else () if spec.startswith("hf:") else (str(Path(spec).expanduser()),)
 
 
 def transcripts(name: str) -> str:

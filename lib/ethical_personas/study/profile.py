@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import re
 import typing
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -23,6 +24,9 @@ PROFILES = ROOT / "profiles"
 NOTEBOOKS = ("01_generate", "02_finetune", "03_evaluate", "04_emergent_alignment", "05_persona", "06_projectability")
 # Parameters that name one job or one place; the graph fills them in, a profile may not.
 JOB_PARAMETERS = {"constitution", "beside", "scope", "seed", "model", "profile", "run_dir", "figures_dir"}
+
+
+SOURCE_DATA = re.compile(r"bundled|hf:[^/@\s]+/[^/@\s]+@[^/@\s]+|(?!hf:).+\.(jsonl|json|csv)")
 
 
 def _a_number(value):
@@ -53,6 +57,9 @@ class Profile(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16"]
     threads: Whole
     trust_remote_code: bool
+
+    source_stage: Literal["none", "sft"]
+    source_data: str
 
     teacher: Teacher | dict[str, Teacher]
     teacher_model: str
@@ -105,6 +112,10 @@ class Profile(BaseModel):
         found = {c: teacher_of(self.teacher, c) for c in self.constitutions}
         return {c: kind for c, kind in found.items() if kind != "bundled"}
 
+    def told(self) -> dict:
+        """The parameters as a record keeps them: those of a stage that is left out are not told."""
+        return self.model_dump(exclude={"source_stage", "source_data"} if self.source_stage == "none" else None)
+
 
 def teacher_of(teacher: str | Mapping[str, str], constitution: str) -> str:
     """A constitution's teacher. `teacher` is one for all, or names some; others have its `default`, else bundled."""
@@ -146,6 +157,11 @@ def check(values: dict, where: str = "parameters") -> Profile:
     if profile.responses_url and profile.repetition_penalty != 1:
         raise CompanionError(
             f"{where}: field repetition_penalty: with a responses_url it is 1: servers count it otherwise"
+        )
+    if not SOURCE_DATA.fullmatch(profile.source_data):
+        raise CompanionError(
+            f"{where}: field source_data: bundled, hf:<owner>/<data set>@<revision> or a file .jsonl, .json or .csv "
+            f"(found {profile.source_data!r})"
         )
     for name in profile.constitutions:
         materials.constitution(name)

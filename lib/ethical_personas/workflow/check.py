@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import instrument, moral_scenarios, set_files
+from ethical_personas.finetune import instructions
 from ethical_personas.generate import controls, training_rows
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT, short
@@ -162,6 +163,8 @@ def models(profile: Profile) -> None:
         )
     if kind == "hf" and not re.fullmatch(r"[^@\s]+@[^@\s]+", rest):
         raise CompanionError(f"field base_model: {profile.base_model!r} names no revision; write hf:<hub id>@<commit>")
+    if profile.source_stage == "sft":
+        instructions.check(profile.source_data)
     chosen = profile.base_model, profile.chat_template, profile.system_prompt
     live = next(iter(profile.live.values()), "bundled")
     if chosen != base_models.PROVEN or live == "local":

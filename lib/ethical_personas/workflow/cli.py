@@ -21,7 +21,7 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
-from ethical_personas.study import parameters
+from ethical_personas.study import inputs, parameters
 from ethical_personas.study import profile as profiles
 from ethical_personas.workflow import check, executors, memory, names, settings
 from ethical_personas.workflow.progress import Progress
@@ -178,8 +178,9 @@ def snakemake(config: dict, options: list[str]) -> int:
 
 def _sweep(run: Path) -> None:
     """Remove what a killed run was still writing: hidden files and folders, never published under a name."""
+    folders = run.glob(f".{inputs.SOURCE_MODEL}.*")
     for folder in ("sft", "adapters", "eval"):
-        for left in sorted((run / folder).rglob(".*"), reverse=True):
+        for left in [*folders, *sorted((run / folder).rglob(".*"), reverse=True)]:
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 

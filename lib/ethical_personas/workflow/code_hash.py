@@ -13,7 +13,7 @@ from ethical_personas.study import notebooks
 PACKAGE = "ethical_personas"
 LIB = ROOT / "lib"
 HEAVY = (
-    *(f"{PACKAGE}.workflow.{job}" for job in ("source_answers", "control_rows")),
+    *(f"{PACKAGE}.workflow.{job}" for job in ("source_model", "source_answers", "control_rows")),
     *("01_generate", "02_finetune", "03_evaluate"),
 )
 # 01-03 only show things with the figures and write nothing of them: a mended figure must not train a model again.

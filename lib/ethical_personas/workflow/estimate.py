@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ethical_personas.evaluate import set_files
+from ethical_personas.finetune import instructions
 from ethical_personas.generate import training_rows
 from ethical_personas.paths import DATA, ROOT
 from ethical_personas.study import grid, materials
@@ -55,7 +56,12 @@ def loads(p: Profile) -> list[Load]:
     items = p.item_limit * len(materials.instrument()) or len(materials.items())
     answers = (len(asked) + more) * p.max_new_tokens + items * p.item_text_wordings * p.item_text_tokens
     own = len(training_rows.harmless_needed(p)) * p.answer_tokens if p.harmless_targets == "source" else 0
+    taught = []
+    if p.source_stage == "sft" and not p.source_data.startswith("hf:"):
+        texts = [row.prompt + row.answer for row in instructions.read(p.source_data)]
+        taught = [Load("helpful-only source", 1, p.epochs * _tokens(texts), "training")]
     return [
+        *taught,
         Load("source answers", bool(own), own, "answers"),
         Load("training", len(cells), len(cells) * p.epochs * (refusals + others), "training"),
         Load("answers to prompts and items", models, models * answers, "answers"),

@@ -12,7 +12,9 @@ from typing import TextIO
 
 # Seconds a job of each rule takes on two cores under the cpu profile: a first guess, replaced by measurement
 # as soon as a job of that rule has finished.
-GUESS = {"harmless": 75, "generate": 11, "finetune": 210, "evaluate": 300, "evaluate_checkpoint": 120}
+GUESS = {
+    "source_model": 300, "harmless": 75, "generate": 11, "finetune": 210, "evaluate": 300, "evaluate_checkpoint": 120,
+}  # fmt: skip
 
 
 class Progress:
