@@ -17,7 +17,7 @@ from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, inputs, materials, parameters, profile
-from ethical_personas.workflow import code_hash, leader, memory, outputs
+from ethical_personas.workflow import code_hash, ladder, leader, memory, outputs
 
 os.environ[leader.VARIABLE] = str(os.getpid())  # jobs end with the Snakemake that started them
 PROFILE = config["profile"]
@@ -138,6 +138,7 @@ rule all:
         [f"{RUN}/notebooks/{n}.ipynb" for n in ("04_emergent_alignment", "05_persona", "06_projectability")],
         # Every figure and table by its name: of a rule's outputs Snakemake makes again only what somebody asks for.
         outputs.everything(FIGURES, WORDED, MORE),
+        outputs.ladder(FIGURES) if P.ladder else [],
         # And what they rest on: Snakemake leaves a gap in the middle as it is unless somebody asks for it.
         evaluated(MODELS + CHECKPOINTS, inputs.RESPONSES),
         [evaluated(MODELS, name) for name in (*PERSONA_ROWS, *ASKED_ROWS)],
@@ -401,6 +402,21 @@ rule words:
         code=code_hash.version("ethical_personas.workflow.words"),
     shell:
         "OMP_NUM_THREADS={threads} {params.command} {params.revision_style}"
+
+
+if P.ladder:
+
+    rule ladder:
+        """One more figure, over several finished runs: what changes with the size of the base model."""
+        input:
+            [f for name in P.ladder for f in ladder.sources(name) if name == config["name"] or Path(f).is_file()],
+        output:
+            shown(outputs.ladder(FIGURES), "Ladder of sizes"),
+        params:
+            command="python -m ethical_personas.workflow.ladder {} {}".format(FIGURES, " ".join(P.ladder)),
+            code=code_hash.version("ethical_personas.workflow.ladder"),
+        shell:
+            "{params.command}"
 
 
 rule summary:

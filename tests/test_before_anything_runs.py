@@ -38,7 +38,10 @@ def test_bad_input_is_one_line_and_exit_2(untouched, arguments, told):
 @pytest.mark.parametrize("name", [p.stem for p in profiles.PROFILES.glob("*.yaml")])
 def test_every_profile_loads_and_its_data_is_in_order(name, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "a-key")
-    check.check_all(profiles.load(name, {"teacher": "bundled"}))
+    given = {"teacher": "bundled"}
+    if profiles.load(name).base_model.startswith("path:"):  # a file that a clone does not bring
+        given["base_model"] = profiles.load("cpu").base_model
+    check.check_all(profiles.load(name, given))
 
 
 def test_a_judge_behind_an_api_needs_a_name(monkeypatch):

@@ -19,7 +19,7 @@ def test_an_unknown_target_is_told_with_the_known_ones(untouched):
 
 
 def test_a_bad_profile_is_one_line(untouched):
-    wanted = "error: profile 'nothing like it' unknown: known are cpu, gpu, paper, smoke\n"
+    wanted = "error: profile 'nothing like it' unknown: known are cpu, gpu, ladder-270m, ladder-500m, paper, smoke\n"
     assert untouched("figures", "--profile", "nothing like it") == (2, "", wanted)
 
 

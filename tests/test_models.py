@@ -147,7 +147,7 @@ def test_a_gguf_file_that_is_not_pinned_or_not_there_is_refused_in_one_line(gguf
     with pytest.raises(CompanionError, match=r"a GGUF that is not pinned \(SHA-256 [0-9a-f]{64}\); add it to"):
         base_models.folder(f"path:{gguf_file}")
     gguf_file.unlink()
-    with pytest.raises(CompanionError, match=r"mine\.gguf': no such file"):
+    with pytest.raises(CompanionError, match=r"mine\.gguf': no such file; put it there"):
         base_models.folder(f"path:{gguf_file}", fetch=False)
 
 

@@ -50,7 +50,7 @@ def test_a_wrong_override_is_named(key, text, told):
 def test_an_unknown_profile_is_named_with_the_nearest():
     with pytest.raises(CompanionError, match="profile 'smke' unknown: did you mean 'smoke'"):
         profiles.load("smke")
-    with pytest.raises(CompanionError, match="known are cpu, gpu, paper, smoke"):
+    with pytest.raises(CompanionError, match="known are cpu, gpu, ladder-270m, ladder-500m, paper, smoke"):
         profiles.load("zzzzzz")
 
 

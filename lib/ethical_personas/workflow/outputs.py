@@ -77,6 +77,7 @@ TABLES = {
     ),
 }
 CLAIMS = "claims.json"
+LADDER = "ladder"  # figure and table over several runs, where a profile names them
 SUMMARY = ("summary.md", "provenance.json")
 EXTRA = "persona_extra"  # of 05, where one more instrument is asked
 MORAL = "persona_moral_choice"  # of 05, where a MoralChoice file is named
@@ -92,6 +93,11 @@ def tables(notebook: str, folder: str, more: tuple[str, ...] = ()) -> list[str]:
     """Files of a notebook's tables, those behind its figures included; `more`: further ones of this run."""
     names = (*FIGURES[notebook], *TABLES[notebook], *more)
     return [f"{folder}/tables/{name}{end}" for name in names for end in TABULATED]
+
+
+def ladder(folder: str) -> list[str]:
+    """Files of the ladder of sizes."""
+    return [f"{folder}/{LADDER}{end}" for end in PLOTTED] + [f"{folder}/tables/{LADDER}{end}" for end in TABULATED]
 
 
 def more(persona_evals: bool, eval_sets: bool, moral_choice: bool = False) -> dict[str, tuple[str, ...]]:
