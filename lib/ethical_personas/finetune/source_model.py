@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 from transformers import AutoTokenizer
@@ -45,12 +46,13 @@ def make(run: Run, p) -> pd.DataFrame:
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=f".{place.name}.") as scratch:
         ready = Path(scratch) / "ready"
         log = lora.finetune(chat, chosen, lora.recipe_for(p), SEED, Path(scratch) / place.name)
-        chat.model = chat.model.merge_and_unload()
-        made = {"base_model": p.base_model, "source_data": p.source_data}
-        trained = {"rows": len(chosen), "left_out": len(rows) - len(chosen), **look.cost(log).iloc[0]}
-        checked = pd.DataFrame([made | trained | _declined(chat, p)])
-        chat.model.save_pretrained(ready)
+        chat.model.merge_and_unload().save_pretrained(ready)
         _tokenizer(p).save_pretrained(ready)
+        made = {"base_model": p.base_model, "source_data": p.source_data}
+        trained = {"rows": len(chosen), "left_out": len(rows) - len(chosen), **look.cost(log).iloc[0].to_dict()}
+        # Checked as every later step will load it.
+        source = chats.load_for(SimpleNamespace(**(vars(p) | {"base_model": f"path:{ready}"})), name=place.name)
+        checked = pd.DataFrame([made | trained | _declined(source, p)])
         log.to_csv(ready / "log.csv", index=False)
         checked.to_csv(ready / "check.csv", index=False)
         base_models.seal(ready, **made)
