@@ -14,7 +14,10 @@ from ethical_personas.paths import ROOT
 from ethical_personas.study import parameters
 from ethical_personas.study import profile as profiles
 
-GENERATE = ROOT / "lib/ethical_personas/generate"
+HANDED = {  # modules that a notebook hands its parameters on to as a whole
+    "01_generate": ("generate/revisions.py", "generate/source_answers.py"),
+    "03_evaluate": ("evaluate/served.py",),
+}
 BOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 DEFINING = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 
@@ -48,10 +51,8 @@ def test_parameters_are_literal_and_known_and_stand_first(path):
 def test_every_declared_parameter_is_used(path):
     """What a notebook declares makes it run again when it changes, so it declares no more than it uses."""
     trees = [ast.parse(c.source) for c in code(path)[1:]]
-    if path.stem == "01_generate":  # hands `p` on to these
-        trees += [
-            ast.parse((GENERATE / f"{m}.py").read_text(encoding="utf-8")) for m in ("revisions", "source_answers")
-        ]
+    handed = HANDED.get(path.stem, ())
+    trees += [ast.parse((ROOT / "lib/ethical_personas" / m).read_text(encoding="utf-8")) for m in handed]
     source = "\n".join(c.source for c in code(path))
     if "chats.load_for(p" in source:
         trees.append(ast.parse(inspect.getsource(chats.load_for)))
