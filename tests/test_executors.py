@@ -7,7 +7,11 @@ from ethical_personas.paths import ROOT
 from ethical_personas.workflow import cli, executors
 
 BY_NAME = [["--executor", "slurm"], ["--executor=slurm"], ["-e", "slurm"]]
-BY_PROFILE = [["--workflow-profile", "profiles/slurm-gpu"], ["--workflow-profile=profiles/slurm"]]
+BY_PROFILE = [
+    ["--workflow-profile", "profiles/slurm-gpu"],
+    ["--workflow-profile=profiles/slurm"],
+    ["--workflow-profile", "slurm"],
+]
 
 
 @pytest.fixture

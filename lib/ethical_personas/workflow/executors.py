@@ -44,10 +44,13 @@ def with_profile(options: list[str]) -> list[str]:
 
 def executor(options: list[str]) -> str:
     """The executor that options or their workflow profile name; `local` where neither does."""
-    named = value(options, "--workflow-profile")
-    settings = ROOT / named / "config.yaml"
-    theirs = files.read_yaml(settings) if named and settings.is_file() else {}
-    return value(options, "--executor", "-e") or (theirs or {}).get("executor") or "local"
+    if name := value(options, "--executor", "-e"):
+        return name
+    named = value(options, "--workflow-profile") or "none"
+    for settings in (ROOT / named / "config.yaml", ROOT / "profiles" / named / "config.yaml"):  # as Snakemake looks
+        if settings.is_file():
+            return (files.read_yaml(settings) or {}).get("executor", "local")
+    return "local"
 
 
 def elsewhere(options: list[str]) -> bool:
@@ -85,7 +88,7 @@ def end_jobs(options: list[str]) -> bool:
     name = executor(options)
     if name != "slurm":
         return name in OWN
-    prefix = value(options, "--slurm-jobname-prefix")
+    prefix = value(options, "--slurm-jobname-prefix") or JOBS
     if left := _queued(prefix):
         print(f"Slurm jobs of a run that was killed are cancelled: {' '.join(left)}", file=sys.stderr)
         _slurm("scancel", *left)
