@@ -289,6 +289,12 @@ def test_rows_that_changed_and_figures_of_other_rows_are_refused(copy):
     assert not (place / "out").exists()
 
 
+def test_adapters_of_a_source_that_nobody_else_has_are_refused(tmp_path):
+    with pytest.raises(CompanionError, match=r"rest on its own source model \(source_stage\), no public one"):
+        publish.publish(profiles.load("ladder-270m"), "ladder-270m", "ladder-270m", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_missing_package_and_a_missing_folder_are_one_line(copy, monkeypatch):
     monkeypatch.setattr(publish.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(CompanionError, match=r"rocrate is not installed; .*pip install '\.\[publish\]'"):

@@ -63,8 +63,13 @@ def publish(p: Profile, name: str, profile: str, to: Path) -> list[Path]:
         Its top-level files and folders.
 
     Raises:
-        CompanionError: the folder holds something or lies in the run, the run is unfinished, a package is missing.
+        CompanionError: the folder holds something or lies in the run, the run is unfinished or made its own source
+            model, a package is missing.
     """
+    if p.source_stage != "none":  # its adapters fit that model alone, and a card cannot name it
+        raise CompanionError(
+            "publish: the adapters of this run rest on its own source model (source_stage), no public one"
+        )
     run, figures = Run(f"runs/{name}", profile), ROOT / "figures" / name
     _check_folder(to, run.path(""), figures)
     cells = [c.name for c in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls)]
