@@ -128,7 +128,7 @@ def test_every_rule_has_its_resources_on_a_cluster(name):
     assert set(given["set-resources"]) == declared - {"all"} and given["executor"] == "slurm"
     assert all("attempt" in rule["runtime"] for rule in given["set-resources"].values())
     on_card = {rule for rule, wanted in given["set-resources"].items() if wanted.get("gpu")}
-    model = {"harmless", "generate", "finetune", "evaluate", "evaluate_checkpoint"}
+    model = {"source_model", "harmless", "generate", "finetune", "evaluate", "evaluate_checkpoint"}
     assert on_card == (model if name == "slurm-gpu" else set())
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from ethical_personas import files
+from ethical_personas.evaluate import ask
 from ethical_personas.figures import style
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
@@ -39,7 +40,7 @@ def test_every_stage_wrote_rows_that_read_back(smoke):
         assert files.read(run.path(run.sft(constitution)), rows.SftRow)
     for model in [grid.SOURCE, *(c.name for c in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls))]:
         found = files.read(run.path(run.evaluation(model, "responses")), rows.Response)
-        assert len(found) == 8 * p.eval_per_category
+        assert {r.id for r in found} == {x.id for x in ask.prompts(p.eval_per_category)}
         assert {r.model for r in found} == {model}
         assert sum(bool(r.response) for r in found) > 0.8 * len(found)
 
