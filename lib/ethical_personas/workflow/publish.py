@@ -50,6 +50,7 @@ class Rows(NamedTuple):
     files: dict[str, str]
 
 
+# Long: what the folder holds, one part after the other.
 def publish(p: Profile, name: str, profile: str, to: Path) -> list[Path]:
     """Write the folder.
 
