@@ -52,14 +52,12 @@ def until(true, seconds=600.0):
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """SLURM_CONF of a running cluster."""
+    """The folder of a running cluster."""
     folder = str(tmp_path_factory.mktemp("slurm"))
     started = subprocess.run([ROOT / "tests/cluster/start", folder], capture_output=True, text=True)
     assert started.returncode == 0, started.stderr
-    os.environ["SLURM_CONF"] = started.stdout.strip()
     yield folder
     subprocess.run([ROOT / "tests/cluster/start", "--stop", folder], check=True)
-    del os.environ["SLURM_CONF"]
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +141,7 @@ def test_a_job_asks_slurm_for_what_its_rule_needs(cluster):
 
 
 def test_a_controller_that_is_down_is_one_line(cluster, tmp_path):
-    conf = Path(os.environ["SLURM_CONF"]).read_text()
+    conf = (Path(cluster) / "slurm.conf").read_text()
     lost = tmp_path / "slurm.conf"
     lost.write_text(
         "".join("SlurmctldPort=9\n" if x.startswith("SlurmctldPort") else f"{x}\n" for x in conf.splitlines())

@@ -116,6 +116,6 @@ def _slurm(*command: str) -> str:
         why = f"no answer within {ANSWER} seconds"
     if why:
         raise CompanionError(
-            f"--executor slurm: {command[0]}: {why}; is slurmctld up, and does SLURM_CONF name the cluster's settings?"
+            f"--executor slurm: {command[0]}: {why}; is slurmctld up, and this machine one of its cluster?"
         )
     return done.stdout
