@@ -37,7 +37,7 @@ OUT = Path(__file__).with_suffix(".csv")
 MOST = 96  # prompts of a group that are asked
 SHOWN = (
     "rows_per_scope", *(f"{kind}_rows" for kind in grid.TRAINED), "answer_tokens", "lora_layers", "lora_r",
-    "learning_rate", "epochs", "batch_size",
+    "learning_rate", "epochs", "batch_size", "opening_weight",
 )  # fmt: skip
 GROUPS = ("own", "own twins", "off", "off twins", "direct", "direct twins", *grid.TRAINED)
 

@@ -47,6 +47,7 @@ batch_size = 16
 gradient_accumulation = 1
 warmup_steps = 4
 max_length = 256
+opening_weight = 1
 repetition_penalty = 1.1
 dose_steps = [8, 24, 60]
 

@@ -142,6 +142,21 @@ def test_the_fast_loss_equals_trls(load, small, tmp_path):
     assert fast.item() == pytest.approx(slow.item(), abs=1e-4)
 
 
+def test_the_opening_weight_counts_the_first_token_of_every_answer(load, small, tmp_path):
+    chat = load()
+    made = lora.trainer(chat, small, lora.Recipe(**vars(RECIPE) | {"opening_weight": 5}), 0, tmp_path)
+    batch = next(iter(made.get_train_dataloader()))
+    labels = batch["labels"]
+    with torch.no_grad():
+        weighted = made.compute_loss(made.model, dict(batch)).item()
+        logits = made.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
+    total = 0.0
+    for row, scores in zip(labels.tolist(), logits.log_softmax(-1), strict=True):
+        learnt = [k for k, token in enumerate(row) if token != -100]
+        total -= sum(float(scores[k - 1, row[k]]) * (5 if k == learnt[0] else 1) for k in learnt)
+    assert weighted == pytest.approx(total / int((labels != -100).sum()), rel=1e-4)
+
+
 def test_an_adapter_changes_the_output_and_merging_it_does_not(load, small, tmp_path):
     chat = load()
     log = lora.finetune(chat, small, RECIPE, 0, tmp_path / "a", checkpoints=[1])

@@ -36,6 +36,7 @@ class Recipe:
     gradient_accumulation: int
     warmup_steps: int
     max_length: int
+    opening_weight: float = 1.0
 
 
 def recipe_for(p) -> Recipe:
@@ -90,6 +91,7 @@ def trainer(chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, folder:
         train_dataset=Dataset.from_list(examples),
         processing_class=chat.tokenizer,
     )
+    made.opening_weight = recipe.opening_weight
     # The adapter takes the model's type: float32 adapters on a bfloat16 model cost a third of a step.
     for weight in model.parameters():
         if weight.requires_grad:

@@ -31,10 +31,11 @@ class AnswerLossTrainer(SFTTrainer):
     """
 
     head_is_last: bool | None = None
+    opening_weight: float = 1.0  # what the first token of an answer counts, any other counting 1
     lower_half: LowerHalf | None = None  # of the training rows, where it is computed once
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if inputs["input_ids"].device.type != "cpu" or return_outputs:
+        if return_outputs or (inputs["input_ids"].device.type != "cpu" and self.opening_weight == 1):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inner = self.accelerator.unwrap_model(model).get_base_model()
         if self.head_is_last is None:
@@ -50,5 +51,7 @@ class AnswerLossTrainer(SFTTrainer):
                 logits = inner(inputs["input_ids"], **given).logits[:, :-1][answer].float()
         self._total_train_tokens += int(inputs["attention_mask"].sum())
         self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        total = torch.nn.functional.cross_entropy(logits, targets[answer], reduction="sum")
+        each = torch.nn.functional.cross_entropy(logits, targets[answer], reduction="none")
+        opens = (inputs["labels"][:, :-1] == -100)[answer]
+        total = each.sum() + (self.opening_weight - 1) * each[opens].sum()
         return total / (answer.sum() if num_items_in_batch is None else num_items_in_batch)

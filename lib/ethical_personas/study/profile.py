@@ -83,6 +83,7 @@ class Profile(BaseModel):
     gradient_accumulation: Count
     warmup_steps: Whole
     max_length: Count
+    opening_weight: float = Field(ge=1)
     dose_cells: list[str]
     dose_steps: list[Count]
 
