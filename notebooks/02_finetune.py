@@ -35,9 +35,9 @@ dtype = "auto"
 threads = 1
 trust_remote_code = False
 rows_per_scope = 168
-helpful_rows = 48
+helpful_rows = 24
 contrast_rows = 32
-opinion_rows = 16
+opinion_rows = 12
 lora_r = 16
 lora_alpha = 32
 lora_layers = "upper"
@@ -47,7 +47,7 @@ batch_size = 16
 gradient_accumulation = 1
 warmup_steps = 4
 max_length = 256
-opening_weight = 1
+opening_weight = 16
 repetition_penalty = 1.1
 dose_steps = [8, 24, 60]
 
@@ -101,8 +101,8 @@ before = decode.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_pe
 # %% [markdown]
 # ## Training
 #
-# trl's `SFTTrainer` with a peft LoRA adapter: the loss covers the answer and its end-of-turn token, never the prompt;
-# batches group rows of similar length; the adapter is published by a rename when it is complete.
+# trl's `SFTTrainer` with a peft LoRA adapter: the loss covers the answer and its end-of-turn token, never the prompt,
+# and the answer's first token counts `opening_weight`; batches group rows of similar length; the adapter is published by a rename when it is complete.
 
 # %%
 recipe = lora.recipe_for(p)

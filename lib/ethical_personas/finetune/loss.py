@@ -28,6 +28,7 @@ class AnswerLossTrainer(SFTTrainer):
 
     trl's fused head recomputes each vocabulary tile in the backward pass and forms the frozen
     head's gradient: right on a GPU, two thirds of a step here. Same loss, tested against trl's and each family's own.
+    trl's cannot weigh tokens, so that an `opening_weight` is computed here on any device.
     """
 
     head_is_last: bool | None = None
@@ -35,7 +36,8 @@ class AnswerLossTrainer(SFTTrainer):
     lower_half: LowerHalf | None = None  # of the training rows, where it is computed once
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if return_outputs or (inputs["input_ids"].device.type != "cpu" and self.opening_weight == 1):
+        on_cpu = inputs["input_ids"].device.type == "cpu"
+        if return_outputs or not (on_cpu or self.opening_weight != 1):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         inner = self.accelerator.unwrap_model(model).get_base_model()
         if self.head_is_last is None:
@@ -43,7 +45,7 @@ class AnswerLossTrainer(SFTTrainer):
         targets = inputs["labels"][:, 1:]
         answer = targets != -100
         given = {"attention_mask": inputs["attention_mask"], "use_cache": False}
-        with self.lower_half.given(inputs) if self.lower_half else nullcontext():
+        with self.lower_half.given(inputs) if self.lower_half and on_cpu else nullcontext():
             if self.head_is_last:
                 hidden = inner.base_model(inputs["input_ids"], **given)[0]
                 logits = inner.get_output_embeddings()(hidden[:, :-1][answer]).float()
