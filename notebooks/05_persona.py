@@ -54,7 +54,7 @@ from ethical_personas.figures import persona as draw
 from ethical_personas.figures import style
 from ethical_personas.figures import trust as draw_trust
 from ethical_personas.persona import content, dilemmas, lens_shifts, lexical, matching, registered, reliability
-from ethical_personas.persona import replication, sentences, stance, tables, voice, voice_controls
+from ethical_personas.persona import replication, sentences, stance_labels, tables, voice, voice_controls
 from ethical_personas.run import Run
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
@@ -230,7 +230,12 @@ acquiescence = reliability.acquiescence(scores, p.alpha)
 figure = draw_trust.trust(ambiguous, acquiescence, p.alpha)
 style.save(figure, ambiguous, p.figures_dir, "persona_ambiguity")
 style.save(None, acquiescence, p.figures_dir, "persona_acquiescence")
-display(figure, Markdown(sentences.source_ambiguity(ambiguous)), stance.accuracy().round(3))
+display(
+    figure,
+    Markdown(sentences.source_ambiguity(ambiguous)),
+    stance_labels.accuracy().round(3),
+    stance_labels.by_constitution().round(3),
+)
 alphas = reliability.cronbach(shifts, p.alpha)
 figure = draw_trust.reliability(alphas, p.alpha)
 style.save(figure, alphas, p.figures_dir, "persona_reliability")

@@ -10,7 +10,7 @@ from ethical_personas import stats
 from ethical_personas.claims import decide, evidence
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import DATA
-from ethical_personas.persona import stance
+from ethical_personas.persona import stance_labels
 from ethical_personas.safety import gains
 
 PAPER = ("C1", "C2", "C3", "C4", "C5")  # C6 and C7 need control arms: tests/test_control_claims.py
@@ -31,15 +31,15 @@ def verdicts(*args, only="C", **kwargs):
 
 
 def reader(kappa):
-    """The table of stance.accuracy, with this agreement on tuned models' replies."""
-    return lambda: pd.DataFrame({"split": ["test"], "origin": ["tuned"], "kappa": [kappa]})
+    """stance_labels.reader_kappa, with this agreement on tuned models' replies."""
+    return lambda: kappa
 
 
 @pytest.fixture(scope="module")
 def planted():
     frame = simulate.frame(gain=0.8, refusal=0.05, ood=OOD, per_category=60, harmless=(120, 120))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stance, "accuracy", reader(0.8))
+        patch.setattr(stance_labels, "reader_kappa", reader(0.8))
         return verdicts(frame, simulate.contrasts(noise=0.5), simulate.ambiguity(AMBIGUOUS), only=PAPER)
 
 
@@ -47,12 +47,12 @@ def test_a_poor_reader_of_replies_decides_nothing(monkeypatch):
     asked = next(c.reader_kappa for c in decide.declared() if c.id == "C5f")
     found = {}
     for kappa in (asked - 0.01, asked):
-        monkeypatch.setattr(stance, "accuracy", reader(kappa))
+        monkeypatch.setattr(stance_labels, "reader_kappa", reader(kappa))
         table, units = verdicts(simulate.frame(), ambiguity=simulate.ambiguity(AMBIGUOUS), only="C5f")
         found[kappa] = table.loc["C5f", "verdict"]
         assert units.loc[units["unit"] != decide.POOLED, "estimate"].notna().all(), "it is shown all the same"
     assert list(found.values()) == ["inconclusive", "supported"]
-    monkeypatch.setattr(stance, "accuracy", reader(0.5))
+    monkeypatch.setattr(stance_labels, "reader_kappa", reader(0.5))
     assert (
         "kappa 0.50 only, 0.7 is asked"
         in verdicts(simulate.frame(), ambiguity=simulate.ambiguity(AMBIGUOUS), only="C5f")[0].loc["C5f", "why"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import simulate
 from ethical_personas.claims import decide, evidence
-from ethical_personas.persona import stance
+from ethical_personas.persona import stance_labels
 from ethical_personas.safety import gains
 from ethical_personas.study import grid
 from test_claims import AMBIGUOUS, OOD, reader
@@ -72,7 +72,7 @@ def verdict(claim, settings):
 
 @pytest.mark.parametrize("claim", RUNS)
 def test_each_claim_reaches_each_verdict(claim, monkeypatch):
-    monkeypatch.setattr(stance, "accuracy", reader(0.8))
+    monkeypatch.setattr(stance_labels, "reader_kappa", reader(0.8))
     few = dict.fromkeys(AMBIGUOUS, 0.2) | {"subordinate": 0.25} if claim == "C5f" else FEW
     runs = (*RUNS[claim], NOISY if claim in PERSONA else few)
     for settings, expected in zip(runs, ("supported", "not supported", "inconclusive"), strict=True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import simulate
 from ethical_personas.claims import decide, evidence, specifications
-from ethical_personas.persona import stance
+from ethical_personas.persona import stance_labels
 from ethical_personas.safety import gains
 from ethical_personas.study import grid
 from test_claims import AMBIGUOUS, OOD, reader
@@ -23,7 +23,7 @@ def made():
     run = evidence.Measured(panel, shifts, contrasts, simulate.ambiguity(AMBIGUOUS), draws=200)
     claims = [c for c in decide.declared() if c.id in ONLY]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stance, "accuracy", reader(0.8))
+        patch.setattr(stance_labels, "reader_kappa", reader(0.8))
         table = specifications.verdicts(run, {"bundled": panel, "keyword": gains.panel(blind)}, claims)
         return table, decide.evaluate(run, claims)[0].set_index("claim")
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from ethical_personas.claims import projected
 from ethical_personas.claims.evidence import Measured, fitted, lens_of, missing, table_of
-from ethical_personas.persona import stance
+from ethical_personas.persona import stance_labels
 from ethical_personas.stats import trainings
 from ethical_personas.study import grid
 
@@ -100,8 +100,8 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
         items = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), False)
         seeds = len({seed for _, seed in shared})
         units.append({"unit": name, "measure": "ambiguous"} | fitted(fit, alpha, items) | {"seeds": seeds})
-    read = stance.accuracy().set_index(["split", "origin"]).loc[("test", "tuned"), "kappa"]
-    if read < claim.reader_kappa:
+    read = stance_labels.reader_kappa()
+    if not read >= claim.reader_kappa:  # undefined is not good enough either
         told = f"the reader of replies agrees with labels at kappa {read:.2f} only, {claim.reader_kappa:g} is asked"
         units = [unit | {"p": np.nan, "note": told} for unit in units]
     return table_of(units or [missing(claim.constitution, "ambiguous", "no other constitution in the run")])

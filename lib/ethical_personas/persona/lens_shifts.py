@@ -27,18 +27,19 @@ CELL = ["constitution", "scope", "seed"]
 STANCE_VALUES = {"agree": 1.0, "disagree": -1.0, "ambiguous": 0.0}
 
 
-def scores(run: Run, models: list[str], instrument: str = "item") -> pd.DataFrame:
+def scores(run: Run, models: list[str], instrument: str = "item", items: list[rows.Item] | None = None) -> pd.DataFrame:
     """All item rows of the source and of `models`, unsigned, the replies of the text lens classified.
 
     Args:
         run: Where the rows are records.
         models: Cell names; the source is read with them.
         instrument: `item`, the bundled one, or `extra`, that of the parameter persona_evals.
+        items: The instrument's items, for the statements replied to; the bundled ones by default.
 
     Returns:
         Columns model, constitution, scope, seed, id, lens, wording, order (choice lens; else None), value.
     """
-    tables = []
+    tables, statements = [], {i.id: i.statement for i in items or materials.items()}
     for model in dict.fromkeys([grid.SOURCE, *models]):
         scored = files.read(run.find(run.evaluation(model, f"{instrument}_scores")), rows.ItemScore)
         replies = files.read(run.find(run.evaluation(model, f"{instrument}_texts")), rows.ItemText)
@@ -46,7 +47,8 @@ def scores(run: Run, models: list[str], instrument: str = "item") -> pd.DataFram
         if instrument == "item":
             paired = files.read(run.find(run.evaluation(model, "pair_scores")), rows.PairScore)
             values += [(r.id, "pairs", r.wording, None, r.value) for r in paired]
-        values += [(r.id, "text", r.wording, None, STANCE_VALUES[stance.classify(r.text)]) for r in replies]
+        stances = [stance.classify(r.text, statements.get(r.id, "")) for r in replies]
+        values += [(r.id, "text", r.wording, None, STANCE_VALUES[s]) for r, s in zip(replies, stances, strict=True)]
         frame = pd.DataFrame(values, columns=["id", "lens", "wording", "order", "value"])
         tables.append(frame.assign(model=model, **grid.about(model)))
     frame = pd.concat(tables, ignore_index=True)

@@ -57,7 +57,7 @@ def extra_instrument(run: Run, models: list[str], items: list[rows.Item], alpha:
     """
     if not items:
         return pd.DataFrame()
-    shifts = lens_shifts.item_shifts(lens_shifts.scores(run, models, "extra"), items)
+    shifts = lens_shifts.item_shifts(lens_shifts.scores(run, models, "extra", items), items)
     keys = ["dimension", "constitution", "scope", "lens"]
     contrast = lens_shifts.wording_contrasts(shifts)["contrast"]
     records = []
