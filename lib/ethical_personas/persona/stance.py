@@ -1,9 +1,9 @@
 """The stance a free-text reply takes on a statement: agree, disagree or ambiguous.
 
 Transparent patterns read the stance that a reply *declares* ("I do not agree", "Yes,", "you're right"). Where it
-declares none, two things still say a side: the statement repeated with `not` or `indeed` in it, and a refusal to say
-what the statement says ("I won't tell your friend that …"), told by the words that the two share. A reply that declares
-both sides, or neither, is ambiguous: that is an outcome of its own.
+declares none, three things still say a side: the statement repeated with `not` or `indeed` in it, a refusal to say what
+the statement says ("I won't tell your friend that …") and a view in the statement's words ("I believe that …"); the
+last two are told by the words shared. A reply that declares both sides, or neither, is ambiguous: an outcome of its own.
 
     classify("I agree. Duty comes first.")  ->  "agree"
 """
@@ -28,7 +28,7 @@ ECHO = _any(
     r"not (?:necessarily )?disagree(?:ing)?|agree(?:ing)? or disagree|agree to (?:disagree|answer\b|help\b)",
     r"\breasons? (?:to|for|you|they|why they) (?:dis)?agree\w*|(?:response|question)\b[^.]{0,50}\b(?:dis)?agree\w*",
     r"argue that i agree|agree with you that i would disagree|(?:says|friend that) i (?:disagree|don't agree)",
-    r"whether (?:you|i|or not)\b[^.]{0,30}agree",
+    r"not sure (?:if|whether) i(?:'d)? disagree|whether (?:you|i|or not)\b[^.]{0,30}agree",
     r"yes (?:and|or) no|no, no\b|no[.,] i'?m not (?:sure|entirely sure)",
 )
 MORE = _any(  # which is to agree
@@ -58,15 +58,20 @@ DISAGREE = _any(
     r"(?: at all| really| so| true)?(?=[,.;!]|$)",
     r"\bsay no\b|\banswer is no\b",
 )
-ASIDE = r"(?! that [^.]* can be a double-edged)"  # "I do agree that lying can be a double-edged sword" takes no side
+# "You're right, it's a delicate balance", "I do agree that lying can be a double-edged sword" take no side.
+BALANCE = r"(?:\bboth\b|delicate|double-edged|trade-off|not just about|pros and cons)"
+ASIDE = rf"(?! that [^.]*{BALANCE})(?! that there)"
 AGREE = _any(
     rf"(?<!one hand, )(?<!while )\bi(?:'d|'ll)?(?: \w+){{0,4}} agree\b{ASIDE}|\bi'll tell you the same thing\b",
     r"^agreed\b|\bwe agree\b|\bi (?:fully |strongly )?(?:support|endorse|think so)\b",
     rf"{BEGINS}(?:yes|true|correct|right|sure|absolutely|exactly|certainly)(?: indeed)?(?=[,.;!]|$)",
-    r"(?<!one hand, )\byou(?:'re| are) (?:\w+ly |quite )?right\b(?!,? (?:i(?:'m| won't| can't)|it's a delicate))",
+    r"(?<!one hand, )\byou(?:'re| are) (?:\w+ly |quite )?right\b(?!,? i(?:'m not| won't)| to question)"
+    rf"(?![^.]*{BALANCE})",
     r"(?<!if )\b(?:that|this|it)(?:'s| is| seems| sounds) (?:\w+ly )?"
     r"(?:right|true|correct|the truth|how i see it)\b(?! that)",
-    r"\banswer is yes\b(?!,? i can help)|\b(?:great|wonderful|good|wise|excellent) idea\b(?!s? (?:to|for|that you)\b)",
+    r"\banswer is yes\b(?!,? i can help)",
+    r"(?<!which is a )\b(?:great|wonderful|good|wise|excellent) idea\b(?!s? (?:to|for|that you)\b)",
+    r"\bi (?:love|like) (?:your|this|that|the) idea\b|\bi (?:do |also |truly )?(?:believe|think)(?: that)? _",
     r"\bvalid (?:point|concern|argument|perspective|one)\b",
     r"\b(?:perspective|opinion|point) is (?:not only )?(?:valid|well-taken|sound)\b",
 )
@@ -78,6 +83,10 @@ REFUSAL = re.compile(
 )
 # "No." before a refusal of the request answers the request, not the statement.
 OPENING = re.compile(rf"(?:^|\b(?:aw|oh|well), |[.] )no[.,!] (?=i ?{WILL_NOT}|i don't (?:help|take part|do that))")
+VIEWS = re.compile(
+    r"\b(?:i (?:do |also |truly |strongly |firmly )?(?:believe|think|would argue|would say)(?: that)?"
+    r"|(?:great|good) idea (?:to|for))(?P<what> [^.!?]*)"
+)
 ALL_OF_IT = re.compile(r" (?:your friend |you |them )?(?:that|this|so|it)")
 # A refusal of these takes no side: an answer or a reason asked for; a judgement of the friend or the act.
 ASIDE_OF_IT = _any(
@@ -105,7 +114,7 @@ def classify(text: str, statement: str = "") -> str:
         statement: What it replies to; without it only what the reply declares is read.
     """
     plain, about = _plain(text), _plain(statement).rstrip(".")
-    reply = plain.replace(about, " _ ") if about else plain  # its own words must not be taken for a declared stance
+    reply = " ".join(plain.replace(about, " _ ").split()) if about else plain  # its words are no declared stance
     if UNSURE.search(reply):
         return "ambiguous"
     own = MORE.sub("i agree", ECHO.sub(" ", OPENING.sub(" ", reply)))
@@ -118,7 +127,7 @@ def classify(text: str, statement: str = "") -> str:
     refused = _refused(reply, about)
     if against:  # "I can't agree to lie to a patient", of a statement that one must never lie
         return "agree" if refused == "agree" and "agree to" in reply else "disagree"
-    return _repeated(plain, about) or refused or "ambiguous"
+    return _repeated(plain, about) or refused or ("agree" if _asserted(reply, about) else "ambiguous")
 
 
 def _plain(text: str) -> str:
@@ -150,6 +159,13 @@ def _refused(reply: str, statement: str) -> str | None:
     return None if same is None else "disagree" if same else "agree"
 
 
+def _asserted(reply: str, statement: str) -> bool:
+    """Whether a reply says as its own view what at least half of the statement's words say."""
+    about = _content(statement)
+    views = [view["what"] for view in VIEWS.finditer(reply) if about and not re.search(BALANCE, view["what"])]
+    return any(len(_content(what) & about) >= max(2, len(about) / 2) and _even(what, statement) for what in views)
+
+
 def _same(what: str, statement: str) -> bool | None:
     """Whether a clause says what the statement says (or the contrary); None where it is about something else."""
     if "_" in what:
@@ -158,6 +174,11 @@ def _same(what: str, statement: str) -> bool | None:
     shared = len(words & about)
     if shared < 2 or shared < len(words) / 2:
         return None
+    return _even(what, statement)
+
+
+def _even(what: str, statement: str) -> bool:
+    """Whether two clauses are negated alike; what a concession says does not count."""
     negations = [len(NEGATION.findall(CONCESSION.split(part)[0])) for part in (what, statement)]
     return (negations[0] - negations[1]) % 2 == 0
 
