@@ -2,7 +2,7 @@
 
 Transparent patterns read the stance that a reply *declares* ("I do not agree", "Yes,", "you're right"). Where it
 declares none, three things still say a side: the statement repeated with `not` or `indeed` in it, a refusal to say what
-the statement says ("I won't tell your friend that …"), a view in the statement's words ("I believe that …"). The last two
+the statement says ("I won't tell your friend that …"), a view in its words ("I believe that …"). The last two
 are told by the words shared. A reply that declares both sides, or neither, is ambiguous: an outcome of its own.
 
     classify("I agree. Duty comes first.")  ->  "agree"
