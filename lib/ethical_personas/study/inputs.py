@@ -59,7 +59,7 @@ SOURCE_MODEL, SOURCE_STAGE = "source_model", "00_source"
 SOURCE_PARAMETERS = (
     "base_model", "source_data", "chat_template", "system_prompt", "dtype", "threads", "trust_remote_code",
     "lora_r", "lora_alpha", "lora_layers", "learning_rate", "epochs", "batch_size", "gradient_accumulation",
-    "warmup_steps", "max_length", "answer_tokens", "repetition_penalty", "decode_batch",
+    "warmup_steps", "max_length", "opening_weight", "answer_tokens", "repetition_penalty", "decode_batch",
 )  # fmt: skip
 
 # Row files of an evaluation, eval/<model>/<name>.jsonl.
