@@ -65,7 +65,8 @@ HELPFUL = P.source_stage == "sft"
 SOURCE = f"{RUN}/{inputs.SOURCE_MODEL}"
 JOBS = P.model_copy(update={"base_model": f"path:{SOURCE}"}) if HELPFUL else P
 BASE = [f"{SOURCE}/{base_models.MANIFEST}"] if HELPFUL else model_files(P.base_model)
-WEIGHTS = 0 if ANALYSIS_ONLY else memory.weights(base_models.folder(P.base_model, fetch=False))  # MiB
+ON_DISK = None if ANALYSIS_ONLY else base_models.folder(P.base_model, fetch=False)
+SIZE = {"weights": memory.weights(ON_DISK), "words": memory.words(ON_DISK)}
 JUDGE = [*inputs.JUDGE, *(model_files(hf.parse(P.judge_model)[1]) if P.judge == "hf" else [])]
 # What 05 and 06 read beside the evaluations; voices are learned from the teacher's text.
 VOICES = transcripts(*P.constitutions) + ([] if ANALYSIS_ONLY else [f"{RUN}/sft/{c}.jsonl" for c in P.live])
@@ -110,7 +111,8 @@ def evaluated(models, name):
 
 def needs(kind):
     """Memory in MiB that a job of this kind declares, so that no more of them start than fit."""
-    return memory.job(kind, WEIGHTS, config["memory_mib"]) + (0 if config["memory_mib"] else memory.SNAKEMAKE)
+    machine = config["memory_mib"]
+    return memory.job(kind, most=machine, **SIZE) + (0 if machine else memory.SNAKEMAKE)
 
 
 def before(priority, cell):
@@ -120,7 +122,7 @@ def before(priority, cell):
 
 def card(kind):
     """The same of a CUDA card; nothing where there is none."""
-    return memory.job(kind, WEIGHTS, config["card_mib"], memory.CARD) if config["card_mib"] else 0
+    return memory.job(kind, most=config["card_mib"], on_card=True, **SIZE) if config["card_mib"] else 0
 
 
 def shown(files, category):

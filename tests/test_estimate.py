@@ -41,7 +41,9 @@ def test_hours_follow_the_rates(tmp_path, monkeypatch):
     slower = pd.read_csv(estimate.RATES).assign(rate=lambda t: t["rate"] / 2)
     slower.to_csv(tmp_path / "rates.csv", index=False)
     monkeypatch.setattr(estimate, "RATES", tmp_path / "rates.csv")
-    assert float(estimate.text(p, "paper").partition("about ")[2].split()[0]) == pytest.approx(2 * hours, abs=0.1)
+    assert float(estimate.text(p, "paper").partition("about ")[2].split()[0]) == pytest.approx(
+        2 * hours, abs=0.16
+    )  # both rounded
     assert "teacher:" in said and "judge:" in said
 
 
@@ -79,4 +81,4 @@ def test_a_card_that_is_too_small_is_named(tmp_path):
     memory.fits(8000, tmp_path)
     with pytest.raises(CompanionError, match="CUDA card gives 2000 MiB, one job needs about 4500"):
         memory.fits(2000, tmp_path)
-    assert memory.job("evaluate", 0, 80_000, memory.CARD) == memory.CARD["evaluate"]
+    assert memory.job("evaluate", 0, 80_000, on_card=True) == memory.CARD["evaluate"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -18,6 +19,10 @@ CARD = {"harmless": 3000, "generate": 3000, "finetune": 4000, "evaluate": 4500, 
 SNAKEMAKE = 600  # of the two Snakemakes (190 each) that a cluster runs around a job
 EMBEDDED = 270  # weights of that model in bfloat16
 COPIES = 3  # of a larger model's weights: float32 and what is computed with them
+WORDS = 49152  # of the embedded model's vocabulary
+# For each thousand words more: a batch holds a number for each token and word. Seen with Gemma 3 270M (262,144 words).
+LOGITS = {"finetune": 6.5, "evaluate": 4.0}
+CARD_LOGITS = {"harmless": 10.0, "generate": 10.0, "finetune": 29.0, "evaluate": 10.0}
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
@@ -40,23 +45,33 @@ def card() -> int:
     return int(found) * 9 // 10 if found.isdigit() else 0
 
 
-def job(kind: str, weights: int, most: int, peak: dict[str, int] = PEAK) -> int:
+def job(kind: str, weights: int, most: int, words: int = 0, on_card: bool = False) -> int:
     """Memory that one job declares.
 
     Args:
-        kind: a key of `peak`.
+        kind: a key of PEAK.
         weights: size of the base model's files on disk, 0 where it is not known.
         most: the machine's memory; a job that needs more declares this, and so is tried alone rather than never.
             0 on a cluster, whose machines are not known here.
-        peak: PEAK, or CARD for the memory of a card.
+        words: size of the base model's vocabulary, 0 where it is not known.
+        on_card: memory of a CUDA card instead.
     """
-    needed = peak[kind] + COPIES * max(0, weights - EMBEDDED)
-    return min(needed, most) if most else needed
+    peak, logits = (CARD, CARD_LOGITS) if on_card else (PEAK, LOGITS)
+    needed = peak[kind] + COPIES * max(0, weights - EMBEDDED) + logits.get(kind, 0) * max(0, words - WORDS) / 1000
+    return min(int(needed), most) if most else int(needed)
 
 
 def weights(model: Path | None) -> int:
     """Size in MiB of the weights in a model's folder; 0 for a model that is not on disk."""
     return sum(f.stat().st_size for f in model.glob("*.safetensors")) // 2**20 if model else 0
+
+
+def words(model: Path | None) -> int:
+    """Size of the vocabulary of a model's folder; 0 for a model that is not on disk."""
+    if model is None or not (file := model / "config.json").is_file():
+        return 0
+    config = json.loads(file.read_text(encoding="utf-8"))
+    return config.get("vocab_size") or config.get("text_config", {}).get("vocab_size", 0)
 
 
 def fits(card_mib: int, model: Path) -> None:
