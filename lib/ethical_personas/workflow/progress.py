@@ -1,4 +1,4 @@
-"""One progress line over Snakemake's log: which step of how many, what runs, how long the rest may take."""
+"""One progress line over Snakemake's log: how many jobs are done, which one begins, how long the rest may take."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Progress:
         self.left: Counter[str] = Counter()
         self.spent: dict[str, list[float]] = {}
         self.running: dict[str, tuple[str, str, float]] = {}
-        self.started = self.done = self.total = 0
+        self.done = self.total = 0
         self.side = 1  # most jobs seen at once
         self.nothing = False
         self._rule = ""
@@ -43,6 +43,8 @@ class Progress:
         status = process.wait()
         if self.nothing:
             print("everything is up to date", file=self.out)
+        elif not status and self.total:
+            print(f"[{self.total} of {self.total} done]", file=self.out)
         elif status:
             # A stage's own one-line error says more than Snakemake's report of it; without one, the log's end does.
             why = [x for x in lines if x.startswith("error:")] or [x for x in lines if x.strip()][-5:]
@@ -51,7 +53,7 @@ class Progress:
         return status
 
     def read(self, line: str) -> None:
-        """Take in one log line and print a progress line when a job starts or ends."""
+        """Take in one log line and print a progress line when a job starts."""
         text = line.strip()
         if count := re.fullmatch(r"(\w+)\s+(\d+)", text):
             if count[1] == "total":
@@ -70,7 +72,6 @@ class Progress:
             self._id = job[1]
         elif text.startswith(("OMP_NUM_THREADS", "Shell command:", "python -m ethical_personas.")) and self._rule:
             self.running[self._id] = (self._rule, self._name, time.monotonic())
-            self.started += self._rule != "all"
             self.side = max(self.side, len(self.running))
             self._say(f"{self._rule} {self._name}".strip())
             self._rule = ""
@@ -85,7 +86,8 @@ class Progress:
         if what == "all":  # Snakemake's target: nothing runs
             return
         rest = self.remaining()
-        print(f"[{self.started}/{self.total}] {what} · about {rest / 60:.0f} min left", file=self.out, flush=True)
+        said = f"[{self.done} of {self.total} done] {what} begins · about {rest / 60:.0f} min left"
+        print(said, file=self.out, flush=True)
 
     def remaining(self) -> float:
         """Seconds that the jobs still to do may take, side by side: measured means by rule, else the first guess."""
