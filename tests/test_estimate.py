@@ -41,9 +41,8 @@ def test_hours_follow_the_rates(tmp_path, monkeypatch):
     slower = pd.read_csv(estimate.RATES).assign(rate=lambda t: t["rate"] / 2)
     slower.to_csv(tmp_path / "rates.csv", index=False)
     monkeypatch.setattr(estimate, "RATES", tmp_path / "rates.csv")
-    assert float(estimate.text(p, "paper").partition("about ")[2].split()[0]) == pytest.approx(
-        2 * hours, abs=0.16
-    )  # both rounded
+    twice = float(estimate.text(p, "paper").partition("about ")[2].split()[0])
+    assert twice == pytest.approx(2 * hours, abs=0.16), "both are rounded"
     assert "teacher:" in said and "judge:" in said
 
 
