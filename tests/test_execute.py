@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +46,19 @@ def test_a_failure_leaves_the_last_good_notebook_and_a_success_clears_the_failed
     assert capsys.readouterr().err == "error: n: ZeroDivisionError: division by zero (kept: out/failed/n.ipynb)\n"
     assert notebook("print(x * 7)") == 0
     assert "49" in good.read_text() and not failed.exists()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("depth", "transport"), [(1, "ipc"), (60, "tcp")])
+def test_a_kernel_needs_no_port_where_a_sockets_path_is_short_enough(notebook, tmp_path, monkeypatch, depth, transport):
+    place = Path(tempfile.mkdtemp(dir="/tmp")) / ("x" * depth) / ("y" * depth)
+    place.mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    code = "import json\nfrom ipykernel import get_connection_file\nprint(json.load(open(get_connection_file())))"
+    assert notebook(code) == 0
+    assert f"'transport': '{transport}'" in (tmp_path / "out/n.ipynb").read_text()
+    assert not list(place.glob("kernel-*")), "its folder is gone with it"
+    shutil.rmtree(place.parents[1])
 
 
 @pytest.mark.long

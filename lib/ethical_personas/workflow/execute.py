@@ -11,18 +11,29 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 from ethical_personas.paths import ROOT, short
 from ethical_personas.workflow import leader, settings
 
+LONGEST = 90  # characters of a socket's path, which the system limits
 
-def own_kernel():
-    """A kernel manager that starts this interpreter's kernel, whatever `python3` is called elsewhere on the machine."""
+
+def own_kernel(sockets: str):
+    """A kernel manager that starts this interpreter's kernel, whatever `python3` is called elsewhere on the machine.
+
+    It is spoken to through files in the folder `sockets`: ports are drawn before they are bound, and of many jobs
+    that start at once two draw the same one.
+    """
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
 
     class OwnKernel(AsyncKernelManager):
+        def __init__(self, **given):
+            files = {"transport": "ipc", "ip": f"{sockets}/k"} if len(sockets) < LONGEST else {}
+            super().__init__(**files | given)
+
         @property
         def kernel_spec(self):
             command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
@@ -42,15 +53,16 @@ def execute(notebook: str, out: Path, parameters: dict) -> int:
     failed.unlink(missing_ok=True)
     failure = None
     try:
-        papermill.execute_notebook(
-            str(ROOT / "notebooks" / f"{notebook}.ipynb"),
-            str(failed),
-            parameters=parameters,
-            kernel_name="python3",
-            kernel_manager_class=own_kernel(),
-            cwd=str(ROOT),
-            progress_bar=False,
-        )
+        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:
+            papermill.execute_notebook(
+                str(ROOT / "notebooks" / f"{notebook}.ipynb"),
+                str(failed),
+                parameters=parameters,
+                kernel_name="python3",
+                kernel_manager_class=own_kernel(sockets),
+                cwd=str(ROOT),
+                progress_bar=False,
+            )
     except papermill.PapermillExecutionError as error:
         failure = f"{error.ename}: {error.evalue}"
     except (RuntimeError, OSError) as error:  # a kernel that died (nbclient's DeadKernelError too), a full disk
