@@ -414,6 +414,8 @@ if P.ladder:
             [f for name in P.ladder for f in ladder.sources(name) if name == config["name"] or Path(f).is_file()],
         output:
             shown(outputs.ladder(FIGURES), "Ladder of sizes"),
+        resources:
+            mem_mb=needs("analysis"),
         params:
             command="python -m ethical_personas.workflow.ladder {} {}".format(FIGURES, " ".join(P.ladder)),
             code=code_hash.version("ethical_personas.workflow.ladder"),

@@ -1,7 +1,6 @@
 """judge(): cache, order, cut lines, the keyword and the bundled judge, the artefact and its rebuilding."""
 
 import json
-import time
 
 import numpy as np
 import pytest
@@ -117,14 +116,6 @@ def test_bundled_is_deterministic_and_independent_of_its_batch():
     alone = np.array([bundled.scores([pair])[0] for pair in pairs])
     assert np.abs(together - alone).max() < 3e-4  # the log-odds are rounded to a thousandth
     assert ((together >= 0.5) == (alone >= 0.5)).all()
-
-
-def test_bundled_takes_milliseconds_a_row():
-    pairs = [(r.prompt, r.response) for r in calibration.read_labels("written")]
-    bundled.scores(pairs[:2])
-    start = time.process_time()  # not of the clock: other tests run beside
-    bundled.scores(pairs)
-    assert (time.process_time() - start) / len(pairs) < 0.02
 
 
 @pytest.mark.long

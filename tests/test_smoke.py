@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import time
 import zipfile
 from pathlib import Path
 
@@ -69,10 +68,8 @@ def test_verdicts_are_computed_and_printed(smoke):
 
 
 def test_a_second_call_finds_everything_up_to_date(smoke):
-    began = time.monotonic()
     again = call("--profile", "smoke")
     assert again.returncode == 0 and "up to date" in again.stderr
-    assert time.monotonic() - began < 30
 
 
 def test_a_touched_input_reruns_nothing(smoke):
