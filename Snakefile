@@ -122,7 +122,8 @@ def before(priority, cell):
 
 def card(kind):
     """The same of a CUDA card; nothing where there is none."""
-    return memory.job(kind, most=config["card_mib"], on_card=True, **SIZE) if config["card_mib"] else 0
+    most = config["card_mib"]
+    return memory.job(kind, most=most, on_card=True, dtype=P.dtype, **SIZE) if most else 0
 
 
 def shown(files, category):

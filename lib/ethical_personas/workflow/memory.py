@@ -18,7 +18,8 @@ PEAK = {"harmless": 1500, "generate": 1000, "finetune": 4400, "evaluate": 2900, 
 CARD = {"harmless": 3000, "generate": 3000, "finetune": 4000, "evaluate": 4500, "analysis": 0}
 SNAKEMAKE = 600  # of the two Snakemakes (190 each) that a cluster runs around a job
 EMBEDDED = 270  # weights of that model in bfloat16
-COPIES = 3  # of a larger model's weights: float32 and what is computed with them
+COPIES = 3  # of a larger model's weights on a processor: float32 and what is computed with them
+CARD_COPIES = 1  # on a card, in their own 16 bits: a model of 13.9 GiB peaked at 15.5 in all (data/rates.csv)
 WORDS = 49152  # of the embedded model's vocabulary
 # For each thousand words more: a batch holds a number for each token and word. Seen with Gemma 3 270M (262,144 words).
 LOGITS = {"finetune": 6.5, "evaluate": 4.0}
@@ -45,7 +46,7 @@ def card() -> int:
     return int(found) * 9 // 10 if found.isdigit() else 0
 
 
-def job(kind: str, weights: int, most: int, words: int = 0, on_card: bool = False) -> int:
+def job(kind: str, weights: int, most: int, words: int = 0, on_card: bool = False, dtype: str = "auto") -> int:
     """Memory that one job declares.
 
     Args:
@@ -55,9 +56,11 @@ def job(kind: str, weights: int, most: int, words: int = 0, on_card: bool = Fals
             0 on a cluster, whose machines are not known here.
         words: size of the base model's vocabulary, 0 where it is not known.
         on_card: memory of a CUDA card instead.
+        dtype: the profile's; on a card float32 takes twice what the files take.
     """
     peak, logits = (CARD, CARD_LOGITS) if on_card else (PEAK, LOGITS)
-    needed = peak[kind] + COPIES * max(0, weights - EMBEDDED) + logits.get(kind, 0) * max(0, words - WORDS) / 1000
+    copies = CARD_COPIES * (2 if dtype == "float32" else 1) if on_card else COPIES
+    needed = peak[kind] + copies * max(0, weights - EMBEDDED) + logits.get(kind, 0) * max(0, words - WORDS) / 1000
     return min(int(needed), most) if most else int(needed)
 
 
@@ -74,10 +77,16 @@ def words(model: Path | None) -> int:
     return config.get("vocab_size") or config.get("text_config", {}).get("vocab_size", 0)
 
 
-def fits(card_mib: int, model: Path) -> None:
-    """Raise CompanionError where a card cannot hold the base model in a folder beside what a job needs."""
-    if card_mib and (least := max(CARD.values()) + max(0, weights(model) - EMBEDDED)) > card_mib:
+def fits(card_mib: int, model: Path, dtype: str = "auto") -> int:
+    """What the largest job with the base model in a folder declares of a CUDA card.
+
+    Raises CompanionError where the card has less; 0 for `card_mib` is no card.
+    """
+    size, vocabulary = weights(model), words(model)
+    least = max(job(kind, size, 0, vocabulary, on_card=True, dtype=dtype) for kind, peak in CARD.items() if peak)
+    if 0 < card_mib < least:
         raise CompanionError(
             f"this CUDA card gives {card_mib} MiB, one job needs about {least}: take a smaller base_model, or hide the "
             "card (CUDA_VISIBLE_DEVICES=) and run on the processor"
         )
+    return least
