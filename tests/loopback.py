@@ -24,14 +24,15 @@ class Server(ThreadingHTTPServer):
     """Plays `script` call by call, then `habit(request)`; keeps the requests, their times and headers.
 
     An act is an answer's text, a dict (a completion), an int or `refusal` (an HTTP error), bytes (a raw body),
-    "drop" or "hang".
+    "drop" or "hang". A GET is answered by the act `listing`; the headers of each are kept in `gets`.
     """
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.script, self.calls, self.times, self.headers_seen = [], [], [], []
+        self.script, self.calls, self.times, self.headers_seen, self.gets = [], [], [], [], []
+        self.listing = {"object": "list", "data": [{"id": "m", "object": "model", "created": 1, "owned_by": "me"}]}
         self.habit = lambda request: "a reply"
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         self.release = threading.Event()
@@ -48,7 +49,14 @@ class Handler(BaseHTTPRequestHandler):
         server.calls.append(request)
         server.times.append(time.monotonic())
         server.headers_seen.append({k.lower(): v for k, v in self.headers.items()})
-        act = server.script.pop(0) if server.script else server.habit(request)
+        self.play(server.script.pop(0) if server.script else server.habit(request))
+
+    def do_GET(self):
+        self.server.gets.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
+        self.play(self.server.listing)
+
+    def play(self, act):
+        server = self.server
         if act == "drop":
             self.connection.close()
         elif act == "hang":

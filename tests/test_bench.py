@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import ROOT
-from ethical_personas.workflow import cli
+from ethical_personas.workflow import bench, cli
 
 BENCHMARKS = ROOT / "benchmarks"
 
@@ -14,20 +14,20 @@ def started(monkeypatch):
     """The scripts that were called; the one named `fails` ends with status 3."""
     found = []
     monkeypatch.setattr(
-        cli.subprocess, "call", lambda command, cwd: found.append(command[1]) or 3 * ("gen" in command[1])
+        bench.subprocess, "call", lambda command, cwd: found.append(command[1]) or 3 * ("gen" in command[1])
     )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return found
 
 
 def test_every_benchmark_is_a_script_and_they_run_in_order(started, monkeypatch):
-    assert all((BENCHMARKS / f"{name}.py").is_file() for name in cli.BENCHMARKS)
+    assert all((BENCHMARKS / f"{name}.py").is_file() for name in bench.BENCHMARKS)
     assert cli.main(["bench"]) == 3, "the second one's status"
     assert started == ["benchmarks/training.py", "benchmarks/generation.py"]
 
 
 def test_scoring_needs_lm_eval_and_is_left_out_without(started, monkeypatch, capsys):
-    monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(bench.importlib.util, "find_spec", lambda name: None)
     assert cli.main(["bench", "--", "scoring", "table"]) == 0
     assert started == ["benchmarks/table.py"] and "lm_eval is not installed" in capsys.readouterr().err
 

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -32,6 +33,16 @@ def test_check_says_that_all_is_in_order_and_what_a_run_takes(untouched):
     status, told, error = untouched("check", "--profile", "smoke")
     assert (status, error) == (0, "") and told.startswith("profile smoke, data and constitutions: all in order; a full")
     assert "training" in told and "dilemmas scored" in told
+    assert re.search(r"\n  disk: [\d.]+ GiB free in /\S+, about [\d.]+ needed \(", told)
+
+
+@pytest.mark.parametrize("target", [*cli.TARGETS, *cli.SCRIPT])
+def test_help_lists_every_target(target, capsys):
+    with pytest.raises(SystemExit):
+        cli.arguments(["help"])
+    assert re.search(rf"^  {target} +\w", capsys.readouterr().out, re.M)
+    script = (ROOT / "run_all.sh").read_text(encoding="utf-8")
+    assert target in cli.TARGETS or re.search(rf"^{target}\(\) {{", script, re.M), "run_all.sh does it itself"
 
 
 @pytest.fixture

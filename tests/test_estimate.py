@@ -76,8 +76,38 @@ def test_a_card_is_asked_for_and_can_be_hidden(tmp_path, monkeypatch):
 
 def test_a_card_that_is_too_small_is_named(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"x" * 2**20)
-    memory.fits(0, tmp_path)  # no card, nothing to say
-    memory.fits(8000, tmp_path)
+    assert memory.fits(0, tmp_path) == memory.fits(8000, tmp_path) == max(memory.CARD.values())  # 0: no card
     with pytest.raises(CompanionError, match="CUDA card gives 2000 MiB, one job needs about 4500"):
         memory.fits(2000, tmp_path)
     assert memory.job("evaluate", 0, 80_000, on_card=True) == memory.CARD["evaluate"]
+
+
+def test_a_large_vocabulary_needs_a_larger_card(tmp_path):
+    """Gemma 3 270M: training takes 10.6 GiB of a card, most of them a number for each token and word."""
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 262_144}))
+    needed = memory.fits(0, tmp_path)
+    assert needed == memory.job("finetune", 0, 0, 262_144, on_card=True) > 10_000 > max(memory.CARD.values())
+    assert memory.fits(needed, tmp_path) == needed
+    with pytest.raises(CompanionError, match=f"gives {needed - 1} MiB, one job needs about {needed}:"):
+        memory.fits(needed - 1, tmp_path)
+
+
+def test_several_jobs_of_a_model_of_the_papers_size_share_a_card():
+    rates = pd.read_csv(estimate.RATES)
+    weights = int(rates["parameters"].iloc[-1]) * 2 // 2**20
+    kinds = [kind for kind, peak in memory.CARD.items() if peak]
+    declared = [memory.job(kind, weights, 0, 32_000, on_card=True) for kind in kinds]
+    assert min(declared) > rates["peak_mib"].max(), "what was measured"
+    assert 81_559 * 9 // 10 // max(declared) >= 3
+    twice = [memory.job(kind, weights, 0, 32_000, on_card=True, dtype="float32") for kind in kinds]
+    assert min(twice) > 2 * weights and memory.job("finetune", weights, 0) > 3 * 0.9 * weights
+
+
+def test_a_hubs_instruction_set_is_said_not_to_be_counted():
+    counted = estimate.text(profiles.load("ladder-270m", {}), "ladder-270m")
+    assert "helpful-only source  " in counted and "not counted" not in counted
+    paper = profiles.load("paper", {})
+    assert f"  not counted: training the helpful-only source on {paper.source_data}, a hub's" in estimate.text(
+        paper, ""
+    )
+    assert "not counted" not in estimate.text(profiles.load("cpu", {}), "cpu")

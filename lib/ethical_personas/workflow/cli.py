@@ -1,13 +1,12 @@
 """The command line behind ./run_all.sh: check everything first, then hand over to Snakemake.
 
-./run_all.sh [all|figures|test|bench|lab|publish|check] [--profile NAME] [-p KEY VALUE]... [--name NAME] [-- options]
+./run_all.sh [target] [--profile NAME] [-p KEY VALUE]... [--name NAME] [-- options]      `help` lists the targets
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import inputs, parameters
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import check, executors, memory, names, settings
+from ethical_personas.workflow import bench, check, disk, executors, memory, names, settings
 from ethical_personas.workflow.progress import Progress
 
 TARGETS = {
@@ -33,11 +32,14 @@ TARGETS = {
     "bench": "the heavy steps against other tools, under 15 minutes (benchmarks/README.md); `-- scoring` for one",
     "lab": "JupyterLab on the notebooks",
     "publish": "a finished run as a folder for others, --to FOLDER: adapters, data, cards; uploads nothing",
-    "check": "check profile, data and constitutions, and run nothing",
+    "check": "check profile, data, disk, card and endpoints, say what a run takes; runs and spends nothing",
+}
+SCRIPT = {  # run_all.sh does these itself
+    "lint": "ruff, snakefmt, mypy on lib/, notebooks equal to their pairs",
+    "lock": "make the lock files again from pyproject.toml, with uv",
 }
 # Parameters that decide which models there are.
 GRID = {"constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps"}
-BENCHMARKS = ("training", "generation", "scoring", "ceilings", "table")  # scripts of benchmarks/, in this order
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,7 +53,7 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Parse the command line; what follows `--` is for Snakemake (or pytest)."""
     at = argv.index("--") if "--" in argv else len(argv)
     ours, rest = argv[:at], argv[at + 1 :]
-    listing = "\n".join(f"  {name:8} {what}" for name, what in TARGETS.items())
+    listing = "\n".join(f"  {name:8} {what}" for name, what in (TARGETS | SCRIPT).items())
     parser = _Parser(
         prog="./run_all.sh", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=f"targets:\n{listing}"
     )
@@ -99,28 +101,29 @@ def _tests(slow: bool, fast: bool, options: list[str]) -> list[str]:
     return ["pytest", *sizes, *side_by_side, *options]
 
 
-def _bench(chosen: list[str]) -> int:
-    """Run the benchmarks that are named, or all; returns the first exit status that is not 0."""
-    if unknown := set(chosen) - set(BENCHMARKS):
-        raise CompanionError(f"bench: {min(unknown)}: no such benchmark; there are {', '.join(BENCHMARKS)}")
-    os.environ["OMP_NUM_THREADS"] = "1"  # as in a run, whose jobs stand side by side
-    for name in chosen or BENCHMARKS:
-        if name == "scoring" and importlib.util.find_spec("lm_eval") is None:
-            print("scoring: left out, lm_eval is not installed; .venv/bin/pip install '.[bench]'", file=sys.stderr)
-            continue
-        print(f"{name}:", flush=True)
-        if status := subprocess.call([sys.executable, f"benchmarks/{name}.py"], cwd=ROOT):
-            return status
-    return 0
+def _check(chosen: profiles.Profile, name: str, profile: str, here: bool) -> int:
+    """Print what a run takes, then whether disk, card and endpoints are there; writes and spends nothing.
 
-
-def _estimate(chosen: profiles.Profile, name: str, profile: str) -> int:
-    """Print that all is in order, and what a run takes."""
-    from ethical_personas.workflow import estimate  # late: pandas takes a second of every other call
+    here: whether jobs would run on this machine. Raises CompanionError for what is not there.
+    """
+    from ethical_personas.workflow import estimate, probe  # late: pandas takes a second of every other call
 
     print(f"profile {profile}, data and constitutions: all in order; a full run takes")
     print(estimate.text(chosen, name))
+    print(*disk.report(chosen, name, ROOT), sep="\n", flush=True)
+    if here and (card := memory.card()):
+        least = _fits(chosen, card)
+        held = f", {card // least} at a time of its largest jobs ({least})" if least else ""
+        print(f"  CUDA card: {card} MiB{held}", flush=True)
+    for line in probe.report(chosen):
+        print(line, flush=True)
     return 0
+
+
+def _fits(chosen: profiles.Profile, card_mib: int) -> int:
+    """MiB that the largest job declares of a card, 0 for a model that is not on disk; raises where it does not fit."""
+    model = base_models.folder(chosen.base_model, fetch=False)
+    return memory.fits(card_mib, model, chosen.dtype) if model else 0
 
 
 def _publish(chosen: profiles.Profile, name: str, profile: str, to: Path | None) -> int:
@@ -209,21 +212,6 @@ def _template(profile: profiles.Profile, run: Run) -> None:
     print(f"responses_url: the server's chat template is {path.relative_to(ROOT)}", file=sys.stderr)
 
 
-def _writable() -> None:
-    """Raise when this clone or its disk takes no more files."""
-    try:
-        for part in ("runs", "figures"):
-            (ROOT / part).mkdir(exist_ok=True)
-            probe = ROOT / part / f".writable-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
-    except OSError as error:
-        raise CompanionError(f"{ROOT}: cannot be written to ({error.strerror}); clone it to your own folder") from None
-    free = shutil.disk_usage(ROOT).free / 2**30
-    if free < 1:
-        raise CompanionError(f"{free:.1f} GiB free here; a run needs 1 at least, free some disk first")
-
-
 def _notes(changed: set[str], target: str, options: list[str]) -> None:
     """Say what is set and has no effect, or could be had for less."""
     if (theirs := os.environ.pop("SNAKEMAKE_PROFILE", None)) and not _has(options, "--profile"):
@@ -254,7 +242,7 @@ def main(argv: list[str]) -> int:
     if found.target == "test":
         return subprocess.call(_tests(found.slow, found.fast, rest), cwd=ROOT)
     if found.target == "bench":
-        return _bench(rest)
+        return bench.run(rest)
     if found.target == "lab":
         if not settings.home_is_writable():  # else a user's own Jupyter settings are right there
             settings.isolate()
@@ -262,14 +250,14 @@ def main(argv: list[str]) -> int:
     settings.isolate()
     check.check_all(chosen)
     if found.target == "check":
-        return _estimate(chosen, name, found.profile)
+        return _check(chosen, name, found.profile, here=not executors.elsewhere(executors.with_profile(rest)))
     if found.target == "publish":
         return _publish(chosen, name, found.profile, found.to)
     if found.target == "figures" and name != found.profile:
         check.one_source(Run(f"runs/{name}", found.profile), chosen)
     rest = executors.with_profile(rest)
     executors.check(rest)
-    _writable()
+    disk.writable(ROOT)
     _notes(set(names.changed(found.profile, chosen)), found.target, rest)
     shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
     if found.target == "all" and not shown:
@@ -279,8 +267,8 @@ def main(argv: list[str]) -> int:
     config["analysis_only"] = found.target == "figures"
     here = not executors.elsewhere(rest)
     config |= {"memory_mib": memory.total() if here else 0, "card_mib": memory.card() if here else 0}
-    if config["card_mib"] and found.target == "all" and (model := base_models.folder(chosen.base_model, fetch=False)):
-        memory.fits(config["card_mib"], model)
+    if config["card_mib"] and found.target == "all":
+        _fits(chosen, config["card_mib"])
     status = snakemake(config, rest)
     summary = ROOT / "figures" / name / "summary.md"
     if status == 0 and summary.is_file() and not shown:

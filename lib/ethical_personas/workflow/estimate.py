@@ -105,6 +105,8 @@ def text(p: Profile, name: str) -> str:
             f"  {load.what:30} {load.jobs:4} jobs  {load.amount / WITHIN[unit]:8.2f} "
             f"{'million' if WITHIN[unit] == 1e6 else 'thousand'} {unit}"
         )
+    if p.source_stage == "sft" and p.source_data.startswith("hf:"):
+        lines.append(f"  not counted: training the helpful-only source on {p.source_data}, a hub's data set")
     if stages := measured(name):
         for stage, of in stages.items():
             lines.append(

@@ -1,0 +1,28 @@
+"""`./run_all.sh bench`: the scripts of benchmarks/, one after the other."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+from ethical_personas.errors import CompanionError
+from ethical_personas.paths import ROOT
+
+BENCHMARKS = ("training", "generation", "scoring", "ceilings", "table")  # scripts of benchmarks/, in this order
+
+
+def run(chosen: list[str]) -> int:
+    """Run the benchmarks that are named, or all; returns the first exit status that is not 0."""
+    if unknown := set(chosen) - set(BENCHMARKS):
+        raise CompanionError(f"bench: {min(unknown)}: no such benchmark; there are {', '.join(BENCHMARKS)}")
+    os.environ["OMP_NUM_THREADS"] = "1"  # as in a run, whose jobs stand side by side
+    for name in chosen or BENCHMARKS:
+        if name == "scoring" and importlib.util.find_spec("lm_eval") is None:
+            print("scoring: left out, lm_eval is not installed; .venv/bin/pip install '.[bench]'", file=sys.stderr)
+            continue
+        print(f"{name}:", flush=True)
+        if status := subprocess.call([sys.executable, f"benchmarks/{name}.py"], cwd=ROOT):
+            return status
+    return 0
