@@ -1,8 +1,10 @@
 """The order of the house: a module imports only what stands before its folder, and none is too long to read."""
 
 import ast
+import re
 
 import pytest
+from ethical_personas import files
 from ethical_personas.paths import ROOT
 
 HOME = ROOT / "lib" / "ethical_personas"
@@ -64,3 +66,23 @@ def test_a_function_over_45_lines_has_a_reason_above_it(path):
         if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= 45:
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             assert lines[first - 2].lstrip().startswith("#"), f"{path.name}: {node.name}"
+
+
+@pytest.mark.parametrize(
+    ("message", "refused"),
+    [
+        ("x" * 72, False),
+        ("x" * 73, True),
+        ("ä" * 72, False),
+        ("🙂" * 73, True),
+        ("Short\n\n" + "x" * 200, False),
+        ("\n\n" + "x" * 73 + "\nbody", True),  # git leaves out empty lines at the top
+    ],
+    ids=["72", "73", "72 of two bytes", "73 of four bytes", "body", "empty lines"],
+)
+def test_a_commits_subject_has_72_characters_at_most(message, refused):
+    hooks = files.read_yaml(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    (hook,) = [hook for hook in hooks if hook.get("stages") == ["commit-msg"]]
+    assert (hook["language"], hook["args"]) == ("pygrep", ["--multiline"])
+    pattern = re.compile(hook["entry"].encode(), re.MULTILINE | re.DOTALL)  # as pre-commit's pygrep has it
+    assert bool(pattern.search(message.encode())) == refused
