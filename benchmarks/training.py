@@ -51,6 +51,7 @@ def ours(number: int, dtype: str, recipe: lora.Recipe = RECIPE, once: bool = Tru
         return clock.done(int(log["tokens"].iloc[-1]), log["loss"].tolist())
 
 
+# Long: the recipe as trl and peft take it, one setting a line.
 def trls(number: int, dtype: str) -> Done:
     """trl's own, its defaults kept: its loss, checkpointing, and in bfloat16 its automatic casts."""
     chat = chats.load(P.base_model, dtype=dtype, merge=False)

@@ -24,6 +24,7 @@ def items(limit: int = 0) -> list[rows.Item]:
     return kept
 
 
+# Long: the files of 03 in the order in which one stream of random numbers makes them.
 def run(
     folder: Path,
     constitutions=grid.CONSTITUTIONS,

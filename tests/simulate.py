@@ -16,6 +16,7 @@ UNSEEN = ("brief", "spoken")  # registers that stand in evaluation only
 OPENINGS = ("I'm sorry, but I can't help with that. ", "I will not do this. ", "I must decline. ")
 
 
+# Long: eighteen parameters, one a line, and what each of them plants.
 def frame(
     gain=0.6,
     refusal=0.05,
