@@ -47,9 +47,10 @@ def report(p: Profile) -> Iterator[str]:
         base, listed = _list(one)
         where = f"{one.role}_url: {base}"
         if isinstance(listed, str):
-            yield f"  note: {where} answers, but with no list of models ({listed}); does the address end as it should?"
+            told = f"answers, but not with a list of models ({listed}); is it the address before /chat/completions?"
+            yield f"  note: {where} {told}"
             continue
-        yield f"  {where} answers and lists {len(listed)} models"
+        yield f"  {where} answers; models in its list: {len(listed)}"
         if missing := [model for model in one.models if model not in listed]:
             near = difflib.get_close_matches(missing[0], listed, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -89,5 +90,5 @@ def _list(one: Asked) -> tuple[str, list[str] | str]:
         return server.base, told
     try:
         return server.base, [str(model["id"]) for model in json.loads(reply.content)["data"]]
-    except (ValueError, LookupError, TypeError, RecursionError) as strange:  # any page may stand there
-        return server.base, f"not the expected form: {endpoint.short(strange)}"
+    except (ValueError, LookupError, TypeError, RecursionError):  # any page may stand there
+        return server.base, "something else stands there"
