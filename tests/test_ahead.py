@@ -45,9 +45,8 @@ def test_what_a_run_writes_is_counted_by_its_parts(nothing_fetched, tmp_path):
 def test_the_size_of_adapters_is_about_right(weights, layers, width, keys, inner):
     p = profiles.load("paper", {"seeds": "[0]", "dose_cells": "[]", "source_stage": "none"})
     (said,) = [size for what, size in disk._run(p, 2.0 * weights).items() if what == "19 adapters"]
-    of_a_layer = (
-        2 * (width + width) + 2 * (width + keys) + 3 * (width + inner)
-    )  # q and o, k and v, the three of the MLP
+    # q and o, k and v, the three of the MLP.
+    of_a_layer = 2 * (width + width) + 2 * (width + keys) + 3 * (width + inner)
     assert 0.75 < said / (19 * layers * p.lora_r * of_a_layer * 2) < 1.35
 
 
