@@ -3,6 +3,7 @@
 import json
 import os
 
+import loopback
 import pytest
 from ethical_personas.errors import CompanionError
 from ethical_personas.models import base_models
@@ -194,8 +195,7 @@ def test_a_server_that_hangs_or_hangs_up_is_one_line(quiet, server, capsys, monk
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 def test_a_refused_key_is_one_line_that_does_not_show_it(quiet, server, capsys, status):
-    refused = {"error": {"message": "Incorrect API key provided: sk-secret-of-the-test."}}
-    server.listing = cli.argparse.Namespace(status=status, body=refused, wait=None)
+    server.listing = loopback.refusal(status, "Incorrect API key provided: sk-secret-of-the-test.")
     error = check(capsys, *roles(server.url)["teacher"].items())[1]
     said = f"teacher_url: {server.url}: the key is refused (HTTP {status}: Incorrect API key provided: [hidden]"
     assert error.startswith(said) and "check OPENAI_API_KEY" in error and "secret" not in error and "\n" not in error
