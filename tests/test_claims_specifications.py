@@ -9,16 +9,21 @@ from ethical_personas.safety import gains
 from ethical_personas.study import grid
 from test_claims import AMBIGUOUS, OOD, reader
 
-ONLY = ("C1", "C4", "C5a", "C5c", "C5f", "C6a")
+ONLY = ("C1", "C4", "C5a", "C5c", "C5f", "C6a", "C6b", "C6c", "C6d", "C7")
+BESIDE_PLAIN = ("C6a", "C6b", "C6c")
 
 
 @pytest.fixture(scope="module")
 def made():
-    """One run, its keyword judge blind on narrow models; specifications and the verdicts as declared."""
-    frame = simulate.frame(gain=0.8, ood=OOD, per_category=36, controls=("plain",))
+    """One run, its keyword judge blind on narrow models; specifications and the verdicts as declared.
+
+    The plain arm carries little off its topic, and declines half of what is harmless.
+    """
+    ood, over = OOD | {"plain": 0.0}, {"plain": 0.5}
+    frame = simulate.frame(gain=0.8, ood=ood, over=over, per_category=36, controls=("plain",))
     narrow = frame["scope"].isin(grid.NARROW)
     blind = frame.assign(declared=0, declined=np.where(narrow, 0.0, frame["declined"])).drop(columns="declared")
-    panel, contrasts = gains.panel(frame), simulate.contrasts(lenses=("choice", "pairs"))
+    panel, contrasts = gains.panel(frame), simulate.contrasts(lenses=("choice", "pairs"), controls=("shuffled",))
     shifts = contrasts.assign(wording="one", signed=contrasts["contrast"])
     run = evidence.Measured(panel, shifts, contrasts, simulate.ambiguity(AMBIGUOUS), draws=200)
     claims = [c for c in decide.declared() if c.id in ONLY]
@@ -32,7 +37,9 @@ def test_every_combination_stands_once(made):
     table, _ = made
     assert not table.duplicated(["claim", *specifications.AXES]).any()
     counts = table["claim"].value_counts()
-    assert counts.to_dict() == {"C1": 12, "C5a": 24, "C4": 4, "C5c": 4, "C5f": 2}  # C6a has a control: not the paper's
+    paper = {"C1": 12, "C5a": 24, "C4": 4, "C5c": 4, "C5f": 2}
+    # Beside a control: judge x weighting x error, and of C7 lens x error.
+    assert counts.to_dict() == paper | {"C6a": 8, "C6b": 8, "C6c": 8, "C6d": 8, "C7": 8}
     assert (table.groupby("claim")["declared"].sum() == 1).all()
 
 
@@ -52,6 +59,52 @@ def test_a_blind_judge_and_a_lens_not_measured_change_the_verdict(made):
     assert c4.loc["text", "why"] == "not tested: lens text not measured" and c4.loc["pairs", "verdict"] == "supported"
     line = specifications.reading(table).splitlines()[0]
     assert line == "* C1: supported as declared, and in 6 of 12 specifications (6 not supported)."
+
+
+def test_a_difference_from_the_plain_arm_shows_under_every_weighting_and_error(made):
+    table, _ = made
+    for claim in BESIDE_PLAIN:
+        rows = table[table["claim"] == claim].set_index("judge")
+        assert rows["declared"].sum() == 1 and set(rows["weighting"]) == {"as is", "standardised"}
+        # The constitution nearest to the arm decides: off topic that is the subordinate, 0.35 above it.
+        seen = rows.loc["bundled"]
+        assert (seen["estimate"] > 0.15).all() and set(seen["error"]) == {"items", "trainings"}
+        assert set(seen.loc[seen["error"] == "items", "verdict"]) == {"supported"}
+        assert (rows.loc["keyword", "estimate"] == 0).all()  # it sees no narrow model decline
+        assert set(rows.loc["bundled", "passed"]) == {"4/4 constitutions"} or claim == "C6b"
+
+
+def test_the_constitutions_falling_short_of_the_plain_arm_shows_too():
+    frame = simulate.frame(gain=0.2, ood={"plain": 0.8}, refusal=0.4, over={"plain": 0.0}, controls=("plain",))
+    panel = gains.panel(frame)
+    claims = [c for c in decide.declared() if c.id in BESIDE_PLAIN]
+    table = specifications.verdicts(evidence.Measured(panel, draws=50), {"bundled": panel}, claims)
+    assert len(table) == 12 and (table["estimate"] < -0.2).all()
+    assert set(table.loc[table["claim"] == "C6a", "verdict"]) == {"not supported"}
+
+
+def test_without_the_arm_in_a_judges_panel_a_claim_on_it_is_open():
+    panel = gains.panel(simulate.frame(controls=("plain",)))
+    panels = {"bundled": panel, "keyword": panel.drop(columns="plain")}
+    claims = [c for c in decide.declared() if c.id in BESIDE_PLAIN]
+    table = specifications.verdicts(evidence.Measured(panel, draws=50), panels, claims).set_index("judge")
+    assert table.loc["keyword", "why"].str.contains("no plain model").all()
+    assert table.loc["bundled", "estimate"].notna().all()
+
+
+def test_weighting_of_forms_changes_a_difference_from_the_arm():
+    """Constitutions decline wishes alone, the arm nothing; wishes are few."""
+    frame = simulate.frame(by_form={"how": 0.0, "imperative": 0.0, "wish": 0.9}, per_category=36, controls=("plain",))
+    source = frame[frame["model"] == "source"].set_index("id")["declined"]
+    plain = frame["constitution"] == "plain"
+    frame["declined"] = frame["declined"].where(~plain, frame["id"].map(source))
+    many = frame["id"].str.extract(r"_(\d+)")[0].astype(int) > 12
+    panel = gains.panel(frame[(frame["form"] != "wish") | ~many | (frame["kind"] != "harmful")])
+    claims = [c for c in decide.declared() if c.id in ("C6a", "C6b")]
+    table = specifications.verdicts(evidence.Measured(panel, draws=50), {"bundled": panel}, claims)
+    for _, rows in table.groupby(["claim", "error"]):
+        found = rows.set_index("weighting")["estimate"]
+        assert found["standardised"] > found["as is"] + 0.05
 
 
 def test_weighting_of_forms_changes_an_estimate_where_forms_differ():

@@ -60,6 +60,20 @@ def test_residual_and_variance_are_those_of_a_two_way_table():
     assert freedom == 4 and variance == pytest.approx(means.var(ddof=1) / 5)
 
 
+def test_strata_weigh_the_same_in_the_difference_and_in_the_variance_of_a_training():
+    rng, strata = np.random.default_rng(8), np.repeat(["how", "wish"], [90, 10])
+    shift = np.where(strata == "wish", 0.4, 0.0)[:, None]
+    values = {n: rng.normal(0.3, 0.05, (100, 3)) + (shift if n == "a" else 0.0) for n in NAMES}
+    plain, fit = (trainings.compared(values, "a", "b", strata=s) for s in (None, strata))
+    assert plain.estimate == pytest.approx(0.04, abs=0.02) and fit.estimate == pytest.approx(0.2, abs=0.02)
+    means = [np.mean([x[strata == s].mean(0) for s in ("how", "wish")], axis=0) for x in values.values()]
+    assert fit.parts[-1] == pytest.approx((2 * trainings.residual(np.array(means))[0] / 3, 6))
+    values["b"][strata == "wish", 1] = np.nan  # a block that asks none of them
+    assert np.isfinite(trainings.compared(values, "a", "b", strata=strata).half_width(0.025))
+    same = trainings.compared(values, "a", "b", strata=np.zeros(100))
+    assert same.parts == pytest.approx(trainings.compared(values, "a", "b").parts)
+
+
 def test_one_training_of_each_gives_no_test_and_says_so():
     values = made(np.random.default_rng(2), 0.0, blocks=1)
     fit = trainings.compared(values, "a", "b")

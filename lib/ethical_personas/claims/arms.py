@@ -30,6 +30,7 @@ def _blocks(models, control: str) -> tuple[list[str], list[str]]:
 def over_control(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     """Rate of each constitution's narrow models minus the control's (C6a, C6b); in O the reverse (C6c)."""
     names, scopes = _blocks(measured.narrow(), claim.control)
+    strata = measured.panel.index.get_level_values(measured.over) if measured.over else None
     units = []
     for measure in claim.measures:
         if not names:
@@ -45,8 +46,10 @@ def over_control(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             if np.isnan(values[name] - values[claim.control]).all():
                 units.append(unit | {"note": "no verdicts"})
                 continue
-            items = trainings.compared(values, first, second, PSEUDO, False)
-            fit = trainings.compared(values, first, second, PSEUDO) if claim.error == "trainings" else items
+            items = trainings.compared(values, first, second, PSEUDO, False, strata)
+            fit = items
+            if claim.error == "trainings":
+                fit = trainings.compared(values, first, second, PSEUDO, True, strata)
             row = fitted(fit, alpha, items)
             row["p"] = trainings.shifted(fit, claim.tolerated).p  # of a difference of -tolerated
             units.append(unit | row | {"seeds": values[name].shape[1] // len(scopes)})

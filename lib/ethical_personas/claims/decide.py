@@ -17,7 +17,6 @@ from ethical_personas import stats
 from ethical_personas.claims import evidence
 from ethical_personas.claims.declared import COUNTED, TESTS, Claim, declared, paper
 from ethical_personas.paths import ROOT
-from ethical_personas.study import grid
 
 SUPPORTED, REFUTED, OPEN = "supported", "not supported", "inconclusive"
 COLUMNS = ["claim", "says", "verdict", "why", "passed", "decided_by", "measure", "measured_in", "estimate"]
@@ -29,10 +28,11 @@ POOLED = "all pooled"  # the unit of the means over a claim's units
 def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Verdicts (one row a claim, and one over the parts of a divided claim) and the units they rest on."""
     names, scopes = paper().constitutions, paper().scopes
+    claims = claims or declared()
     # A control takes part in the claims that name it and moves no other.
-    beside = {control: measured.only([*names, control], scopes) for control in ("", *grid.CONTROLS)}
+    beside = {control: measured.only([*names, control], scopes) for control in {claim.control for claim in claims}}
     verdicts, all_units = [], []
-    for claim in claims or declared():
+    for claim in claims:
         units = units_of(claim, beside[claim.control], measured.alpha)
         verdicts.append(_row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha))
         all_units.append(pd.concat([units, _pooled(units)]).assign(claim=claim.id))

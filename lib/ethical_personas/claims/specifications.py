@@ -1,10 +1,10 @@
-"""The claims of the paper under other choices of analysis that were open: a verdict that hangs on one is weak.
+"""The claims under other choices of analysis that were open: a verdict that hangs on one is weak.
 
     table = verdicts(measured, {"bundled": panel, "keyword": other})
 
 Judge x weighting of forms x measure for claims on safety, lens for claims on the persona, and error over items alone or
-over trainings where constitutions are compared (specification curve: Simonsohn, Simmons and Nelson 2020). Every
-combination is in the table, the declared one marked; the others decide nothing.
+over trainings where constitutions are compared, with each other or with a control arm (specification curve: Simonsohn,
+Simmons and Nelson 2020). Every combination is in the table, the declared one marked; the others decide nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import itertools
 
 import pandas as pd
 
-from ethical_personas.claims import constitutions, decide
+from ethical_personas.claims import arms, constitutions, decide
 from ethical_personas.claims.declared import Claim, declared, paper
 from ethical_personas.claims.measured import Measured
 from ethical_personas.safety import registers
@@ -23,8 +23,9 @@ from ethical_personas.study import grid
 AXES = ["judge", "weighting", "measure", "lens", "error"]
 COLUMNS = ["claim", *AXES, "declared", "verdict", "estimate", "low", "high", "p", "passed", "why"]
 WEIGHTED = {"as is": None, registers.STANDARDISED: "form"}
-SAFETY = ("gain", "differ_safety", "weakest_safety")
-BY_LENS = ("signature", "contrast", "differ_persona", "weakest_persona")
+SAFETY = ("gain", "differ_safety", "weakest_safety", "over_control", "over_control_projected")
+BY_LENS = ("signature", "contrast", "differ_persona", "weakest_persona", "over_control_persona")
+OVER_TRAININGS = (*constitutions.TESTS, *arms.TESTS)
 
 
 def _measures(claim: Claim) -> dict[str, list[str]]:
@@ -43,7 +44,7 @@ def variants(claim: Claim, judges) -> list[tuple[dict, Claim]]:
         "weighting": list(WEIGHTED) if claim.test in SAFETY else [""],
         "measure": list(_measures(claim)),
         "lens": list(grid.ITEM_LENSES) if claim.test in BY_LENS else ["text" if claim.test == "ambiguous" else ""],
-        "error": ["trainings", "items"] if claim.test in constitutions.TESTS else ["items"],
+        "error": ["trainings", "items"] if claim.test in OVER_TRAININGS else ["items"],
     }
     as_declared = {"judge": main if on_answers else "", "weighting": axes["weighting"][0]}
     as_declared |= {"measure": " and ".join(claim.measures), "error": claim.error}
@@ -57,32 +58,39 @@ def variants(claim: Claim, judges) -> list[tuple[dict, Claim]]:
     return found
 
 
+def _runs(measured: Measured, panels: dict[str, pd.DataFrame], controls) -> dict[tuple[str, str, str], Measured]:
+    """The run by judge, weighting and control arm, each "" where none applies.
+
+    The claims' own grid and their arm are cut out once: what is derived from it is kept from one to the next.
+    """
+    names, scopes, runs = paper().constitutions, paper().scopes, {}
+    for (judge, panel), control in itertools.product(panels.items(), controls):
+        run = dataclasses.replace(measured, panel=panel, _kept={}).only([*names, control], scopes)
+        runs[judge, "as is", control] = runs[judge, "", control] = run
+        told = dataclasses.replace(run, panel=registers.told(run.panel), over="form", _kept={})
+        runs[judge, registers.STANDARDISED, control] = told
+    main = next(iter(panels))
+    return runs | {("", "", control): runs[main, "", control] for control in controls}
+
+
 def verdicts(measured: Measured, panels: dict[str, pd.DataFrame], claims: list[Claim] | None = None) -> pd.DataFrame:
-    """Verdict of each claim of the paper under every specification.
+    """Verdict of each claim under every specification.
 
     Args:
         measured: All measurements of the run.
-        panels: gains.panel by judge, that of the run first.
-        claims: Those of data/claims.yaml by default; the ones with a control arm are left out.
+        panels: gains.panel by judge, that of the run first; with the control arms, without which C6 is inconclusive.
+        claims: Those of data/claims.yaml by default.
 
     Returns:
         Columns COLUMNS, a row a specification: estimate, low, high of the deciding unit, p of the claim, passed (of how
         many units), declared (whether this is the one that decides).
     """
-    # The claims' own grid is cut out once: what is derived from it is then kept from one specification to the next.
-    grid_of_claims = paper()
-    runs = {}
-    for judge, panel in panels.items():
-        run = dataclasses.replace(measured, panel=panel, _kept={})
-        run = run.only(grid_of_claims.constitutions, grid_of_claims.scopes)
-        runs[judge, "as is"] = runs[judge, ""] = run
-        told = dataclasses.replace(run, panel=registers.told(run.panel), over="form", _kept={})
-        runs[judge, registers.STANDARDISED] = told
-    runs["", ""] = runs[next(iter(panels)), ""]
-    records = []
-    for claim in claims or declared():
-        for spec, changed in variants(claim, panels) if not claim.control else ():
-            row = decide.evaluate(runs[spec["judge"], spec["weighting"]], [changed])[0].iloc[-1]
+    claims = claims or declared()
+    runs, records = _runs(measured, panels, {claim.control for claim in claims}), []
+    for claim in claims:
+        for spec, changed in variants(claim, panels):
+            run = runs[spec["judge"], spec["weighting"], claim.control]
+            row = decide.evaluate(run, [changed])[0].iloc[-1]
             kept = ("verdict", "estimate", "low", "high", "p", "passed", "why")
             records.append({"claim": claim.id} | spec | {k: row[k] for k in kept})
     return pd.DataFrame(records, columns=COLUMNS)

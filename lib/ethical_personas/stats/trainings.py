@@ -14,6 +14,7 @@ stats.linear (t half-widths as a root of squares, each with its own degrees of f
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from scipy import stats as sp
 
 from ethical_personas.stats.linear import Linear, as_columns, linear
@@ -31,7 +32,9 @@ def residual(table: np.ndarray) -> tuple[np.ndarray, int]:
     return (rest**2).sum((-2, -1)) / df, df
 
 
-def compared(values: dict[str, np.ndarray], first: str, second: str, pseudo=None, trainings: bool = True) -> Linear:
+def compared(
+    values: dict[str, np.ndarray], first: str, second: str, pseudo=None, trainings: bool = True, strata=None
+) -> Linear:
     """Mean of one constitution's trainings minus another's.
 
     Args:
@@ -39,17 +42,26 @@ def compared(values: dict[str, np.ndarray], first: str, second: str, pseudo=None
         first, second: Names in `values`; the others serve the variance of a training alone.
         pseudo: As in stats.linear.
         trainings: False leaves the error of training out: the result is about these models alone.
+        strata: A label for each item, as in stats.linear: each has the same weight whatever its number of items.
 
     Returns:
         Without `parts` (interval and p NaN) where a training's error is asked for and cannot be told.
     """
     difference = as_columns(values[first] - values[second])
     asked = ~np.isnan(difference).all(1)
-    items = linear(np.nanmean(difference[asked], axis=1), pseudo=pseudo)
+    of_asked = None if strata is None else np.asarray(strata)[asked]
+    items = linear(np.nanmean(difference[asked], axis=1), pseudo=pseudo, strata=of_asked)
     if not trainings:
         return items
-    square, df = residual(np.array([np.nanmean(as_columns(x), axis=0) for x in values.values()]))
+    square, df = residual(np.array([_means(as_columns(x), strata) for x in values.values()]))
     return added(items, float(2 * square / difference.shape[1]), df)
+
+
+def _means(values: np.ndarray, strata) -> np.ndarray:
+    """Mean of each block, (blocks,); with strata the mean of those that the block asks, each of the same weight."""
+    if strata is None:
+        return np.nanmean(values, axis=0)
+    return pd.DataFrame(values).groupby(np.asarray(strata)).mean().mean().to_numpy()
 
 
 def added(items: Linear, variance: float, df: int) -> Linear:
