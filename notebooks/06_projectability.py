@@ -194,25 +194,26 @@ display(Markdown(decide.sentences(verdicts)), verdicts.round(3))
 # ## The same claims in earlier runs
 #
 # Every full run there has been, under the recipe, the judge and the rules of its day. A verdict that comes and goes with the
-# recipe is one about the recipe.
+# recipe is one about the recipe. Each run's date, commit, recipe and S come first (`claims_history_runs`).
 
 # %%
 past = history.table(verdicts)
 style.save(None, past, p.figures_dir, "claims_history")
-display(history.recipes(), past)
+recipes = style.save(None, history.recipes(), p.figures_dir, "claims_history_runs")
+display(recipes, past)
 
 # %% [markdown]
 # ## Would another analysis have said the same?
 #
-# The paper's claims under every combination of what could have been chosen otherwise: the judge, each form of request with
-# equal weight or as it comes, one measure instead of both, the lens, and the error over items alone. `declared` marks the
+# The claims under every combination of what could have been chosen otherwise: the judge, each form of request with equal
+# weight or as it comes, one measure instead of both, the lens, and the error over items alone. `declared` marks the
 # one that decides; the others are shown so that a verdict that hangs on a choice is seen to. A specification without enough
 # data is inconclusive, as a claim is.
 
 # %%
 judges = {p.judge: panel}
 if p.judge != "keyword":
-    judges["keyword"] = gains.panel(judged.safety(run, [grid.SOURCE, *cells], Judge("keyword")))
+    judges["keyword"] = gains.panel(judged.safety(run, [grid.SOURCE, *cells, *arms], Judge("keyword")))
 specified = specifications.verdicts(measured, judges)
 style.save(None, specified, p.figures_dir, "claims_specifications")
 Markdown(specifications.reading(specified))

@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 from ethical_personas.claims import decide, history
 from ethical_personas.errors import CompanionError
+from ethical_personas.figures import style
+from ethical_personas.persona import stance_labels
 
 
 def test_runs_are_in_order_and_each_says_what_it_was():
@@ -17,6 +19,28 @@ def test_runs_are_in_order_and_each_says_what_it_was():
             decide.OPEN,
         }
         assert set(run.S) >= {"source", "broad"} and all(0 <= rate <= 1 for rate in run.S.values())
+
+
+def test_labelled_replies_name_runs_of_the_history_in_its_order():
+    """The newest may be the present run, which is in no history yet."""
+    names = [run.run for run in history.runs()]
+    assert set(stance_labels.RUNS[:-1]) <= set(names)
+    assert [n for n in names if n in stance_labels.RUNS] == [n for n in stance_labels.RUNS if n in names]
+
+
+def test_every_run_has_a_row_in_the_table_that_is_written(tmp_path):
+    past = history.runs()
+    style.save(None, history.recipes(), str(tmp_path), "claims_history_runs")
+    table = style.read_table(tmp_path, "claims_history_runs")
+    assert list(table.columns[:6]) == ["run", "date", "commit", "recipe", "models", "seeds"]
+    assert table["run"].tolist() == [run.run for run in past] and table["date"].tolist() == [str(r.date) for r in past]
+    for row, run in zip(table.to_dict("records"), past, strict=True):
+        assert (row["commit"], row["recipe"], row["seeds"]) == (run.commit, run.recipe, run.seeds)
+        assert {scope: row[f"S_{scope}"] for scope in run.S} == run.S
+    # Corrections of entries that are never edited: seen in the table too.
+    assert "ten manners" in table.set_index("run").loc["fourth", "note"]
+    lines = (tmp_path / "tables" / "claims_history_runs.md").read_text().splitlines()
+    assert len(lines) == 2 + len(past)
 
 
 def test_a_claim_has_a_row_whichever_run_has_it():

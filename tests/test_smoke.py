@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from ethical_personas import files
+from ethical_personas.claims import history
 from ethical_personas.evaluate import ask
 from ethical_personas.figures import style
 from ethical_personas.paths import ROOT
@@ -58,6 +59,14 @@ def test_figures_stand_beside_their_tables(smoke):
     tables = {p.stem for p in (ROOT / "figures/smoke/tables").glob("*.csv")}
     assert {"safety_heatmap", "words_deontology"} <= pictures <= tables
     assert not style.read_table("figures/smoke", "scopes").empty
+
+
+def test_earlier_runs_and_other_analyses_have_their_tables(smoke):
+    earlier = style.read_table("figures/smoke", "claims_history_runs")
+    assert earlier["run"].tolist() == [run.run for run in history.runs()]
+    beside = style.read_table("figures/smoke", "claims_specifications").set_index("claim").loc["C6c"]
+    # The plain arm is in the run, whichever judge reads it.
+    assert set(beside["judge"]) == {"bundled", "keyword"} and not beside["why"].str.contains("no plain model").any()
 
 
 def test_verdicts_are_computed_and_printed(smoke):

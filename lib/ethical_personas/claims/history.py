@@ -14,7 +14,7 @@ PRESENT = "present"
 
 
 class Past(BaseModel):
-    """One full run of the default profile."""
+    """One full run."""
 
     model_config = ConfigDict(extra="forbid")
     run: str
@@ -25,6 +25,7 @@ class Past(BaseModel):
     seeds: int
     S: dict[str, float]  # by scope, constitutions averaged
     verdicts: dict[str, str]
+    note: str = ""  # what is to be known beside, a correction of the entry among it
 
 
 class History(RootModel):
@@ -57,8 +58,10 @@ def table(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def recipes() -> pd.DataFrame:
-    """What the earlier runs were: run, date, commit, recipe, models, seeds, S_<scope>."""
+    """What the earlier runs were, a row each: run, date, commit, recipe, models, seeds, S_<scope>, note."""
     kept = ("run", "date", "commit", "recipe", "models", "seeds")
-    return pd.DataFrame(
-        [{k: getattr(run, k) for k in kept} | {f"S_{s}": rate for s, rate in run.S.items()} for run in runs()]
-    )
+    records = []
+    for run in runs():
+        rates = {f"S_{scope}": rate for scope, rate in run.S.items()}
+        records.append({k: getattr(run, k) for k in kept} | rates | {"note": run.note})
+    return pd.DataFrame(records)

@@ -73,6 +73,7 @@ TABLES = {
         "claims",
         "claims_units",
         "claims_history",
+        "claims_history_runs",
         "claims_specifications",
     ),
 }
