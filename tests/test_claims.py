@@ -54,7 +54,7 @@ def test_a_poor_reader_of_replies_decides_nothing(monkeypatch):
     assert list(found.values()) == ["inconclusive", "supported"]
     monkeypatch.setattr(stance_labels, "reader_kappa", reader(0.5))
     assert (
-        "kappa 0.50 only, 0.7 is asked"
+        "kappa 0.50 only, 0.7 is required"
         in verdicts(simulate.frame(), ambiguity=simulate.ambiguity(AMBIGUOUS), only="C5f")[0].loc["C5f", "why"]
     )
 

@@ -102,7 +102,7 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
         units.append({"unit": name, "measure": "ambiguous"} | fitted(fit, alpha, items) | {"seeds": seeds})
     read = stance_labels.reader_kappa()
     if not read >= claim.reader_kappa:  # undefined is not good enough either
-        told = f"the reader of replies agrees with labels at kappa {read:.2f} only, {claim.reader_kappa:g} is asked"
+        told = f"the reader of replies agrees with labels at kappa {read:.2f} only, {claim.reader_kappa:g} is required"
         units = [unit | {"p": np.nan, "note": told} for unit in units]
     return table_of(units or [missing(claim.constitution, "ambiguous", "no other constitution in the run")])
 

@@ -198,7 +198,7 @@ def _any(claim: Claim, tested: pd.DataFrame, missing: pd.DataFrame, alpha: float
 def _reversal(claim: Claim, pairs: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> tuple[str, str]:
     turned = pairs[pairs["passed"]]
     if len(turned):
-        return SUPPORTED, f"turned round for sure: {_names(turned)}"
+        return SUPPORTED, f"reversed significantly: {_names(turned)}"
     tau = beside[beside["measure"] == "tau"]
     few = tau["n"].min() < 3 if len(tau) else True
     if not few and (tau["low"] > claim.margin).all():
@@ -207,7 +207,8 @@ def _reversal(claim: Claim, pairs: pd.DataFrame, beside: pd.DataFrame, alpha: fl
         f"{r.unit} {r.note}" if np.isnan(r.estimate) else f"{r.unit} {r.estimate:.2f} [{r.low:.2f}, {r.high:.2f}]"
         for r in tau.itertuples()
     )
-    return OPEN, f"no pair turns round for sure; tau {taus}" + ("; two constitutions make no ranking" if few else "")
+    few_told = "; two constitutions make no ranking" if few else ""
+    return OPEN, f"no pair of constitutions reverses significantly; tau {taus}{few_told}"
 
 
 def _with_whole(table: pd.DataFrame) -> pd.DataFrame:
