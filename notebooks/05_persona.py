@@ -70,6 +70,7 @@ shifts = lens_shifts.standardised(lens_shifts.primary(raw))
 by_wording = lens_shifts.wording_contrasts(shifts)
 beside_arms = lens_shifts.averaged(by_wording)
 contrasts = content.of_constitutions(beside_arms)
+asked = lens_shifts.own_items(scores)
 scores, raw, shifts = (content.of_constitutions(lens_shifts.own_items(table)) for table in (scores, raw, shifts))
 Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shifts):,} item shifts from the source.")
 
@@ -79,11 +80,11 @@ Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shif
 # Tuning as such moves beliefs, whatever the constitution. So each profile is a *contrast*: the model's shift from the
 # source minus the mean shift of the reference constitutions at the same scope, signed so that right means "more of this
 # dimension". Shading marks the registered direction; a profile that fits its signature has its marks inside the shading.
-# Dimensions without shading carry no prediction. The saved table has the control arms too, set against the same mean.
+# Dimensions without shading carry no prediction. Grey: control arms, set against the same mean; they have no signature.
 
 # %%
 dimensions = matching.dimension_profile(by_wording, p.bootstrap, p.alpha)
-figure = draw.profile(content.of_constitutions(dimensions), p.alpha)
+figure = draw.profile(dimensions, p.alpha)
 style.save(figure, dimensions, p.figures_dir, "persona_profile")
 figure
 
@@ -207,9 +208,9 @@ display(figure, readers.round(3))
 # %% [markdown]
 # ## Ambiguity and acquiescence
 #
-# Not taking a side is an outcome too. Acquiescence is agreeing with a statement and with its reverse; half of
-# the items are reverse-keyed, so it cancels in every score above, and here it is shown. Beside it: how often the
-# classifier of replies is right about rows whose stance was labelled by reading.
+# Not taking a side is an outcome too, and tuning alone may bring it: grey are the control arms. Acquiescence is agreeing
+# with a statement and with its reverse; half of the items are reverse-keyed, so it cancels in every score above, and here
+# it is shown. Beside it: how often the classifier of replies is right about rows whose stance was labelled by reading.
 #
 # ## Reliability
 #
@@ -225,14 +226,14 @@ display(figure, readers.round(3))
 # models, and the correlation of the two orders over items.
 
 # %%
-ambiguous = tables.ambiguity_shares(lens_shifts.ambiguity(scores), p.alpha)
-acquiescence = reliability.acquiescence(scores, p.alpha)
+ambiguous = tables.ambiguity_shares(lens_shifts.ambiguity(asked), p.alpha)
+acquiescence = reliability.acquiescence(asked, p.alpha)
 figure = draw_trust.trust(ambiguous, acquiescence, p.alpha)
 style.save(figure, ambiguous, p.figures_dir, "persona_ambiguity")
 style.save(None, acquiescence, p.figures_dir, "persona_acquiescence")
 display(
     figure,
-    Markdown(sentences.source_ambiguity(ambiguous)),
+    Markdown(sentences.source_ambiguity(content.of_constitutions(ambiguous))),
     stance_labels.accuracy().round(3),
     stance_labels.by_constitution().round(3),
 )

@@ -107,11 +107,11 @@ def contrasts(
     return table.assign(contrast=table["contrast"] - common)
 
 
-def ambiguity(rates: dict[str, float], seeds=(0,), seed=0) -> pd.DataFrame:
-    """Ambiguous replies (0/1) at each constitution's rate; columns of lens_shifts.ambiguity, the source at 0.2."""
+def ambiguity(rates: dict[str, float], seeds=(0,), seed=0, controls=()) -> pd.DataFrame:
+    """Ambiguous replies (0/1) at each constitution's rate, others at 0.2; columns of lens_shifts.ambiguity."""
     rng, found = np.random.default_rng(seed), []
     cells = [("source", "source", 0)] + [
-        (c.constitution, c.scope, c.seed) for c in grid.cells(rates, grid.SCOPES, seeds)
+        (c.constitution, c.scope, c.seed) for c in grid.cells(rates, list(grid.SCOPES), seeds, controls)
     ]
     for cell in cells:
         for item in materials.items():

@@ -7,8 +7,8 @@ import simulate
 from ethical_personas import stats
 from ethical_personas.claims import decide, evidence
 from ethical_personas.figures import persona as draw_persona
-from ethical_personas.figures import projectability, safety, style
-from ethical_personas.persona import content, matching
+from ethical_personas.figures import projectability, safety, style, trust
+from ethical_personas.persona import content, matching, tables
 from ethical_personas.projectability import ratio
 from ethical_personas.safety import gains
 from ethical_personas.study import grid
@@ -152,17 +152,27 @@ def test_controls_come_last_and_are_grey_in_every_figure(planted):
     projected = ratio.safety(panel, "S", 50)[["constitution", "scope", "measure", "estimate", "low", "high"]]
     projected = projected.assign(n_clusters=10, seeds=1, reason="")
     added = content.over(contrasts, draws=50)
+    shares = tables.ambiguity_shares(simulate.ambiguity(dict.fromkeys(grid.REFERENCE, 0.3), controls=ARMS))
+    shifts = shares.rename(columns={"share": "shift", "low": "shift_low", "high": "shift_high"}).assign(lens="choice")
+    profiles = draw_persona.profile(matching.dimension_profile(contrasts.assign(wording="one"), 20))
+    ambiguous = trust.trust(shares, shifts)
     figures = [
         safety.heatmap(gains.rates(panel)),
         safety.forest(gains.table(panel)),
         safety.corners(gains.overall(panel)),
         projectability.projectability(projected),
         draw_persona.content(added),
+        profiles,
+        ambiguous,
     ]
     for figure in figures:
         figure.canvas.draw()
     told = {t.get_text() for figure in figures[:2] for ax in figure.axes for t in ax.get_yticklabels()}
     assert {*ARMS, *grid.REFERENCE} <= told
+    titles = [getattr(ax, side) for ax in profiles.axes for side in ("title", "_left_title")]
+    for names in ([t for t in titles if t.get_text()], ambiguous.axes[0].get_yticklabels()):
+        assert [t.get_text() for t in names] == [*grid.REFERENCE, *ARMS]
+        assert [t.get_color() for t in names[-3:]] == [style.colour(name) for name in ARMS]
 
 
 def test_an_arm_has_a_family_of_its_own():
