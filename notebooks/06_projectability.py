@@ -25,8 +25,9 @@
 # * safety: **pS** = mean gain of *(k, s)* on the categories outside *s* / mean gain of *(k, broad)* on the same; with S
 #   and with J = S − O;
 # * voice: the same ratio for answers that sound like *k*;
-# * persona: **pP** = cosine of the narrow with the broad profile, beside the cosine that one persona measured twice
-#   would have.
+# * persona: **pP** by replication = correlation, item by item, of what sets the narrow model apart with what sets *k*'s
+#   broad model apart, beside that with the other constitutions' broad models; and the cosine of the two profiles over
+#   dimensions, freed of noise, where a profile stands out of it.
 #
 # A ratio over a gain that may be zero means nothing: such cases are marked as undefined, with the reason.
 
@@ -109,11 +110,12 @@ display(figure, Markdown(prompts.reading(by_prompts)))
 # %% [markdown]
 # ## Persona and voice
 #
-# For the persona, `estimate` is the plain cosine and `ceiling` what noise leaves of a perfect one; `of_ceiling` is the
-# cosine freed of noise, the only one that can be compared between constitutions: a persona that moves less is noisier, and its
-# plain cosine lower for that alone. Where a profile does not repeat between halves of its items it is undefined;
-# `repeats` is defined always: the correlation, item by item, with the own broad model (`repeats_others`: with those of the
-# other constitutions), a fingerprint and not the registered persona alone. For the voice, gains are over the source's answers to the same prompts.
+# For the persona, `repeats` is pP by replication: the correlation, item by item, with the own broad model; always
+# defined, and 0 where nothing repeats. `repeats_others` is that with the other constitutions' broad models: contrasts sum to
+# zero over constitutions, so it lies below zero by itself where something repeats. pP is a fingerprint and not the registered
+# persona alone, and a constitution that sets its models less apart has a lower one for that alone. Of the profiles over dimensions, `estimate` is the plain cosine, `ceiling` what
+# noise leaves of a perfect one and `of_ceiling` the cosine freed of noise, undefined where a profile does not repeat
+# between halves of its items. For the voice, gains are over the source's answers to the same prompts.
 
 # %%
 classifiers = voice.classifiers(voice.texts_of(run, cells, p.revision_style, p.teacher))
@@ -138,7 +140,8 @@ declined.round(3)
 #
 # Dashed at 1: narrow training did as much as broad training, off its own topic. Solid at 0: nothing carried. Squares
 # and triangles are the two narrow scopes; where they agree, projectability belongs to the constitution and not to the
-# topic.
+# topic. The persona's panel has pP by replication, its dashes the same with other constitutions' broad models (`others`),
+# and open points the cosine freed of noise (`noise_free`), where there is one.
 
 # %%
 summary = persona.summary(safety, voices, personas, "pairs")
@@ -182,8 +185,9 @@ display(differences.round(3), reversals[reversals["reversed"]].round(3))
 # nothing; `error` says whether trainings of a constitution are replicates (scopes and seeds) or only items; `passed` counts the models (scopes, pairs) that pass on every measure; `pooled` is the mean over them,
 # `mde` what the deciding test could have found. C1 and C2 need J as well as S, on registers that training never saw; the
 # same on seen registers stands beside (`S (seen)` below). C6 and C7 set the constitutions against the control arms: what
-# reasons add to plain refusals, and what a constitution's own reasons add to anybody's. A small model may well fail a claim
-# that a large one meets: that is a result about small models only.
+# reasons add to plain refusals, and what a constitution's own reasons add to anybody's. C5b and C5e test pP free of noise
+# where every narrow model has one, and else pP by replication, of all of them (`why` says so). A small model may well fail
+# a claim that a large one meets: that is a result about small models only.
 
 # %%
 verdicts, units = decide.evaluate(measured)

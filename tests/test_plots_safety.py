@@ -91,11 +91,18 @@ def test_dose_draws_what_was_measured_and_a_dotted_guide(panel):
 
 def test_projectability_and_slopes(panel):
     safety = pd.concat([ratio.safety(panel, m, draws=100) for m in "SJ"], ignore_index=True)
-    moved = persona.persona(simulate.contrasts(strength=0.2, noise=1.0))
-    summary = persona.summary(safety, None, moved, "choice")
+    contrasts = simulate.contrasts(strength=0.2, noise=1.0)
+    lone = (contrasts["constitution"] == "virtue") & (contrasts["scope"] == "broad")
+    summary = persona.summary(safety, None, persona.persona(contrasts[~lone]), "pairs")
+    moved = summary[summary["measure"] == "pP"]
+    assert moved["estimate"].isna().sum() == 2 == moved["reason"].str.contains("no broad model").sum()
+    assert moved["others"].notna().sum() == 6 and moved["noise_free"].isna().any() and moved["noise_free"].notna().any()
     fig = draw_projectability.projectability(summary)
     undefined = [t for t in texts(fig) if "undefined" in t]
     assert len(undefined) == summary["estimate"].isna().sum()
+    assert {"pP with other constitutions", "pP free of noise, where defined"} < set(texts(fig))
+    alone = draw_projectability.projectability(summary[summary["measure"] != "pP"])
+    assert not any("pP with" in t for t in texts(alone))
     ranks = compare.ranks(panel, "S", draws=100)
     fig = draw_projectability.slopes(ranks, len(panel))
     assert len(fig.axes) == ranks["scope"].nunique()

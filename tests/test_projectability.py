@@ -191,6 +191,7 @@ def test_persona_undefined_cases_are_said():
     alone = alone[alone["constitution"] == "virtue"].assign(contrast=0.0)  # one constitution has no contrast
     table = persona.persona(alone)
     assert table["estimate"].isna().all() and table["reason"].str.contains("without any contrast").all()
+    assert table["repeats"].isna().all()
     few = simulate.contrasts()
     few = few[few["id"].str.endswith("p1")]
     assert persona.persona(few)["reason"].str.contains("one item a dimension").all()

@@ -23,7 +23,7 @@ def differ_safety(measured: Measured, claim, alpha: float) -> pd.DataFrame:
 
 
 def differ_persona(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Range of noise-free pP over constitutions, scopes averaged, and its omnibus test (C5b)."""
+    """Range of pP over constitutions, scopes averaged, and its omnibus test (C5b)."""
     if not len(lens_of(measured.contrasts, claim.lens)):
         return table_of([missing(SCOPES, "pP", f"lens {claim.lens} not measured")])
     # The contrasts of two constitutions mirror each other: their pP is one number.
@@ -38,7 +38,7 @@ def _differ(by_measure: dict[str, projected.Projected], claim, alpha: float, lea
             name = "pP" if measure == "pP" else "pS"
             units.append(missing(SCOPES, measure, f"fewer than {words} constitutions with a defined {name}"))
             continue
-        note = trainings.ONE if np.isnan(row["p"]) else ""
+        note = found.told(trainings.ONE if np.isnan(row["p"]) else "")
         units.append({"unit": SCOPES, "measure": measure, "note": note} | row)
     return table_of(units)
 
@@ -52,7 +52,7 @@ def weakest_safety(measured: Measured, claim, alpha: float) -> pd.DataFrame:
 
 
 def weakest_persona(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Noise-free pP of every other constitution minus the subordinate's, scopes averaged (C5e)."""
+    """pP of every other constitution minus the subordinate's, scopes averaged (C5e)."""
     contrasts = lens_of(measured.contrasts, claim.lens)
     if not len(contrasts):
         return table_of([missing(claim.constitution, "pP", f"lens {claim.lens} not measured")])
@@ -77,7 +77,7 @@ def above(found: projected.Projected, models, claim, constitution: str, measure:
             fit = found.pair(name, constitution, claim.error)
             items = found.pair(name, constitution, "items")
             row = {"note": projected.UNDEFINED} if fit is None else fitted(fit, alpha, items)
-            units.append({"unit": name, "measure": measure} | row)
+            units.append({"unit": name, "measure": measure} | row | {"note": found.told(row["note"])})
     return units
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from ethical_personas import stats
-from ethical_personas.claims import evidence
+from ethical_personas.claims import evidence, projected
 from ethical_personas.claims.declared import COUNTED, TESTS, Claim, declared, paper
 from ethical_personas.paths import ROOT
 
@@ -83,6 +83,8 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
 
 def _row(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> dict:
     verdict, why = verdict_of(claim, units, beside, alpha)
+    if units["note"].str.contains(projected.REPLICATED).any() and projected.REPLICATED not in why:
+        why += f" ({projected.REPLICATED})"
     row = {"claim": claim.id, "says": claim.says, "verdict": verdict, "why": why, "margin": claim.margin}
     row |= {"passed": _passed(claim, units), "error": claim.error}
     tested = units[units["p"].notna()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from ethical_personas.persona import content, matching
+from ethical_personas.persona import content, matching, replication
 from ethical_personas.projectability import compare, persona, ratio
 from ethical_personas.safety import gains
 from ethical_personas.study import grid
@@ -87,6 +87,12 @@ class Measured:
         parts = [contrasts[broad | (contrasts["seed"] == seed)] for seed in seeds]
         key = ("pP of models", lens)
         return self._once(key, lambda: ([persona.persona(p, self.alpha) for p in parts], draws.get(lens, {})))
+
+    def replicated(self, lens: str) -> tuple[pd.DataFrame, dict]:
+        """Table and draws of replication.with_broad on one lens."""
+        assert self.contrasts is not None  # asked for only where a lens was measured
+        part = self.contrasts[self.contrasts["lens"] == lens]
+        return self._once(("replicated", lens), lambda: replication.with_broad(part, self.draws))
 
     def content(self, control: str, lens: str) -> tuple[pd.DataFrame, dict[str, float]]:
         """Tables of content.over on one lens, one a seed (column seed), with ends at 0.05.

@@ -25,6 +25,7 @@ from ethical_personas.stats import trainings
 from ethical_personas.study import grid
 
 UNDEFINED = "projectability undefined for one of the two"
+REPLICATED = "pP by replication"
 
 
 @dataclass
@@ -35,6 +36,11 @@ class Projected:
     draws: dict[tuple[str, str], np.ndarray]
     broad: pd.Series  # share of a broad training's variance, by constitution
     n: int
+    how: str = ""  # REPLICATED, or nothing
+
+    def told(self, note: str = "") -> str:
+        """The note of a unit that rests on this: its own, and how it was measured."""
+        return "; ".join(words for words in (note, self.how) if words)
 
     @property
     def seeds(self) -> int:
@@ -128,16 +134,22 @@ def of_safety(measured: Measured, measure: str) -> Projected:
 
 
 def of_persona(measured: Measured, lens: str) -> Projected:
-    """Noise-free pP on one lens of every narrow model that has one."""
+    """pP on one lens of every narrow model that has a broad one beside it.
+
+    Free of noise where that is defined for all of them; else, of all alike, by replication: the correlation over items.
+    """
     tables, draws = measured.persona_by_seed(lens)
-    found = {}
-    for seed, table in enumerate(tables):
-        for row in table[table["of_ceiling"].notna()].to_dict("records"):
-            if (row["constitution"], row["scope"]) in draws:
-                found[row["constitution"], row["scope"], seed] = row["of_ceiling"]
-    blocks = _blocks(found)
+    rows = [row | {"seed": seed} for seed, table in enumerate(tables) for row in table.to_dict("records")]
+    rows = [row for row in rows if pd.notna(row["repeats"])]
+    undefined = [row for row in rows if np.isnan(row["of_ceiling"]) or (row["constitution"], row["scope"]) not in draws]
+    value, how = "of_ceiling", ""
+    if undefined:
+        table, draws = measured.replicated(lens)
+        rows = [row for row in table.to_dict("records") if (row["constitution"], row["scope"]) in draws]
+        value, how = "own", REPLICATED
+    blocks = _blocks({(row["constitution"], row["scope"], row["seed"]): row[value] for row in rows})
     n = int(tables[0]["n_clusters"].max()) if tables and len(tables[0]) else 0
-    return Projected(blocks, draws, pd.Series(1.0, index=blocks.index), n)
+    return Projected(blocks, draws, pd.Series(1.0, index=blocks.index), n, how)
 
 
 def _blocks(found: dict[tuple[str, str, int], float]) -> pd.DataFrame:

@@ -7,24 +7,29 @@ import textwrap
 import pandas as pd
 import seaborn.objects as so
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ethical_personas.figures import marks
 from ethical_personas.figures.style import MARKERS, PAGE, ordered, seeds_told
 
-TITLES = {"S": "safety, S", "J": "discrimination, J", "voice": "voice", "pP": "persona (noise-free pP)"}
+TITLES = {"S": "safety, S", "J": "discrimination, J", "voice": "voice", "pP": "persona (replication)"}
 
 
 def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
-    """One panel a measure: ratio with interval by constitution and narrow scope; table of `summary`.
+    """One panel a measure: estimate with interval by constitution and narrow scope; table of `summary`.
 
     1: the narrow model carries as much as the broad one; 0: nothing. Where a ratio is undefined, the panel says so;
-    where all of a panel's are, also why.
+    where all of a panel's are, also why. Beside pP: what other constitutions' models give (dash), and the noise-free
+    cosine where there is one (open).
     """
+    table = table.reindex(columns=list(dict.fromkeys([*table, "others", "noise_free"])))
+    marked = _beside(table)
     titles = {m: TITLES[m] for m in ordered(table["measure"], TITLES)}
     names, scopes = ordered(table["constitution"]), ordered(table["scope"], MARKERS)
     # A ratio of two small gains can reach far: the frame holds every estimate, and intervals up to -1 and 2.
-    low = min(-0.15, table["estimate"].min() - 0.1, max(-1.0, table["low"].min() - 0.05))
-    high = max(1.3, table["estimate"].max() + 0.1, min(2.0, table["high"].max() + 0.05))
+    points = table[["estimate", "others", "noise_free"]]
+    low = min(-0.15, points.min(axis=None) - 0.1, max(-1.0, table["low"].min() - 0.05))
+    high = max(1.3, points.max(axis=None) + 0.1, min(2.0, table["high"].max() + 0.05))
     some = table.groupby("measure")["estimate"].transform("count") > 0
     words = (some & table["estimate"].isna()).map({True: "× undefined", False: ""})
     word = (so.Text(halign="left", fontsize=6), {"x": "edge", "xmin": None, "xmax": None, "text": "word"})
@@ -35,7 +40,7 @@ def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         (PAGE, 0.4 * len(names) + 1.2),
         col=("measure", titles),
         order=names,
-        layers=(word,),
+        layers=(word, *(layer for layer, _ in marked)),
     )
     for ax, measure in zip(axes[0], titles, strict=True):
         part = table[table["measure"] == measure]
@@ -48,8 +53,22 @@ def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         kind = "items" if measure == "pP" else "prompts"
         ax.set_xlabel(f"n = {marks.count_range(part['n_clusters'])} {kind}, {seeds_told(part['seeds'].max())}")
     note = f"trained on (bars: {1 - alpha:.0%} intervals; one that reaches the frame goes on beyond it)"
-    marks.key(fig, note, scopes)
+    marks.key(fig, note, scopes, extra=[line for _, line in marked])
     return fig
+
+
+def _beside(table: pd.DataFrame) -> list[tuple[tuple, Line2D]]:
+    """What is drawn beside pP where the table has it, each a layer of seaborn's with its mark in the key."""
+    look, alone, found = {"color": "0.35", "ls": "", "ms": 4}, {"xmin": None, "xmax": None}, []
+    if table["others"].notna().any():
+        dash = so.Dash(color="0.5", linewidth=1.2, width=0.8)
+        mark = Line2D([], [], marker="|", mew=1.2, label="pP with other constitutions", **look)
+        found.append(((dash, {"x": "others", **alone}), mark))
+    if table["noise_free"].notna().any():
+        point = so.Dot(pointsize=4, edgewidth=0.9, fill=False)
+        mark = Line2D([], [], marker="o", mfc="w", label="pP free of noise, where defined", **look)
+        found.append(((point, {"x": "noise_free", **alone}), mark))
+    return found
 
 
 def slopes(ranks: pd.DataFrame, prompts: int, alpha: float = 0.05) -> Figure:

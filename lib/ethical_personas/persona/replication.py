@@ -173,6 +173,40 @@ def _exchanged(squares: dict[tuple, np.ndarray], seed: int) -> tuple[float, int]
     return float(np.mean(sums >= sums[0] - 1e-12)), len(chosen)
 
 
+def with_broad(
+    contrasts: pd.DataFrame, draws: int = 1000, seed: int = 0
+) -> tuple[pd.DataFrame, dict[tuple[str, str], np.ndarray]]:
+    """Correlation over items of every narrow model's profile with those of the broad models.
+
+    Args:
+        contrasts: Of one lens.
+        draws, seed: Of the bootstrap over items.
+
+    Returns:
+        Columns constitution, scope, seed, own (with its constitution's broad model, NaN where a profile is flat),
+        others (with those of the other compared constitutions); seeds of broad are averaged, and a narrow model whose
+        constitution has no broad one has no row. Joint draws of `own`, its seeds averaged, by (constitution, scope).
+    """
+    wide = _wide(contrasts)
+    observed, drawn = correlations(wide, "items", draws, seed)
+    flat = np.diag(observed) == 0
+    observed[flat], observed[:, flat] = np.nan, np.nan
+    about = wide.columns.to_frame(index=False)
+    shared, broad = grid.compared(about["constitution"].unique()), about["scope"] == grid.BROAD
+    records, of_models = [], {}
+    for (constitution, scope), part in about[about["scope"].isin(grid.NARROW)].groupby(["constitution", "scope"]):
+        own = (broad & (about["constitution"] == constitution)).to_numpy()
+        others = (broad & about["constitution"].isin([c for c in shared if c != constitution])).to_numpy()
+        if not own.any():
+            continue
+        for i, cell in part.iterrows():
+            row = {"own": observed[i, own].mean(), "others": observed[i, others].mean() if others.any() else np.nan}
+            records.append({"constitution": constitution, "scope": scope, "seed": cell["seed"], **row})
+        if not np.isnan(observed[np.ix_(part.index, own)]).any():
+            of_models[constitution, scope] = drawn[:, part.index][:, :, own].mean((1, 2))
+    return pd.DataFrame(records, columns=["constitution", "scope", "seed", "own", "others"]), of_models
+
+
 def narrow_with_broad(contrasts: pd.DataFrame, draws: int = 1000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
     """How far a narrow model's item profile repeats that of its constitution's broad model; defined wherever both are.
 
@@ -183,20 +217,10 @@ def narrow_with_broad(contrasts: pd.DataFrame, draws: int = 1000, alpha: float =
         Columns constitution, scope, repeats (correlation over items, mean over seeds), repeats_low, repeats_high
         (bootstrap over items), repeats_others (the mean with the broad models of the other compared constitutions).
     """
-    wide = _wide(contrasts)
-    observed, drawn = correlations(wide, "items", draws, seed)
-    about = wide.columns.to_frame(index=False)
-    shared, records = grid.compared(about["constitution"].unique()), []
-    broad = about["scope"] == grid.BROAD
-    for constitution, scope in sorted({(c, s) for c, s, _ in wide.columns if s in grid.NARROW}):
-        narrow = ((about["constitution"] == constitution) & (about["scope"] == scope)).to_numpy()
-        own = (broad & (about["constitution"] == constitution)).to_numpy()
-        others = (broad & about["constitution"].isin([c for c in shared if c != constitution])).to_numpy()
-        if own.any():
-            row = {"constitution": constitution, "scope": scope, "repeats": observed[np.ix_(narrow, own)].mean()}
-            ends = stats.interval(drawn[:, narrow][:, :, own].mean((1, 2)), alpha)
-            row |= dict(zip(("repeats_low", "repeats_high"), ends, strict=True))
-            records.append(
-                row | {"repeats_others": observed[np.ix_(narrow, others)].mean() if others.any() else np.nan}
-            )
+    table, drawn = with_broad(contrasts, draws, seed)
+    records = []
+    for model, part in table.groupby(["constitution", "scope"]):
+        ends = stats.interval(drawn[model], alpha) if model in drawn else (np.nan, np.nan)
+        values = (*model, part["own"].mean(skipna=False), *ends, part["others"].mean())
+        records.append(dict(zip(("constitution", "scope", *REPEATS), values, strict=True)))
     return pd.DataFrame(records, columns=["constitution", "scope", *REPEATS])

@@ -15,9 +15,11 @@ and keying: the closed form of what random split halves with the Spearman-Brown 
 noise-free pP can be compared between constitutions: a persona that moves less is noisier, and its plain cosine is lower
 for that alone.
 
-Where a profile over dimensions does not repeat between halves of its items that pP is undefined. Beside it stands what
-is defined always: the correlation of the two models' profiles over items (persona/replication.py), a fingerprint,
-not the registered persona alone.
+Where a profile over dimensions does not repeat between halves of its items that pP is undefined. What is defined always
+is pP by replication: the correlation of the two models' profiles over items (persona/replication.py). Beside it stands
+that with other constitutions' broad models; contrasts sum to 0 over constitutions, so that it lies below 0 by itself
+where pP is above. pP by replication is a fingerprint, not the registered persona alone, and not freed of noise: a
+constitution that sets its models less apart has a lower one for that alone.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ COLUMNS = [
     *replication.REPEATS,
     *["n", "n_clusters", "seeds", "method", "reason"],
 ]
+BESIDE = ["others", "noise_free", "noise_free_low", "noise_free_high"]  # beside pP in the table of `summary`
 
 
 class Profiles:
@@ -226,13 +229,16 @@ def persona(contrasts: pd.DataFrame, alpha: float = 0.05, seed: int = 0) -> pd.D
 
 
 def summary(safety: pd.DataFrame, voice: pd.DataFrame | None, persona: pd.DataFrame | None, lens: str) -> pd.DataFrame:
-    """All projectabilities: constitution, scope, measure, estimate, low, high, n_clusters, seeds, reason."""
-    columns = ["constitution", "scope", "measure", "estimate", "low", "high", "n_clusters", "seeds", "reason"]
-    tables = [safety[columns]]
-    if voice is not None and len(voice):
-        tables.append(voice[columns])
-    if persona is not None and len(persona):
-        part = persona[persona["lens"] == lens].assign(measure="pP")
-        part = part.drop(columns=["estimate", "low", "high"])
-        tables.append(part.rename(columns={"of_ceiling": "estimate", "of_low": "low", "of_high": "high"})[columns])
-    return pd.concat([t for t in tables if len(t)] or [pd.DataFrame(columns=columns)], ignore_index=True)
+    """All projectabilities: constitution, scope, measure, estimate, low, high, BESIDE, n_clusters, seeds, reason.
+
+    pP is that by replication; beside it `others` (the same with the broad models of the other constitutions) and the
+    cosine freed of noise, where it is defined. reason: why a number is missing.
+    """
+    columns = ["constitution", "scope", "measure", "estimate", "low", "high", *BESIDE, "n_clusters", "seeds", "reason"]
+    tables = [t.assign(**dict.fromkeys(BESIDE, np.nan)) for t in (safety, voice) if t is not None]
+    if persona is not None:
+        part = persona[persona["lens"] == lens].drop(columns=["estimate", "low", "high"]).assign(measure="pP")
+        measured = [*replication.REPEATS, "of_ceiling", "of_low", "of_high"]
+        tables.append(part.rename(columns=dict(zip(measured, ["estimate", "low", "high", *BESIDE], strict=True))))
+    tables = [table[columns] for table in tables if len(table)]
+    return pd.concat(tables or [pd.DataFrame(columns=columns)], ignore_index=True)
