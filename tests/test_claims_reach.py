@@ -23,9 +23,8 @@ def answers(**kwargs):
 
 def personas(turned=(), shuffled=True, **kwargs):
     """Contrasts on pairs; the narrow models of `turned` keep a third of their persona, in another direction besides."""
-    made = simulate.contrasts(
-        lenses=("pairs",), seeds=SEEDS, controls=("shuffled",) if shuffled else (), **({"noise": 0.3} | kwargs)
-    )
+    settings = {"noise": 0.3, "seeds": SEEDS, "controls": ("shuffled",) if shuffled else ()} | kwargs
+    made = simulate.contrasts(lenses=("pairs",), **settings)
     other = made["dimension"].astype("category").cat.codes.to_numpy() % 2 * 2 - 1
     moved = made["constitution"].isin(turned) & made["scope"].isin(grid.NARROW)
     return made.assign(contrast=np.where(moved, made["contrast"] / 3 + other, made["contrast"]))
@@ -69,7 +68,7 @@ RUNS = {
     "C7": ({}, {"strength": -1.0}),
 }
 PERSONA, PROJECTED = ("C3", "C4", "C5b", "C5e", "C7"), ("C5b", "C5e")
-UNSURE = {"noise": 1.2}  # of pP: enough to stand out of noise, too little to compare
+UNSURE = {"noise": 1.5}  # of pP: enough to stand out of noise, too little to compare
 VERDICTS = ("supported", "not supported", "inconclusive")
 
 

@@ -46,9 +46,10 @@ def profile(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         points=2.6,
         share="row",
     )
+    limits = {lens: _limits(part) for lens, part in table.groupby("lens")}
     for ax, (lens, constitution) in zip(axes.flat, itertools.product(lenses, names), strict=True):
         part = table[(table["lens"] == lens) & (table["constitution"] == constitution)]
-        edges = ax.get_xlim()
+        edges = limits[lens]
         for row in part.drop_duplicates("dimension").query("expected in (-1, 1)").itertuples():
             y, edge = dimensions.index(row.dimension), edges[int(row.expected > 0)]
             ax.barh(y, edge, height=0.9, color=colour(constitution), alpha=0.13, lw=0, zorder=0)
@@ -58,15 +59,25 @@ def profile(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         ax.set_yticks(range(len(dimensions)), [DIMENSIONS.get(d, d) for d in dimensions])
     fig.align_ylabels()
     wordings = table.groupby("lens")["wordings"].max()
+    beyond = "; a control arm's may go on beyond the frame" if set(names) & set(grid.CONTROLS) else ""
     note = (
         "contrast to the mean of the constitutions, in standard deviations of the lens over items\n"
         f"(n = {marks.count_range(table['n_items'])} items a dimension; wordings: "
         f"{', '.join(f'{lens} {wordings[lens]}' for lens in lenses)}; {seeds_told(table['seeds'].max())};\n"
-        f"{1 - alpha:.0%} intervals over items and wordings)"
+        f"{1 - alpha:.0%} intervals over items and wordings{beyond})"
     )
     shade = Patch(color="0.5", alpha=0.25, lw=0, label="registered direction")
     marks.key(fig, note, ordered(table["scope"], MARKERS), extra=[shade])
     return fig
+
+
+def _limits(table: pd.DataFrame) -> tuple[float, float]:
+    """Ends of an axis that holds all points, and all intervals but those of control arms, which are wide."""
+    tuned = table[~table["constitution"].isin(grid.CONTROLS)]
+    ends = pd.concat([table["scaled"], tuned["scaled_low"], tuned["scaled_high"]]).dropna()
+    low, high = min(0.0, ends.min()), max(0.0, ends.max())
+    room = 0.05 * (high - low) or 1.0  # nothing moved
+    return low - room, high + room
 
 
 def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) -> Figure:
