@@ -4,7 +4,6 @@ Replicates and tolerance: 2000 replicates put the Monte Carlo error of a 5 % rat
 3-7 % (and 93-97 % for coverage) lie four standard errors away; seeds are fixed.
 """
 
-
 import numpy as np
 import pandas as pd
 import pytest
