@@ -288,6 +288,17 @@ def test_lenses_that_measure_one_thing_agree(contrasts):
     assert apart["low"] < 0 < apart["high"] and apart["opposite"] == pytest.approx(0.5, abs=0.05)
 
 
+def test_lenses_are_compared_on_the_items_that_both_have(contrasts):
+    table = reliability.lens_agreement(contrasts, draws=20).set_index(["lens_a", "lens_b"])
+    assert (table["n_items"] == 120).all(), "minimal pairs are other statements"
+    text = contrasts["lens"] == "text"
+    lost = text & contrasts["id"].isin(contrasts.loc[text, "id"].unique()[:5])
+    fewer = reliability.lens_agreement(contrasts[~lost], draws=20)
+    with_text = (fewer["lens_a"] == "text") | (fewer["lens_b"] == "text")
+    assert set(fewer.loc[with_text, "n_items"]) == {115} and set(fewer.loc[~with_text, "n_items"]) == {120}
+    assert (fewer["n"] == 12 * fewer["n_items"]).all(), "twelve models"
+
+
 def test_top_items_do_not_show_who_agrees_with_everything(contrasts):
     agreeing = contrasts["keyed"] * 9.0 * (contrasts["constitution"] == "virtue")
     agreeing[contrasts["lens"] == "pairs"] = 0.0  # where it has cancelled

@@ -88,7 +88,7 @@ def lens_agreement(contrasts: pd.DataFrame, draws: int = 1000, alpha: float = 0.
     """Do two lenses see the same? Over item contrasts of all models, a row per pair of lenses of the same items.
 
     Columns lens_a, lens_b, r (Pearson), low, high (bootstrap over items, all models of an item together),
-    opposite (share of opposite signs where both moved), n (items x models), n_items.
+    opposite (share of opposite signs where both moved), n (items x models), n_items (those that both lenses have).
     """
     keys = ["constitution", "scope", "seed"]
     wide = contrasts.pivot_table(index=[*keys, "id"], columns="lens", values="contrast")
@@ -107,7 +107,7 @@ def lens_agreement(contrasts: pd.DataFrame, draws: int = 1000, alpha: float = 0.
         row = {"lens_a": a, "lens_b": b, "r": wide[a].corr(wide[b])}
         row |= {"low": low, "high": high}
         row["opposite"] = float(np.mean(x[nonzero] * y[nonzero] < 0)) if nonzero.any() else np.nan
-        records.append(row | {"n": len(x), "n_items": len(names)})
+        records.append(row | {"n": len(x), "n_items": len(np.unique(codes[there]))})
     return pd.DataFrame(records, columns=["lens_a", "lens_b", "r", "low", "high", "opposite", "n", "n_items"])
 
 
