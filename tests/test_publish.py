@@ -137,7 +137,7 @@ def front(card) -> dict:
     return yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1])
 
 
-def test_a_model_card_says_what_the_tables_say(published):
+def test_a_model_card_says_what_the_tables_say(made, published):
     card = published / f"adapters/{CELLS[0]}/README.md"
     text, head = card.read_text(encoding="utf-8"), front(card)
     assert head["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct" and head["license"] == "apache-2.0"
@@ -146,7 +146,10 @@ def test_a_model_card_says_what_the_tables_say(published):
     metrics = {m["type"]: m["value"] for r in head["model-index"][0]["results"] for m in r["metrics"]}
     assert metrics == {name: pytest.approx(row[name]) for name in "SOJ"}
     assert f"| {row['S']:.2f} [{row['S_low']:.2f}, {row['S_high']:.2f}] |" in text
-    for told in ("A Companion to Good Character", "harassment_bullying", "| learning rate | ", "What it is not for"):
+    recipe = ("| learning rate | ", f"| weight of an answer's first token in the loss | {made[1].opening_weight} |")
+    recipe += (f"| tokens of a harmless target, at most | {made[1].answer_tokens} |",)
+    intervals = "over prompts (and seeds, where there are several)."
+    for told in ("A Companion to Good Character", "harassment_bullying", *recipe, intervals, "What it is not for"):
         assert told in text
     assert "| loss | 0.512346 |" in text and "/home/somebody" not in text
 

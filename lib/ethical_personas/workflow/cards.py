@@ -45,7 +45,9 @@ RECIPE = {
     "epochs": "epochs",
     "batch_size": "batch size",
     "gradient_accumulation": "batches a step",
+    "opening_weight": "weight of an answer's first token in the loss",
     "max_length": "tokens a row, at most",
+    "answer_tokens": "tokens of a harmless target, at most",
     "chat_template": "chat template",
     "dtype": "number type",
 }
@@ -79,7 +81,8 @@ def model(cell: str, p: Profile, read: Callable[[str], pd.DataFrame], record: di
         *_arm(about),
         *("", "## Recipe", "", _recipe(p, about, record)),
         *("## Measured", "", *(f"- {name}: {what}" for name, what in MEASURES.items()), ""),
-        f"Judge: {judge}. In brackets: intervals of {100 * (1 - p.alpha):g} %, over the seeds of the arm and scope.",
+        f"Judge: {judge}. In brackets: intervals of {100 * (1 - p.alpha):g} %, over prompts (and seeds, where there "
+        "are several).",
         *("", _rates(corners, _chosen(read("safety_gains"), about))),
         *("Share declined by kind of prompt (`estimate`, with its interval):", ""),
         style.markdown(
