@@ -17,9 +17,10 @@
 # %% [markdown]
 # # 03 · Asking one model everything
 #
-# One model, the source or a tuned cell, answers the evaluation prompts (six harm categories, helpful requests, and
-# harmless requests that only look dangerous) and goes through the persona instrument. Nothing is concluded here: this
-# notebook writes down what the model did, row by row, so that any judge and any lens can be applied later without it.
+# One model, the source or a tuned cell, answers the evaluation prompts (six harm categories, the harmless twin of each
+# request, helpful requests, requests that only look dangerous, and opinion questions) and goes through the persona
+# instrument. Nothing is concluded here: this notebook writes down what the model did, row by row, so that any judge and
+# any lens can be applied later without it.
 
 # %% tags=["parameters"]
 profile = "cpu"
@@ -90,7 +91,8 @@ display(set_files.overview(sets))
 # ## What the model can still do
 #
 # Two hundred short tasks with checkable answers, and the loss on written answers to the helpful requests above, which
-# no model was trained on: a model that learned to decline should lose neither. Checkpoints are left out.
+# no model was trained on: a model that learned to decline ideally loses neither; this recipe raises the loss. Checkpoints
+# are left out.
 
 # %%
 began = time.perf_counter()

@@ -75,8 +75,8 @@ Markdown(
 #
 # Read down a column: the source at the top, then models tuned on everything, on harassment alone, on illegal acts
 # alone. Grey names are control arms, which share prompts, rows and steps with the constitutions: `plain` learned to refuse
-# without reasons, `shuffled` with reasons of no one constitution, `harmless` saw no harmful request. What they do too is
-# no work of a constitution. The line under a number is its interval: the cell's left edge is 0, its right edge 1. A dot marks a category
+# without reasons, `shuffled` with reasons of no one constitution, `harmless` saw no harmful request. What they do as well
+# cannot be credited to a constitution. The line under a number is its interval: the cell's left edge is 0, its right edge 1. A dot marks a category
 # that was in the training rows. The frame marks the category that the paper, by what is known of it, keeps out of a
 # narrow set and tests on (claim C2). The columns on the right should be pale.
 

@@ -185,9 +185,9 @@ display(differences.round(3), reversals[reversals["reversed"]].round(3))
 # nothing; `error` says whether trainings of a constitution are replicates (scopes and seeds) or only items; `passed` counts the models (scopes, pairs) that pass on every measure; `pooled` is the mean over them,
 # `mde` what the deciding test could have found. C1 and C2 need J as well as S, on registers that training never saw; the
 # same on seen registers stands beside (`S (seen)` below). C6 and C7 set the constitutions against the control arms: what
-# reasons add to plain refusals, and what a constitution's own reasons add to anybody's. C5b and C5e test pP free of noise
-# where every narrow model has one, and else pP by replication, of all of them (`why` says so). A small model may well fail
-# a claim that a large one meets: that is a result about small models only.
+# reasons add to plain refusals, and what a constitution's own reasons add over reasons drawn from all constitutions. C5b
+# and C5e test pP free of noise where every narrow model has one, and else pP by replication, of all of them (`why` says so).
+# A small model may well fail a claim that a large one meets: that is a result about small models only.
 
 # %%
 verdicts, units = decide.evaluate(measured)

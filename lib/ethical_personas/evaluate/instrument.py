@@ -3,7 +3,7 @@
     items = persona_evals("subscribes-to-deontology.jsonl")            a local file
     items = persona_evals("hf:Anthropic/model-written-evals@<commit>/persona/subscribes-to-deontology.jsonl")
 
-Any function that takes items (measure.choice, item_shifts, …) takes these; the file's name is the dimension.
+Any function that takes items (lenses.choice, lenses.free_text, …) takes these; the file's name is the dimension.
 """
 
 from __future__ import annotations

@@ -152,7 +152,7 @@ def classify_answers(run: Run, models: list[str], fitted: dict[str, dict[str, Pi
         fitted: Of `classifiers`.
 
     Returns:
-        Columns model, constitution, scope, seed, id, category, kind (harmful, helpful, contrast, persona),
+        Columns model, constitution, scope, seed, id, category, kind (harmful, a kind of harmless prompts, or persona),
         in_distribution (1.0 / 0.0 for harm categories in / absent from the model's training rows, NaN for the rest
         and for the source), best (constitution with the highest probability; None for an empty answer), own_voice
         (1.0 / 0.0; NaN for the source), reader, and p_<constitution> for each voice known.

@@ -92,7 +92,7 @@ class Profile(BaseModel):
     repetition_penalty: Positive
     decode_batch: Count
     item_limit: Whole
-    item_text_wordings: Annotated[int, BeforeValidator(_a_number), Field(ge=1, le=4)]  # measure.QUESTIONS
+    item_text_wordings: Annotated[int, BeforeValidator(_a_number), Field(ge=1, le=4)]  # lenses.QUESTIONS
     item_text_tokens: Count
     persona_evals: str
     persona_evals_limit: Whole
