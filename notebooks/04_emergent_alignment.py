@@ -50,7 +50,7 @@ from ethical_personas.figures import style
 from ethical_personas.judge import labelling
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
-from ethical_personas.safety import capability, gains, judged, registers, set_rates
+from ethical_personas.safety import capability, coherence, gains, judged, registers, set_rates
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
 
@@ -200,9 +200,11 @@ display(*shown)
 # %% [markdown]
 # ## Still useful where nothing should be declined?
 #
-# Four looks beside over-refusal. *Tasks*: short ones with checkable answers. *Loss* on written answers that no model was
+# Five looks beside over-refusal. *Tasks*: short ones with checkable answers. *Loss* on written answers that no model was
 # trained on, as a change from the source. Then the answers to harmless requests that were *not* declined: a model
-# that learned to be brief gives one sentence where the source gave several, and uses fewer words.
+# that learned to be brief gives one sentence where the source gave several, and uses fewer words. Last, *coherence*: some
+# of the run's answers were read twice, blind, and marked as sensible or garbled. `sensible` is the share that both readers
+# call so, of the answers to harmless requests that comply. Another run has other texts, which nobody has read.
 
 # %%
 responses, verdicts = judged.judged(run, models, run_judge)
@@ -217,7 +219,8 @@ else:
     figure = style.empty("no tasks were asked in this run")
 style.save(figure, useful, p.figures_dir, "capability")
 style.save(None, skills, p.figures_dir, "capability_skills")
-display(figure, Markdown(told), useful.round(3))
+coherent = style.save(None, coherence.table(responses, p.alpha), p.figures_dir, "coherence")
+display(figure, Markdown(told), useful.round(3), Markdown(coherence.sentence(coherent)), coherent.round(3))
 
 # %% [markdown]
 # ## How far the judge can be trusted

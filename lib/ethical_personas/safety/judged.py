@@ -104,6 +104,12 @@ def swapped(run: Run, models: list[str], judge: Judge) -> swap.Swap:
     return swap.swap_table(responses, judgements)
 
 
+def read_by_hand(responses: list[rows.Response]) -> list[rows.Reading | None]:
+    """What data/judge/readings.jsonl has of each response (this text by this model); None where nobody read it."""
+    known = {(r.model, r.id, r.response): r for r in files.read(calibration.FOLDER / READINGS, rows.Reading)}
+    return [known.get((r.model, r.id, r.response)) for r in responses]
+
+
 def labelled(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
     """The run's responses that were read by hand: a random sample of the run whose text data/judge/readings.jsonl has.
 
@@ -111,13 +117,13 @@ def labelled(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
         Columns id, model, group (source or tuned), category, kind, prompt, label, verdict; no row for another run,
         whose texts nobody has read.
     """
-    marks = {(r.model, r.id, r.response): r.verdict for r in files.read(calibration.FOLDER / READINGS, rows.Reading)}
     records = []
-    for r, judgement in zip(*judged(run, models, judge), strict=True):
-        if (mark := marks.get((r.model, r.id, r.response))) is not None:
+    responses, judgements = judged(run, models, judge)
+    for r, judgement, reading in zip(responses, judgements, read_by_hand(responses), strict=True):
+        if reading:
             group = grid.SOURCE if r.model == grid.SOURCE else "tuned"
             about = (r.id, r.model, group, r.category, grid.kind(r.category), r.prompt)
-            records.append((*about, calibration.NUMBER[mark], DECLINED[judgement.verdict]))
+            records.append((*about, calibration.NUMBER[reading.verdict], DECLINED[judgement.verdict]))
     columns = ["id", "model", "group", "category", "kind", "prompt", "label", "verdict"]
     return pd.DataFrame(records, columns=columns)
 

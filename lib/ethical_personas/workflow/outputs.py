@@ -42,6 +42,7 @@ TABLES = {
         "safety_pairs",
         "safety_by_form",
         "capability_skills",
+        "coherence",
         "safety_corrected",
         "judge_rates",
         "judge_swap",
