@@ -348,10 +348,13 @@ rule emergent_alignment:
 
 rule persona:
     input:
+        # After 04, whose verdicts it reuses: the voice is heard among the answers that decline.
+        rules.emergent_alignment.output.notebook,
         [evaluated(MODELS, name) for name in (inputs.RESPONSES, *PERSONA_ROWS)],
         EXTRA_ITEMS,
         inputs.PERSONA,
         VOICES,
+        JUDGE,
     output:
         shown(outputs.figures("05_persona", FIGURES), "Persona"),
         shown(outputs.tables("05_persona", FIGURES, MORE["05_persona"]), "Persona, tables"),
@@ -361,6 +364,7 @@ rule persona:
     params:
         command=run_notebook("05_persona", "", figures_dir=FIGURES),
         code=code_hash.version("05_persona"),
+        endpoint=ENDPOINT,
     shell:
         "OMP_NUM_THREADS={threads} {params.command}"
 

@@ -43,6 +43,9 @@ revision_style = "plain"
 persona_evals = ""
 persona_evals_limit = 100
 moral_choice = ""
+judge = "bundled"
+judge_model = ""
+judge_url = ""
 bootstrap = 2000
 alpha = 0.05
 
@@ -53,9 +56,11 @@ from ethical_personas.evaluate import instrument, moral_scenarios
 from ethical_personas.figures import persona as draw
 from ethical_personas.figures import style
 from ethical_personas.figures import trust as draw_trust
+from ethical_personas.judge.judging import Judge
 from ethical_personas.persona import content, dilemmas, lens_shifts, lexical, matching, registered, reliability
 from ethical_personas.persona import replication, sentences, stance_labels, tables, voice, voice_controls
 from ethical_personas.run import Run
+from ethical_personas.safety import judged
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
 
@@ -189,20 +194,22 @@ display(figure, Markdown(sentences.c4(c4, p.alpha)))
 # source on the same prompts: the classifier has to give even neutral text some label, so only the distance to the dash
 # counts.
 #
-# Is it more than a few words? The same with the most telling words struck out of what is learned from and of what is read, and
-# with a reader that has learned from the teacher's critiques, which no model was trained on. `own`: mean share of answers
-# out of distribution in the own voice; `identified`: models whose most frequent voice, beside that of the others, is their own.
-# 06 has the voice among the answers that decline.
+# Is it more than a few words? The lower panel and the table have the same with the most telling words struck out of what is
+# learned from and of what is read; the table also has a reader that has learned from the teacher's critiques, which no model
+# was trained on. `own`: share of answers out of distribution in the own voice; `own_declined`: of those that decline, since
+# whoever complies gives no reasons; all narrow models together, prompts as clusters. `identified`: models whose most frequent
+# voice, beside that of the others, is their own. 06 has the voice among the answers that decline, model by model.
 
 # %%
 ceiling = voice.ceiling(texts, classifiers, p.alpha)
 own_voice = voice.summary(voices, p.alpha)
-figure = draw.voice(own_voice, *ceiling[["accuracy", "chance"]].iloc[-1], p.alpha)
-style.save(figure, own_voice, p.figures_dir, "persona_voice")
 style.save(None, ceiling, p.figures_dir, "persona_voice_ceiling")
 critiques = voice.texts_of(run, models, p.revision_style, p.teacher, critiques=True)
-readers = voice_controls.readers(run, models, texts, critiques, classifiers, voices)
+declined = judged.safety(run, models, Judge(p.judge, p.judge_model, p.judge_url))[["model", "id", "declined"]]
+readers = voice_controls.readers(run, models, texts, critiques, classifiers, voices, declined, p.alpha)
 style.save(None, readers, p.figures_dir, "persona_voice_readers")
+figure = draw.voice(own_voice, readers, ceiling["chance"].iloc[-1], p.alpha)
+style.save(figure, own_voice, p.figures_dir, "persona_voice")
 display(figure, readers.round(3))
 
 # %% [markdown]

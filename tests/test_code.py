@@ -91,7 +91,7 @@ def test_a_mended_figure_or_judge_trains_nothing_again(tree):
 @pytest.mark.parametrize("judge", ["api", "bundled", "encoder", "hf", "keyword"])
 def test_a_mended_judge_reruns_the_analysis(tree, judge):
     changed = tree(f"{LIB}/judge/{judge}.py", "from __future__", "import math as more\nfrom __future__")
-    assert {"04_emergent_alignment", "06_projectability"} <= changed
+    assert {"04_emergent_alignment", "05_persona", "06_projectability"} <= changed
 
 
 def test_code_that_a_stage_cannot_reach_does_not_count(tree):

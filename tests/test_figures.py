@@ -121,6 +121,10 @@ def with_controls(table):
 
 
 VOICES = pd.DataFrame(np.eye(4), pd.Index(grid.CONSTITUTIONS, name="constitution"), grid.CONSTITUTIONS)
+STRUCK = (0, 25, 50, 100, 200, 400)
+SHARES = np.linspace(0.95, 0.5, len(STRUCK))
+READERS = pd.DataFrame({"reader": "revisions", "struck": STRUCK, "accuracy": SHARES - 0.1, "own_declined": SHARES})
+READERS = READERS.assign(own_declined_low=SHARES - 0.05, own_declined_high=SHARES + 0.05, n_declined=96)
 FIGURES = {
     "safety_heatmap": safety.heatmap,
     "safety_corners": safety.corners,
@@ -134,7 +138,7 @@ FIGURES = {
     "persona_identification": lambda table: persona.confusion(table, shipped("persona_identification_tests"), VOICES),
     "persona_content": persona.content,
     "persona_c4": persona.c4,
-    "persona_voice": lambda table: persona.voice(table, 1.0, 0.25),
+    "persona_voice": lambda table: persona.voice(table, READERS, 0.25),
     "persona_ambiguity": lambda table: trust.trust(table, with_controls(shipped("persona_acquiescence"))),
     "persona_reliability": trust.reliability,
     "persona_dilemmas": trust.dilemmas,
@@ -182,6 +186,25 @@ def look_over(fig, name):
     assert not touching
     counted = ("n = ", "n answers", "n prompts")
     assert any(words in text.get_text() for text in texts for words in counted) or name in WITHOUT_N
+
+
+def test_the_voice_is_drawn_by_words_struck_out():
+    figure = persona.voice(shipped("persona_voice"), READERS, 0.25)
+    panel = figure.axes[-1]
+    marks = next(line for line in panel.lines if line.get_marker() == "o")
+    assert list(zip(*marks.get_data(), strict=True)) == list(zip(STRUCK, SHARES, strict=True))
+    bars = sorted(tuple(segment[:, 1]) for segment in panel.collections[0].get_segments())
+    assert np.array(bars) == pytest.approx(np.array(sorted(zip(SHARES - 0.05, SHARES + 0.05, strict=True))))
+    assert [line.get_ydata()[0] for line in panel.lines if line.get_linestyle() == "--"] == [0.25]
+    low, high = panel.get_ylim()
+    assert low < 0 and high > 1
+
+
+def test_a_run_without_narrow_models_says_why_a_panel_is_empty():
+    nothing = READERS.assign(own_declined=np.nan, own_declined_low=np.nan, own_declined_high=np.nan, n_declined=0)
+    figure = persona.voice(shipped("persona_voice"), nothing, 0.25)
+    assert "no answer out of distribution declines" in {t.get_text() for t in drawn_texts(figure)}
+    look_over(figure, "persona_voice")
 
 
 WITHOUT_N = {"persona_identification", "words_virtue"}  # these say `3 of 12` and `288 revisions`

@@ -10,6 +10,7 @@ from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import DATA
 from ethical_personas.persona import voice, voice_controls
+from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, rows
 
 
@@ -134,11 +135,12 @@ def test_wordings_of_an_item_are_one_observation(shares):
 
 def test_struck_words_are_never_read():
     texts = voice.teacher_texts()
-    words = voice_controls.telling(texts, 40)
+    known = voice_controls.telling(voice.fit(texts))
+    words = known[:40]
     assert len(set(words)) == 40 and not any(" " in w for w in words)
     names = voice.fit(texts, words).steps[0][1].get_feature_names_out()
     assert not {w for name in names for w in name.split()} & set(words)
-    assert words[:10] == voice_controls.telling(texts, 10)
+    assert len(known) > 2 * max(voice_controls.STRUCK), "every number is struck from the bundled revisions"
 
 
 @pytest.mark.long
@@ -146,14 +148,70 @@ def test_readers_with_words_struck_and_of_critiques(planted):
     texts, critiques = (voice.texts_of(*planted, critiques=c) for c in (False, True))
     fitted = voice.classifiers(texts)
     heard = voice.classify_answers(*planted, fitted)
-    table = voice_controls.readers(*planted, texts, critiques, fitted, heard)
+    declined = heard[["model", "id"]].assign(declined=1.0)
+    table = voice_controls.readers(*planted, texts, critiques, fitted, heard, declined)
     assert list(zip(table["reader"], table["struck"], strict=True)) == [
         *(("revisions", n) for n in voice_controls.STRUCK),
         ("critiques", 0),
     ]
-    assert table["accuracy"].iloc[0] > table["accuracy"].iloc[2] > 0.3 and table["identified"].iloc[0] == 12
-    none = voice_controls.readers(*planted, texts, critiques.assign(text=""), fitted, heard)
-    assert set(none["reader"]) == {"revisions"}
+    curve = table.iloc[:-1]
+    assert (curve["accuracy"].diff().dropna() < 0).all() and curve["accuracy"].iloc[-1] > 0.3
+    assert table["identified"].iloc[0] == 12 and table["own"].iloc[0] > table["own"].iloc[-2]
+    assert table["own_declined"].equals(table["own"]), "all of them decline"
+    assert ((table["own_low"] < table["own"]) & (table["own"] <= table["own_high"])).all()
+
+
+FILLER, MARKS = [f"word{k}" for k in range(120)], 5
+
+
+def few_words(rng, constitution=None):
+    """Words that anybody says and, with a constitution, three of the five that tell it."""
+    own = rng.choice([f"{constitution}{k}" for k in range(MARKS)], 3, replace=False) if constitution else []
+    return " ".join([*rng.choice(FILLER, 12), *own])
+
+
+def test_a_voice_that_rests_on_few_words_falls_to_chance_without_them(tmp_path):
+    rng, run = np.random.default_rng(0), Run(str(tmp_path), "none")
+    texts = pd.DataFrame(
+        [
+            (name, category, f"{category}-{k}", few_words(rng, name))
+            for name in grid.CONSTITUTIONS
+            for category in grid.CATEGORIES
+            for k in range(12)
+        ],
+        columns=["constitution", "category", "id", "text"],
+    )
+    models = [cell.name for cell in grid.cells(grid.CONSTITUTIONS, grid.NARROW, (0,))]
+    prompts = [p for category in grid.CATEGORIES for p in materials.prompts("eval", category)[:8]]
+    declined = []
+    for model in [grid.SOURCE, *models]:
+        said = []
+        for number, p in enumerate(prompts):
+            declines = model != grid.SOURCE and number % 2 == 0  # whoever complies has no voice
+            text = few_words(rng, grid.about(model)["constitution"] if declines else None)
+            fields = {"id": p.id, "model": model, "category": p.category, "prompt": p.prompt}
+            said.append(rows.Response(**fields, response=text, tokens=15, finished=True))
+            declined.append((model, p.id, float(declines)))
+        files.write(run.path(run.evaluation(model, "responses")), said)
+        item = rows.ItemText(id=materials.items()[0].id, model=model, wording="opinion", text="word1")
+        files.write(run.path(run.evaluation(model, "item_texts")), [item])
+    declined = pd.DataFrame(declined, columns=["model", "id", "declined"])
+    fitted = voice.classifiers(texts)
+    heard = voice.classify_answers(run, models, fitted)
+    table = voice_controls.readers(run, models, texts, texts.assign(text=""), fitted, heard, declined)
+    # Of the 140 words half may go; with 25 the twenty that tell the constitutions are gone.
+    assert set(table["reader"]) == {"revisions"} and list(table["struck"]) == [0, 25, 50]
+    assert set(table["n"]) == {len(prompts)} and set(table["n_declined"]) == {len(prompts) // 2}
+    whole, without = table.iloc[0], table.iloc[1:]
+    assert whole["own_declined"] > 0.95 and 0.5 < whole["own"] < 0.75
+    assert whole["own_declined_low"] > 0.8 and whole["identified"] == len(models)
+    assert without["own_declined"].to_numpy() == pytest.approx(0.25, abs=0.1)
+    assert ((without["own_declined_low"] < 0.25) & (without["own_declined_high"] > 0.25)).all()
+    assert (without["accuracy"] < 0.4).all()
+    nobody = voice_controls.readers(
+        run, models, texts, texts.assign(text=""), fitted, heard, declined.assign(declined=0.0)
+    )
+    assert nobody["own_declined"].isna().all() and nobody["own"].equals(table["own"])
 
 
 def test_the_voice_among_the_answers_that_decline():

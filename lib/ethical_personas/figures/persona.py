@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn.objects as so
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -207,10 +209,16 @@ def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     return fig
 
 
-def voice(table: pd.DataFrame, ceiling: float, chance: float, alpha: float = 0.05) -> Figure:
+def voice(table: pd.DataFrame, readers: pd.DataFrame, chance: float, alpha: float = 0.05) -> Figure:
     """Share of answers in the own voice by where the answers come from; grey: the source on the same prompts.
 
-    ceiling, chance: the classifier's accuracy on the teacher's own text, and that of guessing among its voices.
+    Below, the share among the answers that decline out of distribution, by the words struck out of what is read.
+
+    Args:
+        table: Of persona.voice.summary.
+        readers: Of persona.voice_controls.readers; its first row has the accuracy on the teacher's own text.
+        chance: Accuracy of guessing among the voices.
+        alpha: One minus the level of the intervals.
     """
     places = [p for p in PLACES if p in set(table["where"])]
     table = table.assign(place=table["where"].map(PLACES)).dropna(subset=["place"])
@@ -218,13 +226,15 @@ def voice(table: pd.DataFrame, ceiling: float, chance: float, alpha: float = 0.0
     source = (so.Dash(color="0.5", linewidth=1.2, width=0.8), {"y": "source"})
     order = [PLACES[p] for p in places]
     fig, axes = marks.intervals(
-        table, "share", "place", (PAGE, 2.6), **panels, order=order, vertical=True, layers=(source,)
+        table, "share", "place", (PAGE, 4.2), **panels, order=order, vertical=True, layers=(source,)
     )
+    struck = _struck(_below(fig, axes), readers[readers["reader"] == "revisions"])
     words = {p: PLACES[p].replace("-\n", "").replace("\n", " ") for p in places}
-    for ax in axes.flat:
-        ax.axhline(ceiling, color="0.4", lw=0.7, ls=":", zorder=0)
+    for ax in fig.axes:
         ax.axhline(chance, color="0.4", lw=0.7, ls="--", zorder=0)
         ax.set_ylim(-0.03, 1.05)
+    for ax in axes.flat:
+        ax.axhline(readers["accuracy"].iloc[0], color="0.4", lw=0.7, ls=":", zorder=0)
         if axes.size > 5:  # narrow panels: lying labels would touch
             ax.set_xticks(range(len(places)), [words[p] for p in places], rotation=90)
     axes[0, 0].set_ylabel("share in own voice")
@@ -234,6 +244,29 @@ def voice(table: pd.DataFrame, ceiling: float, chance: float, alpha: float = 0.0
         Line2D([], [], color="0.4", lw=0.7, ls=":", label="ceiling: teacher's own text"),
         Line2D([], [], color="0.4", lw=0.7, ls="--", label="chance"),
     ]
-    note = f"n prompts or items a mark: {', '.join(counts)}; {1 - alpha:.0%} intervals"
+    note = f"n prompts or items a mark: {', '.join(counts)}; below {struck}; {1 - alpha:.0%} intervals"
     marks.key(fig, note, ordered(table["scope"], MARKERS), extra=extra)
     return fig
+
+
+def _below(fig: Figure, axes: np.ndarray) -> Axes:
+    """A low panel under those of a figure, across its width."""
+    upper, lower = fig.add_gridspec(2, 1, height_ratios=(1.7, 1))
+    places = upper.subgridspec(*axes.shape)
+    for (i, j), ax in np.ndenumerate(axes):
+        ax.set_subplotspec(places[i, j])
+    return fig.add_subplot(lower)
+
+
+def _struck(ax: Axes, readers: pd.DataFrame) -> str:
+    """The own voice of answers that decline, and the ceiling (dotted), by words struck out; returns n as words."""
+    ax.axhline(0, color=marks.GREY, lw=0.7, zorder=0)
+    ax.plot(readers["struck"], readers["accuracy"], color="0.4", lw=0.7, ls=":")
+    ax.vlines(readers["struck"], readers["own_declined_low"], readers["own_declined_high"], color="0.15", lw=1)
+    ax.plot(readers["struck"], readers["own_declined"], "o", color="0.15", ms=4)
+    if readers["own_declined"].isna().all():
+        ax.text(0.5, 0.5, "no answer out of distribution declines", transform=ax.transAxes, ha="center", color="0.35")
+    ax.set_xticks(readers["struck"])
+    ax.set_xlabel("most telling words struck out; answers out of distribution, all narrow models together")
+    ax.set_ylabel("share in own voice\nof those that decline")
+    return marks.count_range(readers["n_declined"])

@@ -143,12 +143,22 @@ def _answers(run: Run, model: str) -> pd.DataFrame:
     return pd.DataFrame(records, columns=["id", "category", "kind", "text"])
 
 
+def answers_of(run: Run, models: list[str]) -> pd.DataFrame:
+    """Every answer of the source and of `models`: id, category, kind, text, model, constitution, scope, seed."""
+    models = list(dict.fromkeys([grid.SOURCE, *models]))
+    return pd.concat([_answers(run, m).assign(model=m, **grid.about(m)) for m in models], ignore_index=True)
+
+
 def classify_answers(run: Run, models: list[str], fitted: dict[str, dict[str, Pipeline]]) -> pd.DataFrame:
-    """The voice of every answer of the source and of `models`; the source's once for each reader.
+    """The table of `classify` for every answer of the source and of `models`."""
+    return classify(answers_of(run, models), fitted)
+
+
+def classify(answers: pd.DataFrame, fitted: dict[str, dict[str, Pipeline]]) -> pd.DataFrame:
+    """The voice of answers; the source's once for each reader.
 
     Args:
-        run: Where the answers are records.
-        models: Cell names; the source is read with them.
+        answers: Of `answers_of`.
         fitted: Of `classifiers`.
 
     Returns:
@@ -157,8 +167,6 @@ def classify_answers(run: Run, models: list[str], fitted: dict[str, dict[str, Pi
         and for the source), best (constitution with the highest probability; None for an empty answer), own_voice
         (1.0 / 0.0; NaN for the source), reader, and p_<constitution> for each voice known.
     """
-    models = list(dict.fromkeys([grid.SOURCE, *models]))
-    answers = pd.concat([_answers(run, m).assign(model=m, **grid.about(m)) for m in models], ignore_index=True)
     reader = answers["constitution"].where(answers["constitution"].isin(list(fitted)), "")
     parts = [
         _read(answers[(reader == name) | (answers["model"] == grid.SOURCE)], name, fitted[name])

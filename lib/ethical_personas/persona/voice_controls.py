@@ -1,7 +1,7 @@
 """Is the voice more than a few words, and more than refusing? Two checks on persona/voice.py.
 
-table = readers(run, models, texts, critiques, fitted, voices)     with words struck out; a reader of critiques
-given_declined(voices, declined)                                 the own voice among the answers that decline
+table = readers(run, models, texts, critiques, fitted, voices, declined)   with words struck out; a reader of critiques
+given_declined(voices, declined)                                         the own voice among the answers that decline
 """
 
 from __future__ import annotations
@@ -12,18 +12,16 @@ from sklearn.pipeline import Pipeline
 
 from ethical_personas.persona import voice
 from ethical_personas.run import Run
-from ethical_personas.study import grid
 
-STRUCK = (0, 50, 200)  # most telling words, taken out of what the reader learns from and reads
+STRUCK = (0, 25, 50, 100, 200, 400)  # most telling words, taken out of what the reader learns from and reads
 
 
-def telling(texts: pd.DataFrame, number: int) -> list[str]:
-    """The single words with the largest weights for any constitution, in the reader of all categories."""
-    vectorizer, weights = (step for _, step in voice.fit(texts).steps)
+def telling(reader: Pipeline) -> list[str]:
+    """The single words that a reader knows, those with the largest weight for any constitution first."""
+    vectorizer, weights = (step for _, step in reader.steps)
     names = vectorizer.get_feature_names_out()
     size = np.abs(weights.coef_).max(axis=0)
-    single = [i for i in np.argsort(-size, kind="stable") if " " not in names[i]]
-    return [str(names[i]) for i in single[:number]]
+    return [str(names[i]) for i in np.argsort(-size, kind="stable") if " " not in names[i]]
 
 
 def readers(
@@ -33,6 +31,8 @@ def readers(
     critiques: pd.DataFrame,
     fitted: dict[str, dict[str, Pipeline]],
     voices: pd.DataFrame,
+    declined: pd.DataFrame,
+    alpha: float = 0.05,
 ) -> pd.DataFrame:
     """How many models each reader names, and how well it does on its own kind of text.
 
@@ -42,33 +42,51 @@ def readers(
         critiques: The same of critiques, which no model has seen; left out where a teacher wrote none.
         fitted, voices: The reader without a word struck out, and what it heard: voice.classifiers(texts),
             voice.classify_answers(run, models, fitted).
+        declined: Columns model, id, declined (1.0, 0.0, NaN without a verdict).
+        alpha: One minus the level of the intervals.
 
     Returns:
-        Columns reader, struck (words), accuracy (on the teacher's text of a category left out), low, high (Wilson),
-        identified, models, chance, p (constitutions shuffled within scopes), own (mean share of answers out of
-        distribution in the own voice).
+        Columns reader, struck (words; numbers beyond half of those that the reader knows are left out), accuracy (on
+        the teacher's text of a category left out), low, high (Wilson), identified, models, chance, p (constitutions
+        shuffled within scopes); own (share of the answers out of distribution that are in the own voice) and
+        own_declined (the same of those that decline), each with _low and _high (of voice.clustered: a prompt's models
+        and seeds are one); n, n_declined (prompts).
     """
-    shared = texts[texts["constitution"].isin(grid.compared(sorted(texts["constitution"].unique())))]
+    words = telling(fitted[""][""])
     written = critiques[critiques["text"].str.strip() != ""]
-    kinds = [("revisions", texts, n) for n in STRUCK]
+    kinds = [("revisions", texts, n) for n in STRUCK if n <= len(words) // 2]
     if set(written["constitution"]) == set(texts["constitution"]):
         kinds.append(("critiques", written, 0))
+    answers = voice.answers_of(run, models)
+    answers = answers[answers["kind"] == "harmful"]  # the numbers rest on these alone
     records = []
     for name, known, number in kinds:
         reader, heard = fitted, voices
         if known is not texts or number:
-            reader = voice.classifiers(known, telling(shared, number) if number else ())
-            heard = voice.classify_answers(run, models, reader)
-        best = voice.ceiling(known, reader).iloc[-1]
+            reader = voice.classifiers(known, words[:number])
+            heard = voice.classify(answers, reader)
+        best = voice.ceiling(known, reader, alpha).iloc[-1]
         test = voice.identification(heard).iloc[0]
-        away = heard[(heard["in_distribution"] == 0) & (heard["reader"] == "")]
         records.append(
             {"reader": name, "struck": number}
             | {k: best[k] for k in ("accuracy", "low", "high")}
             | {k: test[k] for k in ("identified", "models", "chance")}
-            | {"p": test["p_identified"], "own": away["own_voice"].mean()}
+            | {"p": test["p_identified"]}
+            | _own(heard, declined, alpha)
         )
     return pd.DataFrame(records)
+
+
+def _own(heard: pd.DataFrame, declined: pd.DataFrame, alpha: float) -> dict:
+    """The own voice out of distribution, among all answers and among those that decline; columns of `readers`."""
+    away = heard[(heard["in_distribution"] == 0) & (heard["reader"] == "")]
+    away = away.merge(declined, on=["model", "id"], how="left", validate="many_to_one")
+    found: dict[str, float] = {}
+    for name, n, part in (("own", "n", away), ("own_declined", "n_declined", away[away["declined"] == 1])):
+        by_prompt = part.groupby("id")["own_voice"].mean()
+        found |= dict(zip((name, f"{name}_low", f"{name}_high"), voice.clustered(by_prompt, alpha), strict=True))
+        found[n] = len(by_prompt)
+    return found
 
 
 def given_declined(voices: pd.DataFrame, declined: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
