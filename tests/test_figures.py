@@ -191,7 +191,7 @@ def look_over(fig, name):
 def test_the_voice_is_drawn_by_words_struck_out():
     figure = persona.voice(shipped("persona_voice"), READERS, 0.25)
     panel = figure.axes[-1]
-    marks = next(line for line in panel.lines if line.get_marker() == "o")
+    marks = next(line for line in panel.lines if line.get_marker() == "D")
     assert list(zip(*marks.get_data(), strict=True)) == list(zip(STRUCK, SHARES, strict=True))
     bars = sorted(tuple(segment[:, 1]) for segment in panel.collections[0].get_segments())
     assert np.array(bars) == pytest.approx(np.array(sorted(zip(SHARES - 0.05, SHARES + 0.05, strict=True))))

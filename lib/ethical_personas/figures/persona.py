@@ -225,9 +225,9 @@ def voice(table: pd.DataFrame, readers: pd.DataFrame, chance: float, alpha: floa
     panels = {"col": ("constitution", {name: name for name in ordered(table["constitution"])})}
     source = (so.Dash(color="0.5", linewidth=1.2, width=0.8), {"y": "source"})
     order = [PLACES[p] for p in places]
-    fig, axes = marks.intervals(
-        table, "share", "place", (PAGE, 4.2), **panels, order=order, vertical=True, layers=(source,)
-    )
+    many = table["constitution"].nunique() > 5  # narrow panels: lying labels would touch
+    size = (PAGE, 4.9 if many else 4.3)
+    fig, axes = marks.intervals(table, "share", "place", size, **panels, order=order, vertical=True, layers=(source,))
     struck = _struck(_below(fig, axes), readers[readers["reader"] == "revisions"])
     words = {p: PLACES[p].replace("-\n", "").replace("\n", " ") for p in places}
     for ax in fig.axes:
@@ -235,7 +235,7 @@ def voice(table: pd.DataFrame, readers: pd.DataFrame, chance: float, alpha: floa
         ax.set_ylim(-0.03, 1.05)
     for ax in axes.flat:
         ax.axhline(readers["accuracy"].iloc[0], color="0.4", lw=0.7, ls=":", zorder=0)
-        if axes.size > 5:  # narrow panels: lying labels would touch
+        if many:
             ax.set_xticks(range(len(places)), [words[p] for p in places], rotation=90)
     axes[0, 0].set_ylabel("share in own voice")
     counts = [f"{words[p]} {marks.count_range(table.loc[table['where'] == p, 'n'])}" for p in places]
@@ -243,8 +243,9 @@ def voice(table: pd.DataFrame, readers: pd.DataFrame, chance: float, alpha: floa
         Line2D([], [], marker="_", color="0.5", ls="", mew=1.2, label="source, same prompts"),
         Line2D([], [], color="0.4", lw=0.7, ls=":", label="ceiling: teacher's own text"),
         Line2D([], [], color="0.4", lw=0.7, ls="--", label="chance"),
+        Line2D([], [], marker="D", color="0.15", ls="", ms=3.5, label="narrow models together"),
     ]
-    note = f"n prompts or items a mark: {', '.join(counts)}; below {struck}; {1 - alpha:.0%} intervals"
+    note = f"n prompts or items a mark: {', '.join(counts)}; lower panel {struck}; {1 - alpha:.0%} intervals"
     marks.key(fig, note, ordered(table["scope"], MARKERS), extra=extra)
     return fig
 
@@ -263,10 +264,11 @@ def _struck(ax: Axes, readers: pd.DataFrame) -> str:
     ax.axhline(0, color=marks.GREY, lw=0.7, zorder=0)
     ax.plot(readers["struck"], readers["accuracy"], color="0.4", lw=0.7, ls=":")
     ax.vlines(readers["struck"], readers["own_declined_low"], readers["own_declined_high"], color="0.15", lw=1)
-    ax.plot(readers["struck"], readers["own_declined"], "o", color="0.15", ms=4)
+    ax.plot(readers["struck"], readers["own_declined"], "D", color="0.15", ms=3.5)
     if readers["own_declined"].isna().all():
-        ax.text(0.5, 0.5, "no answer out of distribution declines", transform=ax.transAxes, ha="center", color="0.35")
+        ax.text(readers["struck"].mean(), 0.1, "no answer out of distribution declines", ha="center", size=7)
     ax.set_xticks(readers["struck"])
-    ax.set_xlabel("most telling words struck out; answers out of distribution, all narrow models together")
+    ax.set_yticks([0, 0.5, 1])
+    ax.set_xlabel("most telling words struck out (answers out of distribution)")
     ax.set_ylabel("share in own voice\nof those that decline")
     return marks.count_range(readers["n_declined"])

@@ -38,8 +38,7 @@ def readers(
 
     Args:
         run, models: As in voice.classify_answers.
-        texts: Revisions, of voice.texts_of.
-        critiques: The same of critiques, which no model has seen; left out where a teacher wrote none.
+        texts, critiques: Of voice.texts_of. No model has seen a critique; left out where a teacher wrote none.
         fitted, voices: The reader without a word struck out, and what it heard: voice.classifiers(texts),
             voice.classify_answers(run, models, fitted).
         declined: Columns model, id, declined (1.0, 0.0, NaN without a verdict).
@@ -52,15 +51,9 @@ def readers(
         own_declined (the same of those that decline), each with _low and _high (of voice.clustered: a prompt's models
         and seeds are one); n, n_declined (prompts).
     """
-    words = telling(fitted[""][""])
-    written = critiques[critiques["text"].str.strip() != ""]
-    kinds = [("revisions", texts, n) for n in STRUCK if n <= len(words) // 2]
-    if set(written["constitution"]) == set(texts["constitution"]):
-        kinds.append(("critiques", written, 0))
-    answers = voice.answers_of(run, models)
+    words, answers, records = telling(fitted[""][""]), voice.answers_of(run, models), []
     answers = answers[answers["kind"] == "harmful"]  # the numbers rest on these alone
-    records = []
-    for name, known, number in kinds:
+    for name, known, number in _learned_from(texts, critiques, len(words)):
         reader, heard = fitted, voices
         if known is not texts or number:
             reader = voice.classifiers(known, words[:number])
@@ -75,6 +68,15 @@ def readers(
             | _own(heard, declined, alpha)
         )
     return pd.DataFrame(records)
+
+
+def _learned_from(texts: pd.DataFrame, critiques: pd.DataFrame, words: int) -> list[tuple[str, pd.DataFrame, int]]:
+    """What each reader learns from: its name, texts, and how many of the words known are struck out."""
+    kinds = [("revisions", texts, n) for n in STRUCK if n <= words // 2]
+    written = critiques[critiques["text"].str.strip() != ""]
+    if set(written["constitution"]) == set(texts["constitution"]):
+        kinds.append(("critiques", written, 0))
+    return kinds
 
 
 def _own(heard: pd.DataFrame, declined: pd.DataFrame, alpha: float) -> dict:
