@@ -15,8 +15,9 @@ STEPS, BATCH = 8, 8
 # A weight of one takes trl's fused loss on a card; any other takes ours, and a millionth more changes no digit shown.
 LOSSES = {"trl": 1.0, "own": 1 + 1e-6}
 # Largest difference of a step's loss to that of the same step in float32 with eager attention and our loss, as a share
-# of it. Kernels sum in another order, bfloat16 has 8 bits, and each step of Adam enlarges what differs.
-TOLERANCE = {"float32": 0.01, "bfloat16": 0.05}
+# of it. Kernels sum in another order, bfloat16 has 8 bits, and each step of Adam enlarges what differs: on a processor
+# the same rows came to 0.00002 in float32 and to 0.032 in bfloat16. A card once gave NaN, and losses of 0: far off both.
+TOLERANCE = {"float32": 0.002, "bfloat16": 0.08}
 
 
 def load(attention: str, dtype: str) -> chats.Chat:
