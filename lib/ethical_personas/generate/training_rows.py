@@ -156,12 +156,12 @@ def select(found: list[SftRow], scope: str, rows_per_scope: int, *harmless: int,
         usable = [r for r in own if twin_of(r.id) in twins] if kind == "harmful" else own
         if len(usable) < count:
             lower = f"{kind}_rows" if kind in TRAINED else "rows_per_scope"
-            instead = "try another teacher"
+            otherwise = "try another teacher"
             if kind != "harmful" or len(own) >= count:
-                instead = "take a source that answers harmless requests (source_stage: sft makes one)"
+                otherwise = "take a source that answers harmless requests (source_stage: sft makes one)"
             raise CompanionError(
                 f"scope {scope!r} needs {count} {category} rows and {len(usable)} are usable; lower {lower} or "
-                + (instead if harmful else "try without this control: -p controls")
+                + (otherwise if harmful else "try without this control: -p controls")
             )
         (others if kind in TRAINED else of_pairs).extend(usable[:count])
     if harmful:
