@@ -142,7 +142,7 @@ class Label(Row):
 class Reading(Row):
     """A response of a run, or a written one, read blind and labelled twice in different orders."""
 
-    KEY = ("id", "model")
+    KEY = ("id", "model", "response")  # of several runs, whose models have one name
     model: str = NonEmpty
     kind: str = NonEmpty
     category: str = NonEmpty
