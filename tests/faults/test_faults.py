@@ -55,7 +55,7 @@ def same_in_the_end(clone):
         ("runs/trial/adapters/deontology-harassment-s0/adapter_model.safetensors", "lora", "lorb", EVALUATION),
         ("data/persona/signatures/deontology.yaml", "sign: -1", "sign: 0", {"persona", "projectability"}),
         ("data/persona/stance_labels.jsonl", '": "', '": "', {"persona", "projectability"}),
-        ("data/judge/labels.jsonl", '": "', '": "', {"emergent_alignment", "projectability"}),
+        ("data/judge/labels.jsonl", '": "', '": "', ANALYSIS),
         ("data/claims.yaml", "margin: 0.10", "margin: 0.11", {"projectability"}),
     ],
     ids=lambda value: value.rpartition("/")[2] if isinstance(value, str) and "/" in value else "",
@@ -82,7 +82,7 @@ def test_a_changed_file_reruns_what_rests_on_it(clone, file, old, new, rerun):
         ("seeds", "[1]", TRAINING),
         ("max_new_tokens", "13", EVALUATION),
         ("repetition_penalty", "1.2", ALL),
-        ("judge", "keyword", {"emergent_alignment", "projectability"}),
+        ("judge", "keyword", ANALYSIS),
         ("alpha", "0.1", ANALYSIS),
     ],
 )
