@@ -137,7 +137,6 @@ def test_another_judge_retrains_nothing_and_leaves_the_profiles_figures(smoke):
     assert done.returncode == 0, done.stderr[-2000:]
     plan = (ROOT / "runs/smoke-judge-keyword/snakemake.log").read_text()
     assert "rule finetune" not in plan and "rule evaluate" not in plan
-    assert set((ROOT / "runs/smoke-judge-keyword/judgements/keyword").glob("*.jsonl"))
     rates = [style.read_table(f"figures/{name}", "scopes") for name in ("smoke", "smoke-judge-keyword")]
     assert not rates[0].equals(rates[1]) and state() == before
 
