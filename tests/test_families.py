@@ -41,7 +41,7 @@ def test_the_loss_is_the_models_own(family):
     tuned = targets.tuned(model, 2, 4, "all")
     accelerator = SimpleNamespace(unwrap_model=lambda m: m)
     trainer = SimpleNamespace(accelerator=accelerator, _total_train_tokens=0, _metrics={"train": {}}, head_is_last=None)
-    trainer.lower_half = None
+    trainer.lower_half, trainer.opening_weight = None, 1.0
     ours = loss.AnswerLossTrainer.compute_loss(trainer, tuned, dict(inputs))
     assert ours.item() == pytest.approx(tuned(**inputs).loss.item(), rel=1e-5)
     assert trainer._total_train_tokens == int(mask.sum())

@@ -116,7 +116,7 @@ def test_strata_keep_a_common_shift_out_of_the_noise(seeds):
     rng = np.random.default_rng(20268)
     first, keyed = np.repeat([True, False], 12), np.tile([1, -1], 12)
     level, found, blind = [], [], []
-    for _ in range(REPLICATES // 2):
+    for _ in range(REPLICATES):
         items = rng.normal(0, np.where(first, 0.3, 0.5)) + 2 * keyed
         noise = items[:, None] + rng.normal(0, 0.3, (24, seeds)) + keyed[:, None] * rng.normal(0, 0.5, seeds)
         level.append(stats.groups(noise, first, keyed)["p"])
