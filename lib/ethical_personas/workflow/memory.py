@@ -23,7 +23,7 @@ CARD_COPIES = 1  # on a card, in their own 16 bits: a model of 13.9 GiB peaked a
 WORDS = 49152  # of the embedded model's vocabulary
 # For each thousand words more: a batch holds a number for each token and word. Seen with Gemma 3 270M (262,144 words).
 LOGITS = {"finetune": 6.5, "evaluate": 4.0}
-CARD_LOGITS = {"harmless": 10.0, "generate": 10.0, "finetune": 32.0, "evaluate": 10.0}
+CARD_LOGITS = {"harmless": 12.5, "generate": 12.5, "finetune": 32.0, "evaluate": 12.5}
 CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
