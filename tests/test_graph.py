@@ -76,7 +76,7 @@ def test_a_job_declares_what_it_was_measured_to_need():
     assert memory.job("finetune", 14_000, 8_000) == 8_000, "tried alone rather than never"
     assert memory.job("finetune", 14_000, 0, on_card=True) < 19_000, "one copy of the weights on a card"
     # Gemma 3 270M in training: 6.4 GiB on a processor, up to 10.6 GiB on a card.
-    assert memory.job("finetune", 511, 0, words=262_144) > 6.4 * 1000
+    assert memory.job("finetune", 511, 0, words=262_144) > 6.4 * 1024
     assert memory.job("finetune", 511, 0, words=262_144, on_card=True) > 10.58 * 1024
 
 

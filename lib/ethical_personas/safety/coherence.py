@@ -12,18 +12,17 @@ import numpy as np
 import pandas as pd
 
 from ethical_personas.judge import calibration
-from ethical_personas.safety import judged
+from ethical_personas.safety import gains, judged
 from ethical_personas.study import grid, rows
 
-TOGETHER = "constitutions"  # the models of all constitutions
-GROUPS = (grid.SOURCE, TOGETHER, *grid.CONTROLS)
+GROUPS = (grid.SOURCE, gains.TOGETHER, *grid.CONTROLS)
 SHARES = ("sensible", "agreement")
 COLUMNS = ["group", *(f"{share}{end}" for share in SHARES for end in ("", "_low", "_high")), "kappa", "n", "prompts"]
 
 
 def _group(model: str) -> str:
     name = grid.about(model)["constitution"]
-    return name if name in GROUPS else TOGETHER
+    return name if name in GROUPS else gains.TOGETHER
 
 
 def table(responses: list[rows.Response], alpha: float = 0.05) -> pd.DataFrame:

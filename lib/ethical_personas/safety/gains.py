@@ -22,6 +22,7 @@ MEASURES = ("S", "O", "J")
 SCOPE_ORDER = [*grid.SCOPES]
 # What a panel knows of a prompt beside kind, category and id, and what stands where the rows do not tell.
 UNTOLD = {"manner": "", "form": "", "seen": True}
+TOGETHER = "constitutions"  # the models of all constitutions, beside the control arms
 
 
 def panel(frame: pd.DataFrame) -> pd.DataFrame:
@@ -167,7 +168,7 @@ def scopes(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     for scope in [grid.SOURCE, *SCOPE_ORDER]:
         names = [c for c, s in models(panel, source=True) if s == scope]
         averaged = [c for c in names if c not in grid.CONTROLS]
-        arms = {grid.SOURCE if scope == grid.SOURCE else "constitutions": averaged}
+        arms = {grid.SOURCE if scope == grid.SOURCE else TOGETHER: averaged}
         arms |= {c: [c] for c in names if c in grid.CONTROLS}
         for arm, names in arms.items():
             if not names:
