@@ -76,7 +76,7 @@ class Clone:
     def complete(self, before: str = "", options: tuple[str, ...] = (), **other: str) -> tuple[int, str]:
         """Run to the end: exit status and all output."""
         process = self.start(before, options, **other)
-        told, _ = process.communicate(timeout=900)
+        told, _ = process.communicate(timeout=2400)
         return process.returncode, told
 
     def planned(self, **other: str) -> set[str]:
@@ -90,7 +90,7 @@ class Clone:
     def await_job(self, rule: str, seconds: float) -> None:
         """Wait until a job of `rule` has run for `seconds`."""
         log = self.run / "snakemake.log"
-        end = time.monotonic() + 120
+        end = time.monotonic() + 600
         while time.monotonic() < end:
             if log.is_file() and f"rule {rule}:" in log.read_text():
                 time.sleep(seconds)
@@ -151,7 +151,7 @@ def clone(tmp_path_factory):
     first = made.start()
     made.await_job("generate", 1)
     made.second = made.complete()
-    told, _ = first.communicate(timeout=900)
+    told, _ = first.communicate(timeout=2400)
     assert first.returncode == 0, told[-3000:]
     made.whole = made.digests()
     yield made
