@@ -283,7 +283,8 @@ if not ANALYSIS_ONLY:
             notebook=f"{RUN}/notebooks/03_evaluate-{{model}}.ipynb",
         wildcard_constraints:
             model=r"[^@/]+",
-        priority: lambda w: before(90, w.model)
+        # The source first: tuned models take from its passes what they share with it.
+        priority: lambda w: 120 if w.model == grid.SOURCE else before(90, w.model)
         threads: max(1, P.threads)
         resources:
             mem_mb=needs("evaluate"),

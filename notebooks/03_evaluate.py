@@ -60,6 +60,7 @@ run = Run(p.run_dir, p.profile)
 note = provenance.start(run, "03_evaluate", p.model, p)
 adapter = ask.adapter(run, p.model)
 chat = chats.load_for(p, adapter, p.model)
+ask.share(run, chat)
 
 # %% [markdown]
 # ## Answers to the evaluation prompts
@@ -160,6 +161,8 @@ if scenarios:
 print(f"{len(scenarios)} scenarios of another author")
 
 # %%
+shared = ask.leave(run, chat)
+print(shared)
 ask.keep_only(run.path(f"eval/{p.model}"), written)
 provenance.finish(
     note,
@@ -169,5 +172,6 @@ provenance.finish(
     tokens=sum(r.tokens for r in responses),
     capability_seconds=capability_seconds,
     persona_seconds=persona_seconds,
+    shared=shared,
     left_out={each.name: each.left_out for each in sets},
 )

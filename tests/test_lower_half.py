@@ -5,6 +5,7 @@ import pytest
 import torch
 import training_sets
 from ethical_personas.finetune import lora, lower_half, targets
+from ethical_personas.models import lower_states
 from safetensors.torch import load_file
 
 RECIPE = lora.Recipe(4, 8, "upper", 1e-3, 2, 4, 1, 1, 400)
@@ -53,7 +54,7 @@ def test_rows_are_kept_without_padding_and_the_layers_forward_comes_back():
         tuple(row): (len(row), 32) for row in ROWS
     }
     assert half.mib * 2**20 == 4 * 32 * (9 + 14 + 5) and "for 3 rows" in lower_half.described(half)
-    assert not any("forward" in vars(layer) for layer in targets.decoder_layers(model))
+    assert not any("forward" in vars(layer) for layer in lower_states.decoder_layers(model))
 
 
 def test_dropout_keeps_the_ordinary_path():
@@ -67,7 +68,7 @@ def test_dropout_keeps_the_ordinary_path():
 
 def test_a_layer_that_reads_more_than_the_one_below_keeps_the_ordinary_path():
     model = families.model("llama")
-    layers, seen = targets.decoder_layers(model), []
+    layers, seen = lower_states.decoder_layers(model), []
     layers[0].register_forward_hook(lambda _, args, out: seen.append(out))
     layers[-1].register_forward_hook(lambda _, args, out: out + seen.pop())
     assert lower_half.of(model, ROWS) is None

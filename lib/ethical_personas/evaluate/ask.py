@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from ethical_personas.models import lower_states
+from ethical_personas.models.chats import Chat
 from ethical_personas.models.decode import Generated
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
@@ -15,6 +17,7 @@ from ethical_personas.study import materials, rows
 from ethical_personas.study.grid import SOURCE, Cell
 from ethical_personas.study.inputs import EVALUATE
 
+LOWER_STATES = "eval/lower_states.safetensors"  # of a run: what its models share with their source
 SHOWN = 90  # characters of an answer to a harmful request that a notebook shows
 
 
@@ -24,6 +27,18 @@ def adapter(run: Run, model: str) -> Path | None:
         return None
     Cell.parse(model.partition("@")[0])
     return run.find(run.adapter(model))
+
+
+def share(run: Run, chat: Chat) -> None:
+    """Let a model take from the source's evaluation what its lower half would compute again; see `lower_states`."""
+    there = run.locate(LOWER_STATES) if run.has(LOWER_STATES) else run.path(LOWER_STATES)
+    chat.lower = lower_states.of(chat.model, there, source=chat.name == SOURCE)
+
+
+def leave(run: Run, chat: Chat) -> str:
+    """Leave the source's states for the models tuned from it; returns one line for the reader."""
+    lower_states.keep(chat.model, chat.lower, run.path(LOWER_STATES))
+    return lower_states.described(chat.lower)
 
 
 def prompts(per_category: int) -> list[rows.Prompt]:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import torch
 
+from ethical_personas.models import lower_states
 from ethical_personas.models.chats import Chat
 
 
@@ -87,6 +88,10 @@ def logits(chat: Chat, prefixes: list[list[int]], endings: list[list[list[int]]]
     Returns:
         (prefixes x endings, keep, vocabulary), in the order of `endings`.
     """
+    return lower_states.run(chat.lower, [prefixes, endings], lambda: _logits(chat, prefixes, endings, keep))
+
+
+def _logits(chat: Chat, prefixes: list[list[int]], endings: list[list[list[int]]], keep: int) -> torch.Tensor:
     (number,) = {len(e) for e in endings}
     model, pad = chat.model, chat.tokenizer.pad_token_id
     ids, mask = _left_padded(prefixes, pad, model.device)

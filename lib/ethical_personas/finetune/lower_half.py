@@ -17,7 +17,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from ethical_personas.finetune import targets
+from ethical_personas.models.lower_states import decoder_layers
 
 BATCH = 16  # rows a pass; more do not fit the processor's cache
 # Largest difference to the whole forward, as a share of its largest hidden state: rounding, as other batches bring too.
@@ -28,7 +28,7 @@ class LowerHalf:
     """Hidden states of rows where they enter the first tuned layer: (tokens, width), in the model's own dtype."""
 
     def __init__(self, model: PreTrainedModel):
-        layers = targets.decoder_layers(model)
+        layers = decoder_layers(model)
         self.lower, self.upper = layers[: len(layers) // 2], layers[len(layers) // 2 :]
         self.states: dict[tuple[int, ...], torch.Tensor] = {}
         self.tuple = False  # whether the family's layers return their states in a tuple

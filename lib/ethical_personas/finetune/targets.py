@@ -14,6 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from ethical_personas.errors import CompanionError, first_line
 from ethical_personas.models import base_models, chats
 from ethical_personas.models.chats import Chat
+from ethical_personas.models.lower_states import decoder_layers
 
 
 def check(p) -> None:
@@ -77,13 +78,6 @@ def tuned(model: PreTrainedModel, rank: int, alpha: int, layers: str) -> PeftMod
             f"LoRA would not tune the language model's layers alone ({other}); choose another base_model"
         )
     return made
-
-
-def decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList | list:
-    """The layers of a model's decoder, from the lowest; empty where there are none of the number that it tells."""
-    depth = model.config.get_text_config().num_hidden_layers
-    lists = (m for m in model.get_decoder().modules() if isinstance(m, torch.nn.ModuleList) and len(m) == depth)
-    return next(lists, [])
 
 
 def linear(model: PreTrainedModel, layers: str) -> list[str]:

@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 from ethical_personas.errors import CompanionError, first_line
 from ethical_personas.models import templates
 from ethical_personas.models.base_models import folder
+from ethical_personas.models.lower_states import LowerStates
 
 # What transformers raises for a folder that it cannot read: it differs with the file and the fault.
 UNREADABLE = (
@@ -39,6 +40,7 @@ class Chat:
     tokenizer: PreTrainedTokenizerBase
     system: str = ""
     base_model: str = ""  # as the profile names it; an adapter records it
+    lower: LowerStates | None = None  # states that it shares with the source, or leaves for the models tuned from it
 
     def ids(self, user: str, answer: str | None = None) -> list[int]:
         """Token ids up to and with the assistant header, or to the end of the answer's turn."""
