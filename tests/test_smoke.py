@@ -54,6 +54,17 @@ def test_training_changed_the_answers(smoke):
     assert sum(a != b for a, b in zip(source, tuned, strict=True)) > len(source) / 4
 
 
+def test_tuned_models_took_the_lower_half_of_the_layers_from_the_source(smoke):
+    told = {
+        p.stem.partition("-")[2]: json.loads(p.read_text())
+        for p in Run("runs/smoke", "smoke").path("provenance").glob("03_*")
+    }
+    assert told.pop(grid.SOURCE)["shared"].startswith("lower half of the layers kept")
+    assert any(
+        record["shared"].startswith("lower half of the layers taken from the source") for record in told.values()
+    )
+
+
 def test_figures_stand_beside_their_tables(smoke):
     pictures = {p.stem for p in (ROOT / "figures/smoke").glob("*.png")}
     tables = {p.stem for p in (ROOT / "figures/smoke/tables").glob("*.csv")}
