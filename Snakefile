@@ -17,7 +17,7 @@ from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, inputs, materials, parameters, profile
-from ethical_personas.workflow import code_hash, ladder, leader, memory, outputs
+from ethical_personas.workflow import code_hash, leader, memory, outputs
 
 os.environ[leader.VARIABLE] = str(os.getpid())  # jobs end with the Snakemake that started them
 PROFILE = config["profile"]
@@ -417,7 +417,7 @@ if P.ladder:
     rule ladder:
         """One more figure, over several finished runs: what changes with the size of the base model."""
         input:
-            [f for name in P.ladder for f in ladder.sources(name) if name == config["name"] or Path(f).is_file()],
+            [f for name in P.ladder for f in outputs.rung(name) if name == config["name"] or Path(f).is_file()],
         output:
             shown(outputs.ladder(FIGURES), "Ladder of sizes"),
         resources:

@@ -24,7 +24,7 @@ def finished(tmp_path, monkeypatch):
     def make(run, base, more=0.0, scopes=None):
         place = tmp_path / "figures" / run / "tables"
         place.mkdir(parents=True)
-        for name in ladder.TABLES:
+        for name in outputs.RUNG:
             table = pd.read_csv(ROOT / f"figures/cpu/tables/{name}.csv")
             if scopes and "scope" in table:
                 table = table[table["scope"].isin(scopes)]

@@ -17,15 +17,9 @@ from ethical_personas.paths import ROOT
 from ethical_personas.study import grid
 from ethical_personas.workflow import outputs
 
-TABLES = ("safety_gains", "voice_declined", "persona_replication", "persona_identification")
 LENS = "pairs"  # the lens that the claims on personas are tested on
 ENDS = {"": "estimate", "_low": "low", "_high": "high"}
 COLUMNS = ["run", "base_model", "parameters", "measure", "constitution", "scope", "estimate", "low", "high"]
-
-
-def sources(run: str) -> list[str]:
-    """Files of a run that its rung is read from."""
-    return [f"figures/{run}/provenance.json", *(f"figures/{run}/tables/{name}.csv" for name in TABLES)]
 
 
 def rung(run: str) -> pd.DataFrame:
@@ -38,14 +32,14 @@ def rung(run: str) -> pd.DataFrame:
 
     Raises CompanionError where a table is not there or the size of the base model is not known.
     """
-    gone = next((f for f in sources(run) if not (ROOT / f).is_file()), None)
+    gone = next((f for f in outputs.rung(run) if not (ROOT / f).is_file()), None)
     if gone:
         raise CompanionError(f"{run}: no {gone}; ./run_all.sh --profile {run} makes it")
-    base = json.loads((ROOT / sources(run)[0]).read_text(encoding="utf-8"))["parameters"]["base_model"]
+    base = json.loads((ROOT / outputs.rung(run)[0]).read_text(encoding="utf-8"))["parameters"]["base_model"]
     size = base_models.parameters(base)
     if not size:
         raise CompanionError(f"{run}: how large {base} is is not known here; add it to data/base_models.yaml")
-    gains, voices, repeats, persona = (style.read_table(f"figures/{run}", name) for name in TABLES)
+    gains, voices, repeats, persona = (style.read_table(f"figures/{run}", name) for name in outputs.RUNG)
     place = voices["scope"].map(lambda scope: "in distribution" if scope == grid.BROAD else "out of distribution")
     voices = voices[voices["where"] == place].rename(columns={"share": "estimate"}).assign(measure="voice")
     repeats = repeats[(repeats["lens"] == LENS) & (repeats["kind"] == "scopes") & (repeats["part"] == "items")]

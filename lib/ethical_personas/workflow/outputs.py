@@ -83,6 +83,7 @@ LADDER = "ladder"  # figure and table over several runs, where a profile names t
 SUMMARY = ("summary.md", "provenance.json")
 EXTRA = "persona_extra"  # of 05, where one more instrument is asked
 MORAL = "persona_moral_choice"  # of 05, where a MoralChoice file is named
+RUNG = ("safety_gains", "voice_declined", "persona_replication", "persona_identification")
 SETS = ("safety_eval_sets", "safety_eval_sets_categories")  # of 04, where sets from files are asked
 
 
@@ -95,6 +96,11 @@ def tables(notebook: str, folder: str, more: tuple[str, ...] = ()) -> list[str]:
     """Files of a notebook's tables, those behind its figures included; `more`: further ones of this run."""
     names = (*FIGURES[notebook], *TABLES[notebook], *more)
     return [f"{folder}/tables/{name}{end}" for name in names for end in TABULATED]
+
+
+def rung(run: str) -> list[str]:
+    """Files of a run that its rung of the ladder is read from."""
+    return [f"figures/{run}/provenance.json", *(f"figures/{run}/tables/{name}.csv" for name in RUNG)]
 
 
 def ladder(folder: str) -> list[str]:
