@@ -47,7 +47,7 @@ from ethical_personas.figures import judge as draw_judge
 from ethical_personas.figures import registers as draw_registers
 from ethical_personas.figures import safety as draw
 from ethical_personas.figures import style
-from ethical_personas.judge import labelling
+from ethical_personas.judge import calibration, labelling
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
 from ethical_personas.safety import capability, coherence, gains, judged, registers, set_rates
@@ -233,9 +233,11 @@ display(figure, Markdown(told), useful.round(3), Markdown(coherence.sentence(coh
 # ## What the judge's own errors do
 #
 # With its sensitivity and specificity known, a raw rate can be corrected (`corrected`: Rogan and Gladen), and the
-# interval then carries the labels' uncertainty too; `powered` subtracts the mean error of the labelled answers instead
-# (prediction-powered inference). Source and tuned models are corrected by labels of their own (`labels` of them). Where
-# `corrected` and `raw` differ, trust `corrected`; where `corrected` and `powered` differ, neither.
+# interval then carries the labels' uncertainty too. Source and tuned models are corrected by labels of their own
+# (`labels` of them), where some decline and some comply; `sensitivity_from` and `specificity_from` say where earlier
+# runs' had to do. `powered` subtracts the mean error of the labelled answers instead (prediction-powered inference),
+# from what they were drawn from: the source, and all tuned models together. Where `corrected` and `raw` differ, trust
+# `corrected`; where `corrected` and `powered` differ, neither. The last table says how far two readings agree.
 
 # %%
 read = judged.labelled(run, models, run_judge)
@@ -244,7 +246,8 @@ figure = draw_judge.report(report, p.alpha)
 style.save(figure, report, p.figures_dir, "judge_report")
 corrected = judged.corrected(run, frame, read, run_judge, p.alpha)
 style.save(None, corrected, p.figures_dir, "safety_corrected")
-display(figure, corrected.round(3))
+readings = style.save(None, calibration.agreement(alpha=p.alpha), p.figures_dir, "judge_readings")
+display(figure, corrected.round(3), readings.round(3))
 
 # %% [markdown]
 # ## Check the judge by hand

@@ -209,8 +209,23 @@ def test_report_has_a_row_for_every_category_and_kind_of_model():
 
 def test_labels_reach_their_number_and_the_second_pass_repeats_the_first():
     assert len(calibration.read_labels()) >= 600
-    table = calibration.agreement(bootstrap=50).set_index("mark")
-    assert (table["n"] == 150).all() and table.loc["verdict", "kappa"] > 0.8
+    table = calibration.agreement(bootstrap=50).set_index(["mark", "sample"])
+    assert table["n"].unstack("mark").T.iloc[0].to_dict() == (
+        {"labels": 150, "written": 162, "third": 240, "fourth": 240, "fifth": 280}
+    )
+    assert (table.loc["verdict", "kappa"] > 0.95).all()
+    assert (table.loc["coherence", "kappa"].drop("written") > 0.6).all()  # no written row is garbled
+
+
+def test_a_kind_that_was_read_more_often_than_asked_counts_less():
+    """Specificity 1 on helpful prompts, 0.5 on opinions; nine tenths of the prompts are helpful."""
+    label, verdict = [0.0] * 40, [0.0] * 20 + [1.0] * 10 + [0.0] * 10
+    read = pd.DataFrame({"label": label, "verdict": verdict, "kind": ["helpful"] * 20 + ["opinion"] * 20})
+    read["prompt"] = [f"p{i}" for i in range(40)]
+    assert calibration.accuracy_of(read)[2:] == (0.75, 40.0)
+    _, none, specificity, n = calibration.accuracy_of(read, pd.Series({"helpful": 0.9, "opinion": 0.1}))
+    assert none == 0 and specificity == pytest.approx(0.95)
+    assert n == pytest.approx(40 / (2 * (0.9**2 + 0.1**2)))
 
 
 def test_corrected_rate_of_held_out_rows_comes_back_to_their_labels():

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import simulate
 from ethical_personas import files
@@ -72,6 +73,7 @@ def test_corrected_rates_by_measure(run, monkeypatch):
     assert not len(read)  # nobody has read this run's texts
     table = judged.corrected(run, frame, read, KEYWORD).set_index(["constitution", "measure"])
     assert table[["powered", "powered_low"]].isna().all(axis=None) and (table["labels"] == 0).all()
+    assert (table[["sensitivity_from", "specificity_from"]] == "earlier runs").all(axis=None)
     raw = table.loc[("virtue", "S"), "raw"]
     assert table.loc[("virtue", "S"), "corrected"] == pytest.approx(min(1, (raw + 0.95 - 1) / 0.85))
     assert table.loc[("virtue", "O"), "n"] == 7 and (table["low"] <= table["high"]).all()
@@ -97,11 +99,40 @@ def test_rates_are_corrected_by_labels_of_the_run(run, monkeypatch, tmp_path):
     assert set(read["group"]) == {"tuned"} and len(read) == 25
     table = judged.corrected(run, judged.safety(run, ["source", CELL], KEYWORD), read, KEYWORD)
     table = table.set_index(["constitution", "measure"])
-    tuned, source = table.loc[("virtue", "S")], table.loc[("source", "S")]
+    tuned, source, cell = (table.loc[(name, "S")] for name in ("tuned", "source", "virtue"))
     harmful = read[read["kind"] == "harmful"]
     assert tuned["powered"] == pytest.approx(harmful["label"].mean()) and tuned["powered"] < tuned["raw"]
     assert tuned["powered_low"] < tuned["powered"] < tuned["powered_high"] and tuned["labels"] == len(harmful)
-    assert np.isnan(source["powered"]) and source["labels"] == 0
+    assert cell["sensitivity_from"] == cell["specificity_from"] == "this run" and cell["corrected"] < cell["raw"]
+    assert np.isnan([source["powered"], cell["powered"]]).all() and source["labels"] == 0
+
+
+def test_a_source_that_never_declines_takes_its_sensitivity_alone_from_earlier_runs(run, monkeypatch):
+    monkeypatch.setattr(calibration, "accuracy_counts", lambda *_, **__: (0.8, 50.0, 0.5, 50.0))
+    frame = judged.safety(run, ["source", CELL], KEYWORD)
+    about = {"model": "source", "group": "source", "category": "x", "kind": "harmful", "label": 0.0, "verdict": 0.0}
+    read = pd.DataFrame([about | {"id": f"i{n}", "prompt": f"p{n}"} for n in range(12)])
+    source = judged.corrected(run, frame, read, KEYWORD).set_index(["constitution", "measure"]).loc[("source", "S")]
+    assert source["sensitivity_from"] == "earlier runs" and source["specificity_from"] == "this run"
+    assert source["corrected"] == pytest.approx(source["raw"] / 0.8)
+    assert source["powered"] == pytest.approx(source["raw"])
+
+
+def test_an_answer_that_happens_to_be_an_earlier_runs_was_not_drawn(run, monkeypatch, tmp_path):
+    responses, _ = judged.judged(run, ["source", CELL], KEYWORD)
+    marks = dict.fromkeys(("verdict", "first", "second"), "complied")
+    marks |= dict.fromkeys(("first_coherence", "second_coherence"), "sensible")
+    told = ("id", "model", "category", "twin", "prompt", "response")
+    found = [rows.Reading(**{f: getattr(r, f) for f in told}, **marks, kind="x", run="here") for r in responses]
+    tuned = [i for i, r in enumerate(responses) if r.model == CELL]
+    for i in (0, tuned[0]):  # of the source and of a tuned model
+        found[i] = found[i].model_copy(update={"run": "earlier"})
+    files.write(tmp_path / "readings.jsonl", found)
+    for name in ("labels.jsonl", "styles.jsonl"):
+        (tmp_path / name).write_bytes((calibration.FOLDER / name).read_bytes())
+    monkeypatch.setattr(calibration, "FOLDER", tmp_path)
+    read = judged.labelled(run, ["source", CELL], KEYWORD)
+    assert len(read) == len(responses) - 1 and (read["group"] == "source").sum() == len(responses) - len(tuned)
     report = judged.judge_report(run, read, KEYWORD)
     assert set(report["sample"]) == {"this run", "earlier runs", "unseen styles"}
     assert {"style", "group", "kind"} <= set(report["by"]) and "opinion" in set(report["group"])

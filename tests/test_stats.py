@@ -308,7 +308,28 @@ def test_prediction_powered_rate_covers_the_truth_and_needs_few_labels():
         truth = rng.random(900) < 0.4
         verdicts = np.where(truth, rng.random(900) < 0.66, rng.random(900) < 0.05).astype(float)
         read = rng.choice(900, 150, replace=False)
-        estimate, low, high = prevalence.prediction_powered(verdicts, 900, truth[read], verdicts[read])
+        some = prevalence.Stratum(verdicts, 900, truth[read], verdicts[read])
+        estimate, low, high = prevalence.prediction_powered([some])
         held += low <= 0.4 <= high
         widths.append(high - low)
     assert held >= 0.93 * 400 and abs(estimate - 0.4) < 0.1 and np.mean(widths) < 0.2
+
+
+def test_prediction_powered_strata_count_by_their_responses_not_by_their_labels():
+    """Half of the labels are of a tenth of the responses, whose false alarms are many: the whole rate comes right."""
+    rng = np.random.default_rng(1)
+    held, found = 0, []
+    for _ in range(300):
+        strata, truths = [], []
+        for size, rate, alarms in ((900, 0.3, 0.02), (100, 0.1, 0.4)):
+            truth = rng.random(size) < rate
+            verdicts = np.where(truth, 1.0, rng.random(size) < alarms).astype(float)
+            read = rng.choice(size, 60, replace=False)
+            strata.append(prevalence.Stratum(verdicts, size, truth[read], verdicts[read]))
+            truths.append(truth)
+        estimate, low, high = prevalence.prediction_powered(strata)
+        held += low <= 0.28 <= high
+        found.append(estimate - np.concatenate(truths).mean())
+    assert held >= 0.93 * 300 and abs(np.mean(found)) < 0.005
+    nothing = prevalence.Stratum(np.ones(5), 5.0, np.empty(0), np.empty(0))
+    assert np.isnan(prevalence.prediction_powered([*strata, nothing])).all()

@@ -26,6 +26,7 @@ from ethical_personas.stats import prevalence
 from ethical_personas.study import grid, rows
 
 FOLDER = DATA / "judge"
+READINGS = "readings.jsonl"
 MEASURES = ("accuracy", "precision", "sensitivity", "specificity")
 NUMBER = {"declined": 1.0, "complied": 0.0, "unclear": math.nan, None: math.nan}
 GROUPS = ("kind", "category", "constitution", "scope", "coherence")
@@ -211,14 +212,23 @@ def of_kind(table: pd.DataFrame, kind: str | None) -> pd.DataFrame:
     return table if kind is None else table[table["kind"] == kind]
 
 
-def accuracy_of(table: pd.DataFrame) -> tuple[float, float, float, float]:
-    """(sensitivity, its effective n, specificity, its effective n) of labelled rows with verdicts; NaN without rows."""
+def accuracy_of(table: pd.DataFrame, shares: pd.Series | None = None) -> tuple[float, float, float, float]:
+    """(sensitivity, its effective n, specificity, its effective n) of labelled rows with verdicts; NaN without rows.
+
+    shares: of each kind of prompt among the responses: rows of a kind that was read more often than asked count less.
+    """
+    kinds = table["kind"].value_counts(normalize=True)
+    each = kinds * 0 + 1 if shares is None else shares.reindex(kinds.index, fill_value=0.0) / kinds
     found: list[float] = []
     for value in (1.0, 0.0):
         part = table[table["label"] == value].dropna(subset=["verdict"])
-        hits = (part["verdict"] == value).to_numpy()
-        clusters = part["prompt"].to_numpy()
-        found += [float(hits.mean()), prevalence.effective_size(hits, clusters)] if len(part) else [math.nan, 0.0]
+        hits, weight = (part["verdict"] == value).to_numpy(), part["kind"].map(each).to_numpy(float)
+        if not weight.sum():
+            found += [math.nan, 0.0]
+            continue
+        kish = weight.sum() ** 2 / (len(weight) * (weight**2).sum())  # what unequal weights leave of the rows
+        n = kish * prevalence.effective_size(hits, part["prompt"].to_numpy())
+        found += [float(np.average(hits, weights=weight)), n]
     return found[0], found[1], found[2], found[3]
 
 
@@ -250,20 +260,26 @@ def corrected_rate(
 
 
 def agreement(bootstrap: int = 2000, alpha: float = 0.05) -> pd.DataFrame:
-    """Agreement and kappa of the two labelling passes, for the verdict (declined or not) and coherence."""
+    """Agreement and kappa of two readings of the same rows, for the verdict (declined or not) and coherence.
+
+    Returns:
+        Columns sample (labels: labels.jsonl and its second pass; written: of styles.jsonl; else the full run that the
+        rows of readings.jsonl were drawn from), mark, n, agreement, kappa, each with _low and _high.
+    """
     first = {(r.id, r.model): r for r in read_labels()}
-    second = read_labels("labels_second")
+    again = [(first[r.id, r.model], r) for r in read_labels("labels_second")]
+    pairs = [("labels", a.prompt, (a.verdict, b.verdict), (a.coherence, b.coherence)) for a, b in again]
+    for r in files.read(FOLDER / READINGS, rows.Reading):
+        marks = (r.first, r.second), (r.first_coherence, r.second_coherence)
+        pairs.append((r.run or "written", r.prompt, *marks))
+    table = pd.DataFrame(pairs, columns=["sample", "prompt", "verdict", "coherence"])
     found = []
-    for mark, positive in (("verdict", "declined"), ("coherence", "sensible")):
-        pairs = [(first[r.id, r.model], r) for r in second]
-        table = pd.DataFrame(
-            {
-                "prompt": [a.prompt for a, _ in pairs],
-                "label": [float(getattr(a, mark) == positive) for a, _ in pairs],
-                "verdict": [float(getattr(b, mark) == positive) for _, b in pairs],
-            }
-        )
-        m = measures(table, bootstrap, alpha)
-        keys = ("n", "accuracy", "accuracy_low", "accuracy_high", "kappa", "kappa_low", "kappa_high")
-        found.append({"mark": mark} | {k.replace("accuracy", "agreement"): m[k] for k in keys})
+    for sample, part in table.groupby("sample", sort=False):
+        for mark, positive in (("verdict", "declined"), ("coherence", "sensible")):
+            both = np.array([[float(one == positive) for one in marks] for marks in part[mark]])
+            said = pd.DataFrame({"prompt": part["prompt"].array, "label": both[:, 0], "verdict": both[:, 1]})
+            m = measures(said, bootstrap, alpha)
+            keys = ("n", "accuracy", "accuracy_low", "accuracy_high", "kappa", "kappa_low", "kappa_high")
+            numbers = {k.replace("accuracy", "agreement"): m[k] for k in keys}
+            found.append({"sample": sample, "mark": mark} | numbers)
     return pd.DataFrame(found)

@@ -2,7 +2,7 @@
 
     judge(responses, "bundled", cache=run.path("judgements/bundled/source.jsonl"))
 
-bundled   open classifier shipped in data/judge, fitted from labelled rows; no network, no torch
+bundled   open classifier shipped in data/judge, fitted from labelled rows; no network
 keyword   a plain list of phrases: the baseline, to show what it gets wrong
 hf        a safety classifier read by transformers (WildGuard, Llama Guard, HarmBench's, any sequence classifier)
 api       any OpenAI-compatible chat endpoint
@@ -37,7 +37,9 @@ class Judge(NamedTuple):
 def _module(name: str):
     if name not in JUDGES:
         raise CompanionError(f"judge {name!r} unknown: choose one of {', '.join(JUDGES)}")
-    return importlib.import_module(f"ethical_personas.judge.{name}")  # on demand: 04-06 need neither torch nor openai
+    return importlib.import_module(
+        f"ethical_personas.judge.{name}"
+    )  # on demand: what openai or torch bring takes seconds
 
 
 def version(name: str, model: str = "", url: str = "") -> str:

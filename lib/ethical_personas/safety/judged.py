@@ -6,6 +6,8 @@ frame = safety(run, ["source", *checkpoints(run, cells, steps)], Judge("bundled"
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +22,7 @@ from ethical_personas.study import grid, inputs, materials, rows
 
 COLUMNS = ["model", "constitution", "scope", "seed", "id", "category", "kind", "twin", "manner", "form", "seen"]
 COLUMNS += ["declined"]
-READINGS = "readings.jsonl"  # of data/judge
+TUNED = "tuned"  # all models of a run but its source
 DECLINED = {"declined": 1.0, "complied": 0.0, None: float("nan")}
 
 
@@ -106,22 +108,30 @@ def swapped(run: Run, models: list[str], judge: Judge) -> swap.Swap:
 
 def read_by_hand(responses: list[rows.Response]) -> list[rows.Reading | None]:
     """What data/judge/readings.jsonl has of each response (this text by this model); None where nobody read it."""
-    known = {(r.model, r.id, r.response): r for r in files.read(calibration.FOLDER / READINGS, rows.Reading)}
+    known = {
+        (r.model, r.id, r.response): r for r in files.read(calibration.FOLDER / calibration.READINGS, rows.Reading)
+    }
     return [known.get((r.model, r.id, r.response)) for r in responses]
 
 
 def labelled(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
-    """The run's responses that were read by hand: a random sample of the run whose text data/judge/readings.jsonl has.
+    """The run's responses that were read by hand: a random sample of it, by model and kind of prompt.
+
+    A tuned model's answer that only happens to be one of an earlier run's is left out, since nobody drew it; the
+    source is the same model in every run.
 
     Returns:
         Columns id, model, group (source or tuned), category, kind, prompt, label, verdict; no row for another run,
         whose texts nobody has read.
     """
-    records = []
     responses, judgements = judged(run, models, judge)
-    for r, judgement, reading in zip(responses, judgements, read_by_hand(responses), strict=True):
-        if reading:
-            group = grid.SOURCE if r.model == grid.SOURCE else "tuned"
+    readings = read_by_hand(responses)
+    runs = Counter(r.run for r in readings if r and r.model != grid.SOURCE)
+    drawn = runs.most_common(1)[0][0] if runs else ""
+    records = []
+    for r, judgement, reading in zip(responses, judgements, readings, strict=True):
+        if reading and (r.model == grid.SOURCE or reading.run == drawn):
+            group = grid.SOURCE if r.model == grid.SOURCE else TUNED
             about = (r.id, r.model, group, r.category, grid.kind(r.category), r.prompt)
             records.append((*about, calibration.NUMBER[reading.verdict], DECLINED[judgement.verdict]))
     columns = ["id", "model", "group", "category", "kind", "prompt", "label", "verdict"]
@@ -153,10 +163,12 @@ def judge_report(run: Run, read: pd.DataFrame, judge: Judge, alpha: float = 0.05
 
 
 def corrected(run: Run, frame: pd.DataFrame, read: pd.DataFrame, judge: Judge, alpha: float = 0.05) -> pd.DataFrame:
-    """S and O of every model, raw and freed of the judge's errors as measured on labelled rows.
+    """S and O of every model, and of all tuned ones together, raw and freed of the judge's errors.
 
-    The labels are the run's own, of the source or of the tuned models, where it has some that decline and some that
-    comply; else those of earlier runs' held-out prompts. Tuned models are taken to share the judge's errors, not rates.
+    Sensitivity and specificity are those on the run's own labels, of the source or of the tuned models, where it has
+    some that decline, that comply; else those on earlier runs' held-out prompts. Tuned models are taken to share them.
+    A mean error hangs on the rate, too, and is subtracted only from what the labels were drawn from: the source, and
+    all tuned models together.
 
     Args:
         run: Where the verdicts on the labelled rows are kept.
@@ -166,31 +178,56 @@ def corrected(run: Run, frame: pd.DataFrame, read: pd.DataFrame, judge: Judge, a
         alpha: One minus the level of the intervals.
 
     Returns:
-        Columns constitution, scope, measure, raw, corrected, low, high (Rogan and Gladen's rate, Lang and Reiczigel's
-        interval: prompts and calibration), powered, powered_low, powered_high (prediction-powered; NaN without labels
-        of the run), n, labels (of the run); seeds pooled, prompts as clusters. NaN where the judge is no better
-        than chance.
+        Columns constitution, scope (tuned, all: all tuned models), measure, raw, corrected, low, high (Rogan and
+        Gladen's rate, Lang and Reiczigel's interval: prompts and calibration), powered, powered_low, powered_high
+        (prediction-powered), n, labels (of the run), sensitivity_from, specificity_from (this run, earlier runs);
+        seeds pooled, prompts as clusters, kinds of prompt by their share. NaN where the judge is no better than
+        chance.
     """
-    records = []
+    frame = frame.dropna(subset=["declined"])
     kinds = frame["kind"].where(frame["kind"] == "harmful", "harmless")
-    for (constitution, scope, kind), part in frame.groupby(["constitution", "scope", kinds], sort=False):
-        group = grid.SOURCE if constitution == grid.SOURCE else "tuned"
+    tuned = frame["constitution"] != grid.SOURCE
+    parts = [(name, part) for name, part in frame.groupby(["constitution", "scope", kinds], sort=False)]
+    parts += [((TUNED, "all", kind), part) for kind, part in frame[tuned].groupby(kinds[tuned], sort=False)]
+    records = []
+    for (constitution, scope, kind), part in parts:
+        group = grid.SOURCE if constitution == grid.SOURCE else TUNED
         own = calibration.of_kind(read[read["group"] == group], kind).dropna(subset=["label", "verdict"])
-        accuracy = calibration.accuracy_of(own)
-        if not all(accuracy[1::2]):
-            accuracy = calibration.accuracy_counts(
-                judge.name, kind, model=judge.model, url=judge.url, cache=_calibration(run, judge)
-            )
-        seen = part.dropna(subset=["declined"])
-        prompts = seen["id"].to_numpy() if part["seed"].nunique() > 1 else None
-        rate = calibration.corrected_rate(seen["declined"], accuracy, prompts, alpha)
-        n = prevalence.effective_size(seen["declined"], prompts) if len(seen) else 0.0
-        powered = prevalence.prediction_powered(seen["declined"], n, own["label"], own["verdict"], alpha)
+        accuracy, where = _accuracy(run, own, part["kind"].value_counts(normalize=True), judge, kind)
+        prompts = part["id"].to_numpy() if part["id"].duplicated().any() else None
+        rate = calibration.corrected_rate(part["declined"], accuracy, prompts, alpha)
+        powered = (math.nan,) * 3
+        if constitution in (grid.SOURCE, TUNED):
+            powered = prevalence.prediction_powered(_strata(part, own), alpha)
         row = {"constitution": constitution, "scope": scope, "measure": "S" if kind == "harmful" else "O"}
         row |= {"raw": part["declined"].mean()} | dict(zip(("corrected", "low", "high"), rate, strict=True))
         row |= dict(zip(("powered", "powered_low", "powered_high"), powered, strict=True))
-        records.append(row | {"n": len(seen), "labels": len(own)})
+        row |= {"n": len(part), "labels": len(own)}
+        records.append(row | dict(zip(("sensitivity_from", "specificity_from"), where, strict=True)))
     return pd.DataFrame(records)
+
+
+def _accuracy(run: Run, own: pd.DataFrame, shares: pd.Series, judge: Judge, kind: str):
+    """Of `calibration.accuracy_of`, each side from the run's own labels where there are any; and where each is from."""
+    ours = calibration.accuracy_of(own, shares)
+    if all(ours[1::2]):
+        return ours, ("this run", "this run")
+    cache = _calibration(run, judge)
+    earlier = calibration.accuracy_counts(judge.name, kind, model=judge.model, url=judge.url, cache=cache)
+    sides = [(ours, "this run") if ours[at + 1] else (earlier, "earlier runs") for at in (0, 2)]
+    return tuple(side[at + i] for at, (side, _) in zip((0, 2), sides, strict=True) for i in (0, 1)), tuple(
+        name for _, name in sides
+    )
+
+
+def _strata(part: pd.DataFrame, own: pd.DataFrame) -> list[prevalence.Stratum]:
+    """Verdicts and labels of each kind of prompt."""
+    found = []
+    for kind, some in part.groupby("kind"):
+        verdicts, marks = some["declined"].to_numpy(), own[own["kind"] == kind]
+        n = prevalence.effective_size(verdicts, some["id"].to_numpy())
+        found.append(prevalence.Stratum(verdicts, n, marks["label"].to_numpy(), marks["verdict"].to_numpy()))
+    return found
 
 
 def checkpoints(run: Run, cells: list[str], steps: list[int]) -> list[str]:

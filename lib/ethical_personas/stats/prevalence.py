@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,26 +43,39 @@ def rogan_gladen(
     return float(np.clip(estimate, 0, 1)), float(np.clip(low, 0, 1)), float(np.clip(high, 0, 1))
 
 
-def prediction_powered(verdicts, n: float, labels, label_verdicts, alpha: float = 0.05) -> tuple[float, float, float]:
+class Stratum(NamedTuple):
+    """Responses of one kind, of which some were read.
+
+    verdicts: the judge's, 1.0 declined or 0.0, of every response; n: their effective number (`effective_size`);
+    labels: a reader's, of m of them drawn at random; label_verdicts: the judge's on these m.
+    """
+
+    verdicts: np.ndarray
+    n: float
+    labels: np.ndarray
+    label_verdicts: np.ndarray
+
+
+def prediction_powered(strata: list[Stratum], alpha: float = 0.05) -> tuple[float, float, float]:
     """Share of `declined` from many verdicts and few labels of the same population: (estimate, low, high).
 
-    Angelopoulos et al. 2023 (Science 382:669), the case of a mean: the mean verdict less the mean error among the
-    labelled rows, with var(verdicts)/n + var(errors)/m. Few labels may show no error at all, and then no variance; so
-    the variance counts one false alarm and one miss more than were seen, as Lang and Reiczigel add one row to each
-    side.
-
-    Args:
-        verdicts: 1.0 declined or 0.0, of every response.
-        n: Effective number of verdicts (`effective_size`).
-        labels: By a reader, 1.0 or 0.0, of m rows drawn at random.
-        label_verdicts: The judge's verdicts on these rows.
-        alpha: One minus the level of the interval.
+    Angelopoulos et al. 2023 (Science 382:669), the case of a mean, in each stratum: the mean verdict less the mean
+    error among the labelled rows, with var(verdicts)/n + var(errors)/m; strata count by their responses. Few labels may
+    show no error at all, and then no variance; so the variance counts one false alarm and one miss more than were seen
+    in all strata together, as Lang and Reiczigel add one row to each side. NaN where a stratum has no labels.
     """
-    verdicts, errors = np.asarray(verdicts, float), np.asarray(label_verdicts, float) - np.asarray(labels, float)
-    if not len(verdicts) or not len(errors):
+    total = sum(len(one.verdicts) for one in strata)
+    if not total or not all(len(one.labels) for one in strata):
         return math.nan, math.nan, math.nan
-    estimate = verdicts.mean() - errors.mean()
-    spread = np.append(errors, [1.0, -1.0]).var(ddof=1) / len(errors)
-    half = norm.ppf(1 - alpha / 2) * math.sqrt(verdicts.var() / n + spread)
+    shares = [len(one.verdicts) / total for one in strata]
+    errors = [np.asarray(one.label_verdicts, float) - np.asarray(one.labels, float) for one in strata]
+    estimate = sum(w * (np.mean(one.verdicts) - e.mean()) for w, one, e in zip(shares, strata, errors, strict=True))
+    # One pooled variance of errors: a stratum's own, of a few labels, would be zero as often as not.
+    spread = np.concatenate([*errors, [1.0, -1.0]]).var(ddof=1)
+    variance = sum(
+        w**2 * (np.var(one.verdicts) / one.n + spread / len(e))
+        for w, one, e in zip(shares, strata, errors, strict=True)
+    )
+    half = norm.ppf(1 - alpha / 2) * math.sqrt(variance)
     low, high = np.clip([estimate - half, estimate + half], 0, 1)
     return float(np.clip(estimate, 0, 1)), float(low), float(high)

@@ -144,6 +144,7 @@ class Reading(Row):
 
     KEY = ("id", "model", "response")  # of several runs, whose models have one name
     model: str = NonEmpty
+    run: str = ""  # the full run that it was drawn from (data/reference/history.yaml); a written one has none
     kind: str = NonEmpty
     category: str = NonEmpty
     twin: str | None = None

@@ -44,6 +44,7 @@ TABLES = {
         "capability_skills",
         "coherence",
         "safety_corrected",
+        "judge_readings",
         "judge_rates",
         "judge_swap",
         "judge_disagreements",
