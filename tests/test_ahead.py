@@ -19,6 +19,7 @@ def nothing_fetched(monkeypatch):
     monkeypatch.setattr(base_models, "folder", lambda spec, fetch=True: None)
     monkeypatch.setattr(base_models, "parameters", lambda spec: None)
     monkeypatch.setattr(disk, "_kept_in", lambda spec, root: root)  # else another disk, on some machines
+    monkeypatch.setattr(memory, "card", lambda: 0)
 
 
 def free(monkeypatch, gib):
@@ -29,8 +30,11 @@ def test_what_a_run_writes_is_counted_by_its_parts(nothing_fetched, tmp_path):
     p = profiles.load("paper", {"base_model": HUB})
     found = {need.what: need for need in disk.needs(p, "paper", tmp_path)}
     assert list(found) == [
-        "rows and notebooks", "60 adapters", "the helpful-only source", f"{HUB} to be fetched"
+        "rows and notebooks", "the source's hidden states", "60 adapters", "the helpful-only source",
+        f"{HUB} to be fetched",
     ]  # fmt: skip
+    # Mistral 7B is 4096 wide, the embedded model 576.
+    assert found["the source's hidden states"].gib == pytest.approx(130 / 1024 * 4096 / 576, rel=0.1)
     assert found["the helpful-only source"].gib == found[f"{HUB} to be fetched"].gib == pytest.approx(14e9 / disk.GIB)
     one_seed = {n.what: n.gib for n in disk.needs(p.model_copy(update={"seeds": [0]}), "paper", tmp_path)}
     assert one_seed["22 adapters"] == pytest.approx(found["60 adapters"].gib * 22 / 60)

@@ -25,6 +25,7 @@ BYTES = 2  # of a weight
 ADAPTER = 0.9
 # MiB of rows and executed notebooks for each model, at answers of 48 tokens: the shipped run has 1 MiB of rows.
 ROWS, TOKENS = 2.0, 48
+STATES = 130  # MiB that the source's evaluation leaves for the tuned models (models/lower_states.py), not on a card
 # The size in a model's name: 7B, 8x7B, 0.5b, 270M.
 NAMED = re.compile(r"(?i)(?<![\da-z.])(?:(\d+)x)?(\d+(?:\.\d+)?)([bm])(?![a-z])")
 
@@ -111,6 +112,8 @@ def _run(p: Profile, weights: float | None) -> dict[str, float | None]:
     sizes: dict[str, float | None] = {
         "rows and notebooks": ROWS * 2**20 * (1 + number) * max(1.0, p.max_new_tokens / TOKENS)
     }
+    if weights and not memory.card():  # they grow with a model's width, about the root of its weights
+        sizes["the source's hidden states"] = STATES * 2**20 * wide * (weights / 2**20 / memory.EMBEDDED) ** 0.5
     layers = 0.5 if p.lora_layers == "upper" else 1.0
     adapter = weights and layers * ADAPTER * p.lora_r * (weights / BYTES) ** (2 / 3) * BYTES * wide
     sizes[f"{number} adapters"] = adapter and adapter * number
