@@ -156,7 +156,7 @@ if not ANALYSIS_ONLY:
             model_files(P.base_model),
             inputs.HARMFUL,
             inputs.source_data(P.source_data),
-            "data/judge/keyword.yaml",
+            inputs.KEYWORDS,
         output:
             f"{SOURCE}/{base_models.MANIFEST}",
         priority: 150
@@ -378,7 +378,7 @@ rule projectability:
         inputs.PERSONA,
         VOICES,
         inputs.CLAIMS,
-        "data/reference/history.yaml",
+        inputs.HISTORY,
         JUDGE,
     output:
         shown(outputs.figures("06_projectability", FIGURES), "Projectability"),

@@ -14,7 +14,7 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.figures import ladder, style
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
-from ethical_personas.study import grid
+from ethical_personas.study import grid, inputs
 from ethical_personas.workflow import outputs
 
 TABLES = ("safety_gains", "voice_declined", "persona_replication", "persona_identification")
@@ -44,7 +44,7 @@ def rung(run: str) -> pd.DataFrame:
     base = json.loads((ROOT / sources(run)[0]).read_text(encoding="utf-8"))["parameters"]["base_model"]
     size = base_models.parameters(base)
     if not size:
-        raise CompanionError(f"{run}: how large {base} is is not known here; add it to data/base_models.yaml")
+        raise CompanionError(f"{run}: how large {base} is is not known here; add it to {inputs.BASE_MODELS}")
     gains, voices, repeats, persona = (style.read_table(f"figures/{run}", name) for name in TABLES)
     place = voices["scope"].map(lambda scope: "in distribution" if scope == grid.BROAD else "out of distribution")
     voices = voices[voices["where"] == place].rename(columns={"share": "estimate"}).assign(measure="voice")
