@@ -303,7 +303,7 @@ if not ANALYSIS_ONLY:
             BASE,
             f"{RUN}/adapters/{{cell}}/adapter_model.safetensors",
         output:
-            f"{RUN}/eval/{{cell}}@{{step}}/responses.jsonl",
+            f"{RUN}/eval/{{cell}}@{{step}}/{inputs.RESPONSES}.jsonl",
             notebook=f"{RUN}/notebooks/03_evaluate-{{cell}}@{{step}}.ipynb",
         priority: lambda w: before(90, w.cell)
         threads: max(1, P.threads)

@@ -196,4 +196,4 @@ def corrected(run: Run, frame: pd.DataFrame, read: pd.DataFrame, judge: Judge, a
 def checkpoints(run: Run, cells: list[str], steps: list[int]) -> list[str]:
     """Names `<cell>@<step>` of these cells' evaluated checkpoints, by cell and step; empty when none was made."""
     names = [f"{cell}@{step}" for cell in cells for step in sorted(steps)]
-    return [name for name in names if run.has(run.evaluation(name, "responses"))]
+    return [name for name in names if run.has(run.evaluation(name, inputs.RESPONSES))]

@@ -65,9 +65,12 @@ SOURCE_PARAMETERS = (
 
 # Row files of an evaluation, eval/<model>/<name>.jsonl.
 RESPONSES = "responses"
-PERSONA_ROWS = ("item_scores", "item_texts", "pair_scores", "dilemma_scores", "dilemma_choices")
-CAPABILITY_ROWS = ("tasks", "answer_losses")
-EXTRA_ROWS = ("extra_scores", "extra_texts")  # of one more instrument
+ITEM_SCORES, ITEM_TEXTS, PAIR_SCORES = "item_scores", "item_texts", "pair_scores"
+DILEMMA_SCORES, DILEMMA_CHOICES = "dilemma_scores", "dilemma_choices"
+PERSONA_ROWS = (ITEM_SCORES, ITEM_TEXTS, PAIR_SCORES, DILEMMA_SCORES, DILEMMA_CHOICES)
+TASK_REPLIES, ANSWER_LOSSES = CAPABILITY_ROWS = ("tasks", "answer_losses")
+EXTRA_SCORES, EXTRA_TEXTS = EXTRA_ROWS = ("extra_scores", "extra_texts")  # of one more instrument
+INSTRUMENT_ROWS = {"item": (ITEM_SCORES, ITEM_TEXTS), "extra": EXTRA_ROWS}
 MORAL_ROWS = "moral_scores"  # of the scenarios of a MoralChoice file
 
 
