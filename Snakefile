@@ -156,7 +156,7 @@ if not ANALYSIS_ONLY:
             model_files(P.base_model),
             inputs.HARMFUL,
             inputs.source_data(P.source_data),
-            "data/judge/keyword.yaml",
+            inputs.KEYWORDS,
         output:
             f"{SOURCE}/{base_models.MANIFEST}",
         priority: 150
@@ -303,7 +303,7 @@ if not ANALYSIS_ONLY:
             BASE,
             f"{RUN}/adapters/{{cell}}/adapter_model.safetensors",
         output:
-            f"{RUN}/eval/{{cell}}@{{step}}/responses.jsonl",
+            f"{RUN}/eval/{{cell}}@{{step}}/{inputs.RESPONSES}.jsonl",
             notebook=f"{RUN}/notebooks/03_evaluate-{{cell}}@{{step}}.ipynb",
         priority: lambda w: before(90, w.cell)
         threads: max(1, P.threads)
@@ -378,7 +378,7 @@ rule projectability:
         inputs.PERSONA,
         VOICES,
         inputs.CLAIMS,
-        "data/reference/history.yaml",
+        inputs.HISTORY,
         JUDGE,
     output:
         shown(outputs.figures("06_projectability", FIGURES), "Projectability"),

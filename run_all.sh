@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Rebuild every table and figure. Makes its environment on first use; `./run_all.sh help` says the rest.
 #
-# COMPANION_ENV   folder of the environment (default .venv)
-# TORCH_INDEX     address of a package index with another build of torch, such as the CPU build for Linux
+# COMPANION_ENV     folder of the environment (default .venv)
+# COMPANION_PYTHON  Python 3.11 to 3.13 that the environment is made from, by venv and not by conda; an existing
+#                   environment keeps its own
+# TORCH_INDEX       address of a package index with another build of torch, such as the CPU build for Linux
 set -euo pipefail
 here=${BASH_SOURCE[0]}
 while [ -L "$here" ]; do # called through a link: the clone is where the script itself lies
@@ -32,15 +34,20 @@ room() { # $1 GiB for $2, or stop
 
 pip_install() { "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$@"; }
 
-make_folder() { # the environment's Python, from conda if there is one, else a venv
-    local tool="" python=""
-    for candidate in micromamba mamba conda; do
-        if command -v "$candidate" >/dev/null 2>&1; then tool=$candidate; break; fi
-    done
-    for candidate in python3.11 python3.12 python3.13 python3; do
-        if command -v "$candidate" >/dev/null 2>&1 &&
-            "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))'; then python=$candidate; break; fi
-    done
+supported() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; }
+
+make_folder() { # the environment's Python: the one that is named, else from conda if there is one, else a venv
+    local tool="" python=${COMPANION_PYTHON:-}
+    if [ -n "$python" ]; then
+        supported "$python" || fail "COMPANION_PYTHON: $python does not run or is not Python 3.11 to 3.13; name another"
+    else
+        for candidate in micromamba mamba conda; do
+            if command -v "$candidate" >/dev/null 2>&1; then tool=$candidate; break; fi
+        done
+        for candidate in python3.11 python3.12 python3.13 python3; do
+            if supported "$candidate"; then python=$candidate; break; fi
+        done
+    fi
     [ -n "$tool$python" ] || fail "Python 3.11, 3.12 or 3.13 is needed, or conda, mamba or micromamba; none was found"
     echo "$ENVIRONMENT is made and kept up to date by run_all.sh" >"$ENVIRONMENT.companion" # first: a cut set-up is ours too
     if [ -n "$tool" ]; then

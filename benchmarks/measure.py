@@ -15,7 +15,6 @@ import io
 import multiprocessing
 import os
 import platform
-import resource
 import statistics
 import sys
 import time
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ethical_personas import provenance
 
 RESULTS = Path(__file__).with_name("results.csv")
 PACKAGES = ("torch", "transformers", "trl", "peft", "lm_eval", "llama-cpp-python")
@@ -100,7 +100,7 @@ def _work(side: Callable[[], Done], pipe) -> None:
         print(told.getvalue()[-4000:], file=sys.stderr)
         traceback.print_exc()
         return
-    done.peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    done.peak = provenance.peak_mib()
     pipe.send(done)
 
 

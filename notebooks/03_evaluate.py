@@ -72,7 +72,7 @@ ask.share(run, chat)
 prompts = ask.prompts(p.eval_per_category)
 answers = served.answers(p, run, chat, adapter, [x.prompt for x in prompts], "requests")
 responses = ask.responses(chat.name, prompts, answers)
-written = [files.write(run.path(run.evaluation(p.model, "responses")), responses)]
+written = [files.write(run.path(run.evaluation(p.model, inputs.RESPONSES)), responses)]
 display(ask.sample(responses))
 
 # %% [markdown]
@@ -102,8 +102,8 @@ replies = capability.replies(chat, tasks, p.decode_batch, p.repetition_penalty)
 losses = capability.losses(chat, ask.answered(p.model, prompts))
 capability_seconds = round(time.perf_counter() - began, 1)
 if tasks:
-    written.append(files.write(run.path(run.evaluation(p.model, "tasks")), replies))
-    written.append(files.write(run.path(run.evaluation(p.model, "answer_losses")), losses))
+    written.append(files.write(run.path(run.evaluation(p.model, inputs.TASK_REPLIES)), replies))
+    written.append(files.write(run.path(run.evaluation(p.model, inputs.ANSWER_LOSSES)), losses))
 display(ask.task_sample(tasks, replies))
 
 # %% [markdown]
@@ -128,11 +128,11 @@ display(ask.persona_sample(items, scores, texts))
 
 # %%
 if items:
-    written.append(files.write(run.path(run.evaluation(p.model, "item_scores")), scores))
-    written.append(files.write(run.path(run.evaluation(p.model, "item_texts")), texts))
-    written.append(files.write(run.path(run.evaluation(p.model, "pair_scores")), pairs))
-    written.append(files.write(run.path(run.evaluation(p.model, "dilemma_scores")), preferences))
-    written.append(files.write(run.path(run.evaluation(p.model, "dilemma_choices")), choices))
+    written.append(files.write(run.path(run.evaluation(p.model, inputs.ITEM_SCORES)), scores))
+    written.append(files.write(run.path(run.evaluation(p.model, inputs.ITEM_TEXTS)), texts))
+    written.append(files.write(run.path(run.evaluation(p.model, inputs.PAIR_SCORES)), pairs))
+    written.append(files.write(run.path(run.evaluation(p.model, inputs.DILEMMA_SCORES)), preferences))
+    written.append(files.write(run.path(run.evaluation(p.model, inputs.DILEMMA_CHOICES)), choices))
 
 # %% [markdown]
 # `persona_evals` may name one more instrument, in the form of the public persona evaluations
@@ -145,8 +145,8 @@ if extra:
     texts = lenses.free_text(
         chat, extra, p.item_text_wordings, p.item_text_tokens, p.decode_batch, p.repetition_penalty
     )
-    written.append(files.write(run.path(run.evaluation(p.model, "extra_scores")), scores))
-    written.append(files.write(run.path(run.evaluation(p.model, "extra_texts")), texts))
+    written.append(files.write(run.path(run.evaluation(p.model, inputs.EXTRA_SCORES)), scores))
+    written.append(files.write(run.path(run.evaluation(p.model, inputs.EXTRA_TEXTS)), texts))
 print(f"{len(extra)} items of another instrument")
 
 # %% [markdown]

@@ -23,7 +23,8 @@ def pytest_addoption(parser):
     parser.addoption("--fast", action="store_true", help="leave out what takes long")
 
 
-# Files whose tests run the model, a server, the graph or long simulations: ./run_all.sh test --fast leaves them out.
+# Files whose tests run a real model, the graph or long simulations: ./run_all.sh test --fast leaves them out, and every
+# test that starts a server.
 LONG = {
     *("test_smoke", "test_faults", "test_served", "test_judge_api", "test_teacher_faults"),
     *("test_before_anything_runs", "test_code", "test_train", "test_persona_planted", "test_claims"),
@@ -39,7 +40,7 @@ FIRST = ("test_faults", "test_smoke")
 
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        long = "long" in item.keywords or item.path.stem in LONG
+        long = "long" in item.keywords or item.path.stem in LONG or "server" in getattr(item, "fixturenames", ())
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: ./run_all.sh test --slow runs it"))
         elif long and config.getoption("--fast"):

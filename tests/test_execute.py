@@ -166,6 +166,13 @@ def test_provenance_says_what_a_file_was_made_from(tmp_path, monkeypatch):
     assert "sk-secret" not in path.read_text() and str(tmp_path) not in path.read_text()
 
 
+@pytest.mark.parametrize(("system", "most"), [("Linux", 300 * 2**10), ("Darwin", 300 * 2**20)])
+def test_peak_memory_is_in_mib_whatever_the_system_counts_in(monkeypatch, system, most):
+    monkeypatch.setattr(provenance.platform, "system", lambda: system)
+    monkeypatch.setattr(provenance.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=most))
+    assert provenance.peak_mib() == 300
+
+
 def test_a_copied_folder_without_git_leaves_a_record_too(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert provenance.commit() == {"commit": None, "dirty": None}

@@ -53,8 +53,8 @@ def test_a_claim_has_a_row_whichever_run_has_it():
 
 
 def test_a_faulty_history_is_one_line(tmp_path, monkeypatch):
-    (tmp_path / "reference").mkdir()
-    (tmp_path / "reference/history.yaml").write_text("- run: first\n  date: yesterday\n")
-    monkeypatch.setattr(history, "DATA", tmp_path)
+    (tmp_path / "data/reference").mkdir(parents=True)
+    (tmp_path / "data/reference/history.yaml").write_text("- run: first\n  date: yesterday\n")
+    monkeypatch.setattr(history, "ROOT", tmp_path)
     with pytest.raises(CompanionError, match=r"history\.yaml: field 0\.date"):
         history.runs()

@@ -1,4 +1,4 @@
-"""Notebooks that call and do not define, and a tree without traces of the machine it was made on."""
+"""Notebooks that equal their pairs, call and do not define, and a tree without traces of the machine it was made on."""
 
 import ast
 import inspect
@@ -29,6 +29,16 @@ def code(path):
 def test_there_is_a_notebook_for_each_stage_and_no_other():
     for kind in ("py", "ipynb"):
         assert [p.stem for p in sorted((ROOT / "notebooks").glob(f"*.{kind}"))] == list(profiles.NOTEBOOKS)
+
+
+@pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)
+def test_notebook_pairs_agree_and_hold_no_outputs(path):
+    text, book = jupytext.read(path), jupytext.read(path.with_suffix(".ipynb"))
+    assert [(c.cell_type, c.source) for c in text.cells] == [(c.cell_type, c.source) for c in book.cells]
+    cells = [c for c in book.cells if c.cell_type == "code"]
+    assert not any(c.outputs or c.execution_count for c in cells)
+    assert sum("parameters" in c.metadata.get("tags", []) for c in cells) == 1
+    assert len(cells) <= 18
 
 
 @pytest.mark.parametrize("path", BOOKS, ids=lambda p: p.stem)

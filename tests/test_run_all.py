@@ -62,11 +62,11 @@ class Clone:
             f"*) exit {REACHED} ;; esac",
         )
 
-    def run(self, script: Path | None = None, cwd: Path | None = None):
+    def run(self, script: Path | None = None, cwd: Path | None = None, **variables: str):
         """Exit status, and the lines on standard error."""
         done = subprocess.run(
             [BASH, script or self.folder / "run_all.sh", "help"],
-            env={"PATH": str(self.bin)},
+            env={"PATH": str(self.bin)} | variables,
             capture_output=True,
             text=True,
             cwd=cwd,
@@ -111,6 +111,27 @@ def test_conda_brings_a_python_of_its_own(clone, tool):
     clone.python("python3", (3, 9, 18))
     clone.put(tool, f"exit {REACHED}")
     assert clone.run() == (REACHED, [])
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_python_that_is_named_comes_before_conda(clone):
+    clone.put("conda", "exit 1")
+    clone.python("named", (3, 12, 0))
+    assert clone.run(COMPANION_PYTHON="named") == (REACHED, [])
+    assert clone.run(COMPANION_PYTHON=str(clone.bin / "named")) == (REACHED, [])
+    assert clone.run(COMPANION_PYTHON="") == (1, [])  # empty is not set
+
+
+@pytest.mark.parametrize("version", [None, (3, 10, 14), (3, 14, 0)], ids=str)
+@pytest.mark.usefixtures("untouched")
+def test_a_named_python_that_will_not_do_is_refused_and_no_other_is_taken(clone, version):
+    clone.put("conda", f"exit {REACHED}")
+    clone.python("python3", (3, 11, 0))
+    if version:
+        clone.python("named", version)
+    told = "error: COMPANION_PYTHON: named does not run or is not Python 3.11 to 3.13; name another"
+    assert clone.run(COMPANION_PYTHON="named") == (2, [told])
+    assert not (clone.folder / MARK).exists()
 
 
 @pytest.mark.parametrize("gib", [0, 1, 5])

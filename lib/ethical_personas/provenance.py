@@ -63,7 +63,7 @@ def finish(note: Note, inputs: Sequence[Path] = (), outputs: Sequence[Path] = ()
         "machine": machine(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": round(time.time() - note.began, 1),
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "peak_memory_mib": peak_mib(),
         **measured,
     }
     note.path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +71,12 @@ def finish(note: Note, inputs: Sequence[Path] = (), outputs: Sequence[Path] = ()
     temporary.write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
     temporary.replace(note.path)
     return record
+
+
+def peak_mib() -> int:
+    """The most memory that this process has held, in MiB."""
+    unit = 2**20 if platform.system() == "Darwin" else 2**10  # macOS counts it in bytes, Linux in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 
 
 def commit() -> dict:

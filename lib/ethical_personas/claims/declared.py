@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from ethical_personas import stats
 from ethical_personas.claims import arms, constitutions, evidence
 from ethical_personas.files import validated
-from ethical_personas.paths import DATA
-from ethical_personas.study import grid
+from ethical_personas.paths import ROOT
+from ethical_personas.study import grid, inputs
 
 TESTS = evidence.TESTS | constitutions.TESTS | arms.TESTS
 COUNTED = evidence.COUNTED | constitutions.COUNTED | arms.COUNTED  # what the units of each test are
@@ -91,9 +91,9 @@ class Declarations(BaseModel):
 
 def paper() -> Paper:
     """The grid that the claims speak of; raises CompanionError naming file and field."""
-    return validated(Declarations, DATA / "claims.yaml").paper
+    return validated(Declarations, ROOT / inputs.CLAIMS).paper
 
 
 def declared(path: Path | None = None) -> list[Claim]:
     """The claims as declared; raises CompanionError naming file and field."""
-    return validated(Declarations, path or DATA / "claims.yaml").claims
+    return validated(Declarations, path or ROOT / inputs.CLAIMS).claims

@@ -8,7 +8,8 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, RootModel
 
 from ethical_personas.files import validated
-from ethical_personas.paths import DATA
+from ethical_personas.paths import ROOT
+from ethical_personas.study import inputs
 
 PRESENT = "present"
 
@@ -36,7 +37,7 @@ class History(RootModel):
 
 def runs() -> list[Past]:
     """The runs of data/reference/history.yaml; raises CompanionError naming file and field."""
-    return validated(History, DATA / "reference" / "history.yaml").root
+    return validated(History, ROOT / inputs.HISTORY).root
 
 
 def table(verdicts: pd.DataFrame) -> pd.DataFrame:

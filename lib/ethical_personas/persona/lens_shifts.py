@@ -21,7 +21,7 @@ from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.persona import stance
 from ethical_personas.run import Run
-from ethical_personas.study import grid, materials, rows
+from ethical_personas.study import grid, inputs, materials, rows
 
 CELL = ["constitution", "scope", "seed"]
 STANCE_VALUES = {"agree": 1.0, "disagree": -1.0, "ambiguous": 0.0}
@@ -40,12 +40,13 @@ def scores(run: Run, models: list[str], instrument: str = "item", items: list[ro
         Columns model, constitution, scope, seed, id, lens, wording, order (choice lens; else None), value.
     """
     tables, statements = [], {i.id: i.statement for i in items or materials.items()}
+    scored_in, replied_in = inputs.INSTRUMENT_ROWS[instrument]
     for model in dict.fromkeys([grid.SOURCE, *models]):
-        scored = files.read(run.find(run.evaluation(model, f"{instrument}_scores")), rows.ItemScore)
-        replies = files.read(run.find(run.evaluation(model, f"{instrument}_texts")), rows.ItemText)
+        scored = files.read(run.find(run.evaluation(model, scored_in)), rows.ItemScore)
+        replies = files.read(run.find(run.evaluation(model, replied_in)), rows.ItemText)
         values = [(r.id, r.lens, r.wording, r.order, r.value) for r in scored]
         if instrument == "item":
-            paired = files.read(run.find(run.evaluation(model, "pair_scores")), rows.PairScore)
+            paired = files.read(run.find(run.evaluation(model, inputs.PAIR_SCORES)), rows.PairScore)
             values += [(r.id, "pairs", r.wording, None, r.value) for r in paired]
         stances = [stance.classify(r.text, statements.get(r.id, "")) for r in replies]
         values += [(r.id, "text", r.wording, None, STANCE_VALUES[s]) for r, s in zip(replies, stances, strict=True)]

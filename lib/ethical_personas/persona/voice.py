@@ -26,7 +26,7 @@ from ethical_personas import files, stats
 from ethical_personas.errors import CompanionError
 from ethical_personas.run import Run
 from ethical_personas.stats.exact import shuffle_test
-from ethical_personas.study import grid, materials, rows
+from ethical_personas.study import grid, inputs, materials, rows
 from ethical_personas.study.profile import teacher_of
 
 
@@ -135,9 +135,9 @@ def _answers(run: Run, model: str) -> pd.DataFrame:
     """All texts of one model to be read: id, category, kind, text; replies to items of others left out."""
     owners, own = materials.items_of_some(), grid.about(model)["constitution"]
     records = []
-    for r in files.read(run.find(run.evaluation(model, "responses")), rows.Response):
+    for r in files.read(run.find(run.evaluation(model, inputs.RESPONSES)), rows.Response):
         records.append((r.id, r.category, grid.kind(r.category), r.response))
-    for t in files.read(run.find(run.evaluation(model, "item_texts")), rows.ItemText):
+    for t in files.read(run.find(run.evaluation(model, inputs.ITEM_TEXTS)), rows.ItemText):
         if own in owners.get(t.id, {own}):
             records.append((f"{t.id}/{t.wording}", "persona", "persona", t.text))
     return pd.DataFrame(records, columns=["id", "category", "kind", "text"])

@@ -69,7 +69,7 @@ def graded(run: Run, models: list[str]) -> pd.DataFrame:
     """
     tasks, records = {task.id: task for task in materials.tasks()}, []
     for model in models:
-        file = run.evaluation(model, "tasks")
+        file = run.evaluation(model, inputs.TASK_REPLIES)
         for r in files.read(run.find(file), rows.TaskReply):
             if r.id not in tasks:
                 raise CompanionError(f"{file}: task {r.id} is not in {inputs.TASKS}; evaluate {model} again")
@@ -84,7 +84,7 @@ def losses(run: Run, models: list[str]) -> pd.DataFrame:
         [
             _about(model) | {"id": r.id, "loss": r.loss}
             for model in models
-            for r in files.read(run.find(run.evaluation(model, "answer_losses")), rows.AnswerLoss)
+            for r in files.read(run.find(run.evaluation(model, inputs.ANSWER_LOSSES)), rows.AnswerLoss)
         ]
     )
 

@@ -233,4 +233,4 @@ def _strata(part: pd.DataFrame, own: pd.DataFrame) -> list[prevalence.Stratum]:
 def checkpoints(run: Run, cells: list[str], steps: list[int]) -> list[str]:
     """Names `<cell>@<step>` of these cells' evaluated checkpoints, by cell and step; empty when none was made."""
     names = [f"{cell}@{step}" for cell in cells for step in sorted(steps)]
-    return [name for name in names if run.has(run.evaluation(name, "responses"))]
+    return [name for name in names if run.has(run.evaluation(name, inputs.RESPONSES))]

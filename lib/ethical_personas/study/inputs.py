@@ -13,12 +13,15 @@ from ethical_personas.paths import DATA
 from ethical_personas.study import grid
 
 STUDY = "data/study.yaml"
+BASE_MODELS = "data/base_models.yaml"  # the GGUF models that are pinned
+RATES = "data/rates.csv"  # how fast each kind of work goes
+KEYWORDS = "data/judge/keyword.yaml"  # the phrases that refuse
 HARMFUL, HARMLESS = "data/prompts/harmful.jsonl", tuple(f"data/prompts/{kind}.jsonl" for kind in grid.HARMLESS)
 GENERATE = (
     HARMFUL,
     *HARMLESS,
     "data/transcripts/initial.jsonl",
-    "data/judge/keyword.yaml",  # the phrases that refuse
+    KEYWORDS,
 )
 REQUESTS = (HARMFUL, *HARMLESS)  # what a checkpoint along training is asked
 TASKS = "data/capability/tasks.jsonl"
@@ -30,17 +33,14 @@ EVALUATE = (
     TASKS,
     "data/capability/answers.jsonl",
 )
-JUDGE = tuple(
-    f"data/judge/{name}"
-    for name in (
-        "bundled.json",
-        "encoder.safetensors",
-        "keyword.yaml",
-        "hf_formats.yaml",
-        "labels.jsonl",
-        "readings.jsonl",
-        "styles.jsonl",
-    )
+JUDGE = (
+    "data/judge/bundled.json",
+    "data/judge/encoder.safetensors",
+    KEYWORDS,
+    "data/judge/hf_formats.yaml",
+    "data/judge/labels.jsonl",
+    "data/judge/readings.jsonl",
+    "data/judge/styles.jsonl",
 )
 # Voices are learned from the teacher's text on the harmful prompts.
 PERSONA = (
@@ -53,6 +53,7 @@ PERSONA = (
     "data/persona/stance_labels.jsonl",
 )
 CLAIMS = "data/claims.yaml"
+HISTORY = "data/reference/history.yaml"  # the verdicts of earlier runs
 
 # The helpful-only source model, a folder of the run, and what it depends on.
 SOURCE_MODEL, SOURCE_STAGE = "source_model", "00_source"
@@ -64,9 +65,12 @@ SOURCE_PARAMETERS = (
 
 # Row files of an evaluation, eval/<model>/<name>.jsonl.
 RESPONSES = "responses"
-PERSONA_ROWS = ("item_scores", "item_texts", "pair_scores", "dilemma_scores", "dilemma_choices")
-CAPABILITY_ROWS = ("tasks", "answer_losses")
-EXTRA_ROWS = ("extra_scores", "extra_texts")  # of one more instrument
+ITEM_SCORES, ITEM_TEXTS, PAIR_SCORES = "item_scores", "item_texts", "pair_scores"
+DILEMMA_SCORES, DILEMMA_CHOICES = "dilemma_scores", "dilemma_choices"
+PERSONA_ROWS = (ITEM_SCORES, ITEM_TEXTS, PAIR_SCORES, DILEMMA_SCORES, DILEMMA_CHOICES)
+TASK_REPLIES, ANSWER_LOSSES = CAPABILITY_ROWS = ("tasks", "answer_losses")
+EXTRA_SCORES, EXTRA_TEXTS = EXTRA_ROWS = ("extra_scores", "extra_texts")  # of one more instrument
+INSTRUMENT_ROWS = {"item": (ITEM_SCORES, ITEM_TEXTS), "extra": EXTRA_ROWS}
 MORAL_ROWS = "moral_scores"  # of the scenarios of a MoralChoice file
 
 
@@ -92,7 +96,7 @@ def transcripts(name: str) -> str:
 def fixed() -> list[str]:
     """Every data file that any study reads, whatever its constitutions."""
     texts = [f for name in grid.CONTROLS for f in control(name)]
-    return list(dict.fromkeys([*GENERATE, *texts, *EVALUATE, *JUDGE, *PERSONA, CLAIMS]))
+    return list(dict.fromkeys([*GENERATE, *texts, *EVALUATE, *JUDGE, *PERSONA, CLAIMS, HISTORY, BASE_MODELS, RATES]))
 
 
 def set_rows(name: str) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from ethical_personas import files
-from ethical_personas.paths import DATA
-
-FILE = DATA / "judge" / "keyword.yaml"
+from ethical_personas.paths import ROOT
+from ethical_personas.study import inputs
 
 
 class _Keywords(BaseModel):
@@ -15,7 +14,7 @@ class _Keywords(BaseModel):
     phrases: list[str] = Field(min_length=1)
 
 
-PHRASES = tuple(files.validated(_Keywords, FILE).phrases)
+PHRASES = tuple(files.validated(_Keywords, ROOT / inputs.KEYWORDS).phrases)
 
 
 def declines(text: str) -> bool:

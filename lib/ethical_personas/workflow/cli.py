@@ -63,7 +63,7 @@ def arguments(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--name", help="of a run with overrides: runs/NAME, figures/NAME (default: made from them)")
     parser.add_argument("--to", type=Path, metavar="FOLDER", help="with publish: the folder to write, new or empty")
     parser.add_argument("--slow", action="store_true", help="with test: the long fault tests too")
-    parser.add_argument("--fast", action="store_true", help="with test: only what needs no model, server or run")
+    parser.add_argument("--fast", action="store_true", help="with test: only what needs no real model, server or run")
     found = parser.parse_args(ours)
     if found.target == "help":
         parser.print_help()

@@ -17,11 +17,11 @@ import pandas as pd
 from ethical_personas.evaluate import set_files
 from ethical_personas.finetune import instructions
 from ethical_personas.generate import training_rows
-from ethical_personas.paths import DATA, ROOT
-from ethical_personas.study import grid, materials
+from ethical_personas.paths import ROOT
+from ethical_personas.study import grid, inputs, materials
 from ethical_personas.study.profile import Profile
 
-RATES = DATA / "rates.csv"
+RATES = ROOT / inputs.RATES
 CHARACTERS = 4  # a token, of English text
 REVISION = {"plain": 45, "rich": 80}  # tokens of a revision
 WITHIN = {"tokens": 1e6, "statements": 1e3, "dilemmas": 1e3}

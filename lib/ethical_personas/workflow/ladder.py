@@ -14,7 +14,7 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.figures import ladder, style
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
-from ethical_personas.study import grid
+from ethical_personas.study import grid, inputs
 from ethical_personas.workflow import outputs
 
 LENS = "pairs"  # the lens that the claims on personas are tested on
@@ -38,7 +38,7 @@ def rung(run: str) -> pd.DataFrame:
     base = json.loads((ROOT / outputs.rung(run)[0]).read_text(encoding="utf-8"))["parameters"]["base_model"]
     size = base_models.parameters(base)
     if not size:
-        raise CompanionError(f"{run}: how large {base} is is not known here; add it to data/base_models.yaml")
+        raise CompanionError(f"{run}: how large {base} is is not known here; add it to {inputs.BASE_MODELS}")
     gains, voices, repeats, persona = (style.read_table(f"figures/{run}", name) for name in outputs.RUNG)
     place = voices["scope"].map(lambda scope: "in distribution" if scope == grid.BROAD else "out of distribution")
     voices = voices[voices["where"] == place].rename(columns={"share": "estimate"}).assign(measure="voice")

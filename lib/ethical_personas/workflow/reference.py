@@ -25,7 +25,7 @@ def ship(profile: str) -> list[Path]:
     run, target = ROOT / "runs" / profile, ROOT / "data" / "reference" / profile
     foreign = inputs.set_rows("*.jsonl")  # rows of evaluation sets from files hold prompts that are not ours to ship
     found = [p for pattern in SHIPPED for p in sorted(run.glob(pattern)) if not p.match(foreign)]
-    if not any(p.name == "responses.jsonl" for p in found):
+    if not any(p.name == f"{inputs.RESPONSES}.jsonl" for p in found):
         raise CompanionError(f"runs/{profile}: no evaluations to ship; ./run_all.sh --profile {profile} makes them")
     shutil.rmtree(target, ignore_errors=True)
     for path in found:
