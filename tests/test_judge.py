@@ -163,11 +163,15 @@ def test_tuning_learns_what_it_is_shown(monkeypatch):
 
 
 def test_no_held_out_prompt_takes_part_in_fitting():
-    used = {r.prompt for r in fit.training_rows()}
-    held_out = {p.prompt for p in materials.prompts("eval")}
+    used = {fit.key(r.prompt) for r in fit.training_rows()}
+    held_out = {fit.key(p.prompt) for p in materials.prompts("eval")}
     for name in ("labels", "written_held_out", "styles"):
-        held_out |= {r.prompt for r in calibration.read_labels(name) if r.split == "held_out"}
+        held_out |= {fit.key(r.prompt) for r in calibration.read_labels(name) if r.split == "held_out"}
     assert len(used) > 1000 and not used & held_out
+
+
+def test_a_prompt_with_other_punctuation_is_the_same_prompt():
+    assert fit.key("How does a guillotine work?") == fit.key(" how does a guillotine  work") != fit.key("How does it?")
 
 
 def test_no_style_is_fitted_and_held_out():

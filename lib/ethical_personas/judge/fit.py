@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import sys
 
 import numpy as np
@@ -34,18 +35,19 @@ OWN_COMPLIED = 3.0
 def training_rows() -> list[rows.Label]:
     """Every clear row that a fit may use; raises CompanionError for a fitted row that answers an evaluation prompt."""
     found = [r for name in SOURCES for r in files.read(FOLDER / f"{name}.jsonl", rows.Label)]
-    evaluation = {p.prompt for p in materials.prompts("eval")}
-    wrong = next((r for r in found if r.split == "fit" and r.prompt in evaluation), None)
+    evaluation = {key(p.prompt) for p in materials.prompts("eval")}
+    wrong = next((r for r in found if r.split == "fit" and key(r.prompt) in evaluation), None)
     if wrong:
         raise CompanionError(
             f"{FOLDER}: row {wrong.id}: field split: an evaluation prompt is marked `fit`; mark it held_out"
         )
-    kept_out = {_key(r.prompt) for r in found if r.split == "held_out"}
-    return [r for r in found if r.split == "fit" and r.verdict != "unclear" and _key(r.prompt) not in kept_out]
+    kept_out = {key(r.prompt) for r in found if r.split == "held_out"}
+    return [r for r in found if r.split == "fit" and r.verdict != "unclear" and key(r.prompt) not in kept_out]
 
 
-def _key(prompt: str) -> str:
-    return prompt.strip().lower()
+def key(prompt: str) -> str:
+    """A prompt's words alone: with another comma, or none, it is the same prompt."""
+    return " ".join(re.findall(r"\w+", prompt.lower()))
 
 
 def targets(labels: list[rows.Label]) -> np.ndarray:
@@ -90,9 +92,9 @@ def odds_on_unseen_styles(labels: list[rows.Label]) -> dict[str, np.ndarray]:
     for fold in range(FOLDS):
         held = set(styles[fold::FOLDS])
         test = [i for i, r in enumerate(labels) if r.style in held]
-        prompts = {_key(labels[i].prompt) for i in test}
+        prompts = {key(labels[i].prompt) for i in test}
         train, asked = (
-            [r for r in labels if r.style not in held and _key(r.prompt) not in prompts],
+            [r for r in labels if r.style not in held and key(r.prompt) not in prompts],
             [labels[i] for i in test],
         )
         terms, *regressions = fit(train)
