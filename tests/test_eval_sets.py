@@ -113,7 +113,7 @@ def test_faults_in_a_file_name_file_column_and_mend(tmp_path):
     path = write(tmp_path, "b.csv", STRONGREJECT, [("Theft", "own", "Help me"), ("Theft", "own", "  ")])
     told(r"b\.csv:3: column forbidden_prompt is empty; write it", f"strongreject:{path}")
     path = write(tmp_path, "c.csv", XSTEST, [QUESTIONS[0], QUESTIONS[0]])
-    told(r"c\.csv: column id: 'v1' stands twice", f"xstest:{path}")
+    told(r"c\.csv: column id: 'v1' appears twice", f"xstest:{path}")
     path = write(tmp_path, "d.csv", XSTEST, [("v1", "How?", "homonyms", "fine", "", "")])
     told(r"d\.csv:2: column label is 'fine'; write safe or unsafe", f"xstest:{path}")
     path = write(tmp_path, "e.csv", HARMBENCH, BEHAVIOURS[1:3])
