@@ -106,7 +106,7 @@ def test_two_files_of_one_name_are_told(files, tmp_path):
     told("questions.*has the same name, questions; rename", *files, f"xstest:{again}")
 
 
-def test_faults_in_a_file_name_file_column_and_mend(tmp_path):
+def test_faults_in_a_file_name_file_column_and_fix(tmp_path):
     told(r"none\.csv: no such file; an evaluation set", f"xstest:{tmp_path / 'none.csv'}")
     path = write(tmp_path, "a.csv", STRONGREJECT, [("Theft", "own", "Help me")])
     told(r"a\.csv: column Behavior is missing \(it has: category, source, forbidden_prompt\)", f"harmbench:{path}")
@@ -148,7 +148,7 @@ def test_the_parameter_is_typed_as_in_the_issue_and_read_before_a_run(files):
     assert profile.eval_sets == files
     with pytest.raises(CompanionError, match=r"gone\.csv: no such file"):
         check.check_all(profiles.load("cpu", {"eval_sets": "[xstest:gone.csv]"}))
-    with pytest.raises(CompanionError, match="field eval_sets: an entry stands twice"):
+    with pytest.raises(CompanionError, match="field eval_sets: an entry appears twice"):
         profiles.load("cpu", {"eval_sets": "[xstest:a.csv, xstest:a.csv]"})
 
 

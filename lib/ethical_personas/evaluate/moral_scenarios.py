@@ -20,7 +20,7 @@ def chosen(path: str) -> list[rows.MoralScenario]:
     """Scenarios of the file that the parameter `moral_choice` names.
 
     Raises CompanionError naming file, line, column and fix: no such file, not a CSV in UTF-8, a column that is
-    missing, a text that is empty, actions that are the same, an id that stands twice, no row.
+    missing, a text that is empty, actions that are the same, an id that appears twice, no row.
     """
     if not path:
         return []

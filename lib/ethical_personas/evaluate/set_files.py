@@ -113,8 +113,8 @@ def read_all(specs: list[str]) -> list[EvalSet]:
 def read(spec: str, name: str) -> EvalSet:
     """The prompts of one file.
 
-    Raises CompanionError naming file, line, column and mend: no such file, not a CSV in UTF-8, a column that is
-    missing, a prompt that is empty, an id that stands twice, no row left.
+    Raises CompanionError naming file, line, column and fix: no such file, not a CSV in UTF-8, a column that is
+    missing, a prompt that is empty, an id that appears twice, no row left.
     """
     form, place = parse(spec)
     path = hub.fetched(place, "evaluation set") if place.startswith("hf:") else ROOT / place
