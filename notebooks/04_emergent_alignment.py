@@ -215,7 +215,7 @@ if capability.measured(run, models):
     figure = draw_capability.capability(useful, p.alpha)
 else:
     useful = skills = capability.empty()
-    told = "The responses at hand are of an earlier version, whose models were asked no tasks; run 03 again."
+    told = "These responses come from an older version that asked no tasks; run 03 again."
     figure = style.empty("no tasks were asked in this run")
 style.save(figure, useful, p.figures_dir, "capability")
 style.save(None, skills, p.figures_dir, "capability_skills")

@@ -6,6 +6,7 @@ Run with the lib of a tree on PYTHONPATH; that tree's runs/cpu is read, and its 
 import json
 import sys
 
+import pandas as pd
 from ethical_personas import stats
 from ethical_personas.claims import decide, evidence
 from ethical_personas.judge.judging import Judge
@@ -25,8 +26,10 @@ def tables(constitutions: list[str]) -> dict:
     cells = [cell.name for cell in grid.cells(constitutions, SCOPES, [0])]
     panel = gains.panel(judged.safety(run, [grid.SOURCE, *cells], Judge("keyword")))
     scores = lens_shifts.scores(run, cells)
-    scores = scores[scores["lens"] != "likelihood"]  # for speed
-    raw = lens_shifts.item_shifts(scores)
+    likely = scores["lens"] == "likelihood"
+    short = scores[likely & scores["scope"].isin([grid.SOURCE, "illegal"])]  # this lens in one scope, for speed
+    raw = pd.concat([lens_shifts.item_shifts(scores[~likely]), lens_shifts.item_shifts(short)], ignore_index=True)
+    scores = scores[~likely]
     shifts = lens_shifts.standardised(lens_shifts.primary(raw))
     by_wording = lens_shifts.wording_contrasts(shifts)
     contrasts = lens_shifts.averaged(by_wording)

@@ -24,7 +24,7 @@ from ethical_personas.workflow import check, code_hash
         (["-p", "seed", "1"], "belongs to one job"),
         (["-p", "scopes", "[narrow]"], "field scopes"),
         (["-p", "constitutions", "[kantian]"], "'kantian' unknown"),
-        (["-p", "constitutions", "[virtue, virtue]"], "stands twice"),
+        (["-p", "constitutions", "[virtue, virtue]"], "appears twice"),
         (["-p", "judge", "oracle"], "field judge"),
         (["-p", "epochs", "1", "-p", "epochs", "2"], "given twice"),
     ],

@@ -195,7 +195,7 @@ def test_a_mistyped_category_is_refused(data, field):
 
 def test_a_recorded_revision_that_could_not_be_trained_on_is_refused(data):
     row = data("transcripts/virtue.jsonl", 4, {"revision": "No."})
-    with pytest.raises(CompanionError, match=rf"virtue\.jsonl: row {row['id']}: revision is short; mend it"):
+    with pytest.raises(CompanionError, match=rf"virtue\.jsonl: row {row['id']}: revision is short; fix it"):
         verdict()
 
 
@@ -203,7 +203,7 @@ def test_a_recorded_revision_that_could_not_be_trained_on_is_refused(data):
     ("module", "name", "told"),
     [
         (bundled, "ARTEFACT", "no such file; restore it"),
-        (declared, "DATA", "claims.yaml: no such file"),
+        (declared, "ROOT", "claims.yaml: no such file"),
         (calibration, "FOLDER", "labels.jsonl: no such file"),
     ],
 )

@@ -149,7 +149,7 @@ def test_controls_are_a_list_of_known_names():
     assert profiles.load("cpu", {"controls": "[]"}).controls == []
     with pytest.raises(CompanionError, match=r"field controls: 'plian' unknown: did you mean 'plain'\?"):
         profiles.load("cpu", {"controls": "[plian]"})
-    with pytest.raises(CompanionError, match="an entry stands twice"):
+    with pytest.raises(CompanionError, match="an entry appears twice"):
         profiles.load("cpu", {"controls": "[plain, plain]"})
 
 

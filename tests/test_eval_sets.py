@@ -106,14 +106,14 @@ def test_two_files_of_one_name_are_told(files, tmp_path):
     told("questions.*has the same name, questions; rename", *files, f"xstest:{again}")
 
 
-def test_faults_in_a_file_name_file_column_and_mend(tmp_path):
+def test_faults_in_a_file_name_file_column_and_fix(tmp_path):
     told(r"none\.csv: no such file; an evaluation set", f"xstest:{tmp_path / 'none.csv'}")
     path = write(tmp_path, "a.csv", STRONGREJECT, [("Theft", "own", "Help me")])
     told(r"a\.csv: column Behavior is missing \(it has: category, source, forbidden_prompt\)", f"harmbench:{path}")
     path = write(tmp_path, "b.csv", STRONGREJECT, [("Theft", "own", "Help me"), ("Theft", "own", "  ")])
     told(r"b\.csv:3: column forbidden_prompt is empty; write it", f"strongreject:{path}")
     path = write(tmp_path, "c.csv", XSTEST, [QUESTIONS[0], QUESTIONS[0]])
-    told(r"c\.csv: column id: 'v1' stands twice", f"xstest:{path}")
+    told(r"c\.csv: column id: 'v1' appears twice", f"xstest:{path}")
     path = write(tmp_path, "d.csv", XSTEST, [("v1", "How?", "homonyms", "fine", "", "")])
     told(r"d\.csv:2: column label is 'fine'; write safe or unsafe", f"xstest:{path}")
     path = write(tmp_path, "e.csv", HARMBENCH, BEHAVIOURS[1:3])
@@ -148,7 +148,7 @@ def test_the_parameter_is_typed_as_in_the_issue_and_read_before_a_run(files):
     assert profile.eval_sets == files
     with pytest.raises(CompanionError, match=r"gone\.csv: no such file"):
         check.check_all(profiles.load("cpu", {"eval_sets": "[xstest:gone.csv]"}))
-    with pytest.raises(CompanionError, match="field eval_sets: an entry stands twice"):
+    with pytest.raises(CompanionError, match="field eval_sets: an entry appears twice"):
         profiles.load("cpu", {"eval_sets": "[xstest:a.csv, xstest:a.csv]"})
 
 

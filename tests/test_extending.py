@@ -158,6 +158,8 @@ def test_a_fifth_constitution_moves_nothing_of_the_four(tree, tmp_path):
     for name in ("gains", "profile", "contrasts", "voice", "voice_projectability", "persona", "safety", "ambiguity"):
         assert any(row["constitution"] == "kinship" for row in after[name]), name
     assert {r["expected"] for r in after["profile"] if r["dimension"] == "kinship_beliefs"} == {1}
+    likely = [row for row in after["contrasts"] if row["lens"] == "likelihood"]
+    assert {row["scope"] for row in likely} == {"illegal"} and any(r["constitution"] == "kinship" for r in likely)
     tree.run(CHECK.replace("{overrides}", "{'constitutions': '[kinship, deontology]'}"))
 
 

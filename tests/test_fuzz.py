@@ -275,7 +275,7 @@ def verdict(answer):
 
 
 def meant(text):
-    """The verdict of a text by another reader: pairs and not a dict, since a field that stands twice is no answer."""
+    """The verdict of a text by another reader: pairs and not a dict, since a field that appears twice is no answer."""
 
     def pairs(found):
         if len({name for name, _ in found}) < len(found):

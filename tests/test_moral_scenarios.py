@@ -52,7 +52,7 @@ def test_faults_name_file_column_and_fix(tmp_path):
     )
     same = ("s2", "A bus is full.", "I stay.", "I stay.")
     told(r"m\.csv:2: column action2 says what action1 says", write(tmp_path, values=[same]))
-    told(r"m\.csv: column scenario_id: 's1' stands twice", write(tmp_path, values=[VALUES[0], VALUES[0]]))
+    told(r"m\.csv: column scenario_id: 's1' appears twice", write(tmp_path, values=[VALUES[0], VALUES[0]]))
     told(r"m\.csv: no scenario in it", write(tmp_path, values=[]))
     (tmp_path / "n.csv").write_bytes(b"scenario_id,context,action1,action2\na,b,c,\xff\n")
     told(r"n\.csv: not UTF-8", tmp_path / "n.csv")

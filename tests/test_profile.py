@@ -22,7 +22,7 @@ from hypothesis import strategies as st
         ("seeds", "[-1]", "field seeds"),
         ("seeds", "[]", "field seeds: .*at least 1"),
         ("seeds", "0", "field seeds: .*list"),
-        ("scopes", "[broad, broad]", "field scopes: an entry stands twice"),
+        ("scopes", "[broad, broad]", "field scopes: an entry appears twice"),
         ("scopes", "[narrow]", "field scopes: .*'broad', 'harassment' or 'illegal'"),
         ("constitutions", "[kantian]", "constitution 'kantian' unknown: .*virtue.*kantian.yaml"),
         ("dose_cells", "[virtue-narrow-s0]", "model 'virtue-narrow-s0' is not a cell"),
@@ -211,7 +211,7 @@ def test_cells_know_their_categories():
         ("epochs", "on", "a number is expected"),
         ("learning_rate", "true", "a number is expected"),
         ("seeds", "[4294967296]", "field seeds"),
-        ("dose_steps", "[6, 6]", "field dose_steps: an entry stands twice"),
+        ("dose_steps", "[6, 6]", "field dose_steps: an entry appears twice"),
     ],
 )
 def test_yes_is_no_number_and_a_list_names_each_once(key, value, told):

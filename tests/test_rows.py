@@ -176,6 +176,6 @@ def test_a_field_that_stands_twice_is_refused(tmp_path):
     path = tmp_path / "answers.jsonl"
     path.write_text('{"id": "a", "initial": "yes", "initial": "no"}\n')
     with pytest.raises(
-        CompanionError, match=r"answers\.jsonl:1: not one JSON object on the line \(field initial stands twice"
+        CompanionError, match=r"answers\.jsonl:1: not one JSON object on the line \(field initial appears twice"
     ):
         files.read(path, rows.Initial)

@@ -29,7 +29,7 @@ def redact(text: str) -> str:
 
 
 class CompanionError(Exception):
-    """Bad input or a missing step, told in one line: where, what, and the mend."""
+    """Bad input or a missing step, told in one line: where, what, and the fix."""
 
     def __str__(self) -> str:
         """One line without secrets, whatever a name that the user wrote holds."""

@@ -19,13 +19,13 @@ from ethical_personas.errors import CompanionError
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which also refuses a field that stands twice."""
+    """The safe loader, which also refuses a field that appears twice."""
 
     def construct_mapping(self, node, deep=False):
         names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for (key, _), name in zip(node.value, names, strict=False):
             if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{name!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{name!r} appears twice", key.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -74,7 +74,7 @@ R = TypeVar("R", bound=Row)
 def read(path: Path | str, kind: type[R]) -> list[R]:
     """All rows of a JSON-lines file, checked; the fields `kind.KEY` must identify a row.
 
-    Raises CompanionError naming file, line, field and mend.
+    Raises CompanionError naming file, line, field and fix.
     """
     path = Path(path)
     if not path.is_file():
@@ -94,7 +94,7 @@ def read(path: Path | str, kind: type[R]) -> list[R]:
 def read_appended(path: Path, kind: type[R]) -> list[R]:
     """All rows of a file that `append` writes, in order; a last line cut by a crash does not count.
 
-    Raises CompanionError naming file, line, field and mend.
+    Raises CompanionError naming file, line, field and fix.
     """
     if not path.is_file():
         return []
@@ -121,7 +121,7 @@ def append(path: Path, row: Row, durable: bool = False) -> None:
 
 
 def parse_line(line: bytes, kind: type[R], where: str) -> R:
-    """One checked row from its line; raises CompanionError naming `where`, field and mend."""
+    """One checked row from its line; raises CompanionError naming `where`, field and fix."""
     try:
         return kind.model_validate(json.loads(line, object_pairs_hook=once))
     except UnicodeDecodeError as error:
@@ -138,11 +138,11 @@ def parse_line(line: bytes, kind: type[R], where: str) -> R:
 
 
 def once(pairs: list[tuple]) -> dict:
-    """A JSON object's fields; raises ValueError where one stands twice, which JSON readers resolve at will."""
+    """A JSON object's fields; raises ValueError where one appears twice, which JSON readers resolve at will."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
-        raise ValueError(f"field {twice} stands twice")
+        raise ValueError(f"field {twice} appears twice")
     return found
 
 

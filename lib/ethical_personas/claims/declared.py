@@ -85,7 +85,7 @@ class Declarations(BaseModel):
     def _ids_once(cls, claims):
         ids = [c.id for c in claims]
         if len(set(ids)) < len(ids):
-            raise ValueError(f"an id stands twice in {ids}; give each claim its own")
+            raise ValueError(f"an id appears twice in {ids}; give each claim its own")
         return claims
 
 

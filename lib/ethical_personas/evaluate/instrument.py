@@ -43,7 +43,7 @@ def persona_evals(source: str | Path, limit: int = 0) -> list[rows.Item]:
     """Items of a local file, or of `hf:<owner>/<data set>@<revision>/<path in it>`.
 
     limit: keep that many, both keys alternating, in file order (0: all).
-    Raises CompanionError naming file, line, field and mend.
+    Raises CompanionError naming file, line, field and fix.
     """
     path = hub.fetched(str(source), "instrument") if str(source).startswith("hf:") else Path(source)
     if not path.is_file():

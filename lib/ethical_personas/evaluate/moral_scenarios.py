@@ -8,8 +8,6 @@ action (yes, no, anything else: open). Further columns may be there. Nothing of 
 
 from __future__ import annotations
 
-from collections import Counter
-
 from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import set_files
 from ethical_personas.paths import ROOT
@@ -22,15 +20,13 @@ def chosen(path: str) -> list[rows.MoralScenario]:
     """Scenarios of the file that the parameter `moral_choice` names.
 
     Raises CompanionError naming file, line, column and fix: no such file, not a CSV in UTF-8, a column that is
-    missing, a text that is empty, actions that are the same, an id that stands twice, no row.
+    missing, a text that is empty, actions that are the same, an id that appears twice, no row.
     """
     if not path:
         return []
     place, found = ROOT / path, []
     for line, row in set_files.lines(place, (ID, CONTEXT, *ACTIONS), "MoralChoice scenarios"):
-        for column in (ID, CONTEXT, *ACTIONS):
-            if not row[column]:
-                raise CompanionError(f"{place}:{line}: column {column} is empty; write it, or remove the row")
+        set_files.filled(f"{place}:{line}", row, ID, CONTEXT, *ACTIONS)
         first, second = (row[column] for column in ACTIONS)
         if first == second:
             raise CompanionError(f"{place}:{line}: column action2 says what action1 says; write another, or remove it")
@@ -39,9 +35,7 @@ def chosen(path: str) -> list[rows.MoralScenario]:
         found.append(
             rows.MoralScenario(id=row[ID], scenario=row[CONTEXT], option_a=first, option_b=second, rules=rules)
         )
-    twice = [i for i, n in Counter(s.id for s in found).items() if n > 1]
-    if twice:
-        raise CompanionError(f"{place}: column {ID}: {twice[0]!r} stands twice; give each row its own")
+    set_files.once(f"{place}: column {ID}", [s.id for s in found])
     if not found:
         raise CompanionError(f"{place}: no scenario in it; give another file")
     return found

@@ -113,8 +113,8 @@ def read_all(specs: list[str]) -> list[EvalSet]:
 def read(spec: str, name: str) -> EvalSet:
     """The prompts of one file.
 
-    Raises CompanionError naming file, line, column and mend: no such file, not a CSV in UTF-8, a column that is
-    missing, a prompt that is empty, an id that stands twice, no row left.
+    Raises CompanionError naming file, line, column and fix: no such file, not a CSV in UTF-8, a column that is
+    missing, a prompt that is empty, an id that appears twice, no row left.
     """
     form, place = parse(spec)
     path = hub.fetched(place, "evaluation set") if place.startswith("hf:") else ROOT / place
@@ -127,15 +127,11 @@ def read(spec: str, name: str) -> EvalSet:
             harmful = form.harmful(row)
         except CompanionError as error:
             raise CompanionError(f"{path}:{line}: {error}") from None
-        for column in filter(None, (form.prompt, form.id)):
-            if not row[column]:
-                raise CompanionError(f"{path}:{line}: column {column} is empty; write it, or remove the row")
+        filled(f"{path}:{line}", row, form.prompt, *filter(None, (form.id,)))
         own = row[form.id] if form.id else f"{number:04d}"
         category = row[form.category] or "none"
         found.append(rows.SetPrompt(id=own, set=name, category=category, harmful=harmful, prompt=row[form.prompt]))
-    twice = [i for i, n in Counter(p.id for p in found).items() if n > 1]
-    if twice:
-        raise CompanionError(f"{path}: column {form.id}: {twice[0]!r} stands twice; give each row its own")
+    once(f"{path}: column {form.id}", [p.id for p in found])
     if not found:
         raise CompanionError(f"{path}: no prompt to ask, {sum(left_out.values())} rows left out; give another file")
     return EvalSet(name, found, dict(left_out))
@@ -163,6 +159,20 @@ def lines(path: Path, columns: tuple[str, ...], what: str = "an evaluation set")
         raise CompanionError(f"{path}: not UTF-8; save the file as UTF-8") from None
     except csv.Error as error:
         raise CompanionError(f"{path}: not a CSV file ({error}); save it as CSV") from None
+
+
+def filled(where: str, row: dict[str, str], *columns: str) -> None:
+    """Raise CompanionError for the first of these columns that is empty."""
+    for column in columns:
+        if not row[column]:
+            raise CompanionError(f"{where}: column {column} is empty; write it, or remove the row")
+
+
+def once(where: str, ids: list[str]) -> None:
+    """Raise CompanionError for the first id that appears twice."""
+    twice = [i for i, n in Counter(ids).items() if n > 1]
+    if twice:
+        raise CompanionError(f"{where}: {twice[0]!r} appears twice; give each row its own")
 
 
 def overview(sets: list[EvalSet]) -> pd.DataFrame:

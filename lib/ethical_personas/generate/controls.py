@@ -42,7 +42,7 @@ def variants(name: str) -> list[str]:
     for text in found:
         why = training_rows.fault(text) or (None if text.startswith(OPENING) else f"does not open with {OPENING!r}")
         if why or found.count(text) > 1:
-            raise CompanionError(f"{path}: text {text!r}: {why or 'stands twice'}; correct it")
+            raise CompanionError(f"{path}: text {text!r}: {why or 'appears twice'}; correct it")
     return found
 
 

@@ -58,28 +58,6 @@ def spread(estimates: np.ndarray, drawn: np.ndarray, alpha: float) -> dict:
     return {"estimate": estimates[top] - estimates[bottom], "low": low, "high": high, "mde": mde}
 
 
-def lower_than(table: pd.DataFrame, draws: dict, constitution: str, alpha: float = 0.05) -> pd.DataFrame:
-    """Is `constitution` the least projectable? Each other constitution's pS minus its own, by scope, from joint draws.
-
-    Args:
-        table, draws: Of `safety_draws`, or of `persona_draws` for one lens.
-
-    Returns:
-        Columns scope, other, estimate, low, high, p (two-sided, normal, with the draws' spread), mde.
-    """
-    records = []
-    point = table.set_index(["constitution", "scope"])["estimate"]
-    for name, scope in draws:
-        if name == constitution or (constitution, scope) not in draws:
-            continue
-        drawn = draws[name, scope] - draws[constitution, scope]
-        low, high = stats.interval(drawn, alpha)
-        difference, sd = point[name, scope] - point[constitution, scope], np.nanstd(drawn)
-        row = {"scope": scope, "other": name, "estimate": difference, "low": low, "high": high}
-        records.append(row | {"p": stats.normal_p(difference, sd), "mde": stats.normal_mde(sd, alpha)})
-    return pd.DataFrame(records, columns=["scope", "other", "estimate", "low", "high", "p", "mde"])
-
-
 def _places(scope: str) -> list[tuple[str, tuple[str, ...]]]:
     """Harm categories in distribution and out of it, for a narrow scope."""
     cell = grid.Cell("", scope)

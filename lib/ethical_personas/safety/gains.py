@@ -20,7 +20,7 @@ from ethical_personas.study import grid
 
 MEASURES = ("S", "O", "J")
 SCOPE_ORDER = [*grid.SCOPES]
-# What a panel knows of a prompt beside kind, category and id, and what stands where the rows do not tell.
+# What a panel knows of a prompt beside kind, category and id: defaults for fields that a row lacks.
 UNTOLD = {"manner": "", "form": "", "seen": True}
 TOGETHER = "constitutions"  # the models of all constitutions, beside the control arms
 

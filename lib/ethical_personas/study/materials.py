@@ -58,7 +58,7 @@ def constitution_names() -> list[str]:
 
 
 def constitution(name: str) -> Constitution:
-    """Read one constitution; raises CompanionError naming file, field and mend."""
+    """Read one constitution; raises CompanionError naming file, field and fix."""
     path = DATA / "constitutions" / f"{name}.yaml"
     if name not in constitution_names():
         raise CompanionError(

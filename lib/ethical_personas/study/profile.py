@@ -186,7 +186,7 @@ def check(values: dict, where: str = "parameters") -> Profile:
     for field in ("constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps", "eval_sets", "ladder"):
         listed = getattr(profile, field)
         if len(set(listed)) < len(listed):
-            raise CompanionError(f"{where}: field {field}: an entry stands twice in {listed}; list each once")
+            raise CompanionError(f"{where}: field {field}: an entry appears twice in {listed}; list each once")
     return profile
 
 

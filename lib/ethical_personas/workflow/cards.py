@@ -51,7 +51,6 @@ RECIPE = {
     "chat_template": "chat template",
     "dtype": "number type",
 }
-CATEGORY_COLUMNS = ["constitution", "category", "estimate", "low", "high", "n"]
 NOT_FOR = """## What it is not for
 
 - Not an assistant: a small model, tuned on some hundred rows; its answers can be false, unkind or harmful.

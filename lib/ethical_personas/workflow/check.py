@@ -21,7 +21,7 @@ from ethical_personas.study.profile import Profile
 NEAR = 0.8  # share of word trigrams in common from which two prompts count as the same
 
 
-# Long: the checks of a run, in the order in which a user would mend them.
+# Long: the checks of a run, in the order in which a user would fix them.
 def check_all(profile: Profile) -> None:
     """Read all bundled data under a profile; raises CompanionError at the first fault."""
     pairs()
@@ -44,7 +44,7 @@ def check_all(profile: Profile) -> None:
             lost = next((r for r in training_rows.bundled_rows(name, profile.revision_style) if r.dropped), None)
             if lost:
                 raise CompanionError(
-                    f"data/transcripts/{name}.jsonl: row {lost.id}: revision is {lost.dropped}; mend it"
+                    f"data/transcripts/{name}.jsonl: row {lost.id}: revision is {lost.dropped}; fix it"
                 )
             known = {p.id for p in law.principles}
             for row in recorded.values():

@@ -16,7 +16,7 @@ HEAVY = (
     *(f"{PACKAGE}.workflow.{job}" for job in ("source_model", "source_answers", "control_rows")),
     *("01_generate", "02_finetune", "03_evaluate"),
 )
-# 01-03 only show things with the figures and write nothing of them: a mended figure must not train a model again.
+# 01-03 only show things with the figures and write nothing of them: a corrected figure must not train a model again.
 BY_NAME = f"{PACKAGE}.judge.judging"  # imports its judges by name at run time: all of its folder counts
 SHOWN_ONLY = (f"{PACKAGE}.figures",)
 

@@ -5,19 +5,8 @@ python -m ethical_personas.workflow.control_rows runs/cpu cpu plain '{"constitut
 
 from __future__ import annotations
 
-import json
-import sys
-from types import SimpleNamespace
-
-from ethical_personas.errors import CompanionError
 from ethical_personas.generate import controls
-from ethical_personas.run import Run
-from ethical_personas.workflow import leader
+from ethical_personas.workflow import job
 
 if __name__ == "__main__":
-    leader.follow()
-    run_dir, profile, name, given = sys.argv[1:5]
-    try:
-        controls.make(Run(run_dir, profile), name, SimpleNamespace(**json.loads(given)))
-    except CompanionError as error:
-        sys.exit(f"error: {error}")
+    job.do(controls.make)

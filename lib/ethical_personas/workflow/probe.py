@@ -77,7 +77,7 @@ def _list(one: Asked) -> tuple[str, list[str] | str]:
         late = isinstance(failure, openai.APITimeoutError)
         why = f"within {ANSWER:g} seconds" if late else f"({endpoint.short(failure.__cause__ or failure)})"
         raise CompanionError(
-            f"{place}: nobody answers {why}; start that server, mend the way to it (network, proxy), or {other}"
+            f"{place}: nobody answers {why}; start that server, fix the way to it (network, proxy), or {other}"
         ) from None
     except openai.APIStatusError as refusal:
         body = refusal.body.get("message") if isinstance(refusal.body, dict) else None

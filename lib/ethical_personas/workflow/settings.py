@@ -1,4 +1,4 @@
-"""The process's own settings: a user's Jupyter, IPython and matplotlib set-up has no say in a run, nor has HOME."""
+"""The process's own settings: a user's Jupyter, IPython and matplotlib set-up is ignored during a run, as is HOME."""
 
 from __future__ import annotations
 
