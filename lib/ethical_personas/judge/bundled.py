@@ -51,17 +51,17 @@ def encoder_folder() -> Path:
 @functools.cache
 def artefact() -> dict:
     """The weights; raises CompanionError when the file is missing or does not match its hash."""
-    fix = "restore it, or rebuild it by `python -m ethical_personas.judge.fit`"
+    mend = "restore it, or rebuild it by `python -m ethical_personas.judge.fit`"
     if not ARTEFACT.is_file():
-        raise CompanionError(f"{ARTEFACT}: no such file; {fix}")
+        raise CompanionError(f"{ARTEFACT}: no such file; {mend}")
     try:
         content = json.loads(ARTEFACT.read_text(encoding="utf-8"))
     except ValueError:
-        raise CompanionError(f"{ARTEFACT}: not valid JSON; {fix}") from None
+        raise CompanionError(f"{ARTEFACT}: not valid JSON; {mend}") from None
     if content.get("sha256") != digest(content):
-        raise CompanionError(f"{ARTEFACT}: field sha256 does not match the content; {fix}")
+        raise CompanionError(f"{ARTEFACT}: field sha256 does not match the content; {mend}")
     if not ENCODER.is_file() or sha256(ENCODER) != content["encoder"]:
-        raise CompanionError(f"{ENCODER}: not the file that field encoder of {ARTEFACT.name} names; {fix}")
+        raise CompanionError(f"{ENCODER}: not the file that field encoder of {ARTEFACT.name} names; {mend}")
     encoder_folder()  # missing, it would stop 04 after the models are trained
     return content
 
