@@ -13,6 +13,7 @@ from pathlib import Path
 import persona_toys
 import psutil
 import pytest
+from ethical_personas.evaluate import lenses
 from ethical_personas.paths import ROOT
 from ethical_personas.study import materials
 
@@ -50,7 +51,9 @@ class Clone:
         (folder / ".venv").symlink_to(ROOT / ".venv")
         (folder / "runs").mkdir()
         recorded = [r.revision for r in materials.transcripts("deontology").values()]
-        toy = persona_toys.chat([*recorded, *(p.prompt for p in materials.prompts("train"))], layers=4, width=256)
+        said = [*recorded, *(p.prompt for p in materials.prompts("train")), *(i.statement for i in materials.items())]
+        said += [" ".join(words) for words in lenses.CHOICES.values()]  # words that the choice lens tells apart
+        toy = persona_toys.chat(said, layers=4, width=256)
         toy.model.save_pretrained(folder / "runs/tiny")
         toy.tokenizer.save_pretrained(folder / "runs/tiny")
         self.model = f"path:{folder / 'runs/tiny'}"
