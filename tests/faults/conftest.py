@@ -25,6 +25,7 @@ SMALL = {
     "contrast_rows": "4",
     "opinion_rows": "2",
     "answer_tokens": "12",
+    "harmless_targets": "written",  # the tiny model's own answers are no use
     "eval_per_category": "1",
     "item_limit": "1",
     "max_new_tokens": "12",
