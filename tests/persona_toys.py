@@ -25,16 +25,14 @@ def tokenizer(texts: list[str], special: list[str] = SPECIAL) -> PreTrainedToken
     return wrapped
 
 
-def chat(
-    texts: list[str], seed: int = 0, name: str = "source", spread: float = 0.2, layers: int = 2, width: int = 48
-) -> Chat:
+def chat(texts: list[str], seed: int = 0, name: str = "source", spread: float = 0.2, layers: int = 2) -> Chat:
     """A random Llama in float32 with that vocabulary; a larger `spread` of weights gives sharper scores."""
     tok = tokenizer([*texts, "user\nassistant\n"])
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=len(tok),
-        hidden_size=width,
-        intermediate_size=2 * width,
+        hidden_size=48,
+        intermediate_size=96,
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,

