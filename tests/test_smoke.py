@@ -113,9 +113,9 @@ def test_a_run_leaves_the_files_that_the_graph_lists(smoke):
     ("file", "rule"),
     [
         ("words_virtue.svg", "words"),
-        ("tables/principles_virtue.md", "words"),
+        pytest.param("tables/principles_virtue.md", "words", marks=pytest.mark.slow),
         ("safety_dose.png", "emergent_alignment"),
-        ("tables/persona_top_items.csv", "persona"),
+        pytest.param("tables/persona_top_items.csv", "persona", marks=pytest.mark.slow),
         ("tables/claims_units.md", "projectability"),
         ("provenance.json", "summary"),
     ],

@@ -77,11 +77,11 @@ def test_a_changed_file_reruns_what_rests_on_it(clone, file, old, new, rerun):
     ("parameter", "value", "rerun"),
     [
         ("chat_template", "alpaca", ALL),
-        ("system_prompt", "Be brief.", ALL),
+        pytest.param("system_prompt", "Be brief.", ALL, marks=pytest.mark.slow),
         ("lora_r", "8", TRAINING),
         ("seeds", "[1]", TRAINING),
         ("max_new_tokens", "13", EVALUATION),
-        ("repetition_penalty", "1.2", ALL),
+        pytest.param("repetition_penalty", "1.2", ALL, marks=pytest.mark.slow),
         ("judge", "keyword", ANALYSIS),
         ("alpha", "0.1", ANALYSIS),
     ],
