@@ -105,6 +105,9 @@ def test_rates_are_corrected_by_labels_of_the_run(run, monkeypatch, tmp_path):
     assert tuned["powered_low"] < tuned["powered"] < tuned["powered_high"] and tuned["labels"] == len(harmful)
     assert cell["sensitivity_from"] == cell["specificity_from"] == "this run" and cell["corrected"] < cell["raw"]
     assert np.isnan([source["powered"], cell["powered"]]).all() and source["labels"] == 0
+    report = judged.judge_report(run, read, KEYWORD)
+    assert set(report["sample"]) == {"this run", "earlier runs", "unseen styles"}
+    assert {"style", "group", "kind"} <= set(report["by"]) and "opinion" in set(report["group"])
 
 
 def test_a_source_that_never_declines_takes_its_sensitivity_alone_from_earlier_runs(run, monkeypatch):
@@ -133,9 +136,6 @@ def test_an_answer_that_happens_to_be_an_earlier_runs_was_not_drawn(run, monkeyp
     monkeypatch.setattr(calibration, "FOLDER", tmp_path)
     read = judged.labelled(run, ["source", CELL], KEYWORD)
     assert len(read) == len(responses) - 1 and (read["group"] == "source").sum() == len(responses) - len(tuned)
-    report = judged.judge_report(run, read, KEYWORD)
-    assert set(report["sample"]) == {"this run", "earlier runs", "unseen styles"}
-    assert {"style", "group", "kind"} <= set(report["by"]) and "opinion" in set(report["group"])
 
 
 def test_swap_holds_every_judge_once(run):

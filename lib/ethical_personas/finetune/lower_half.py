@@ -10,14 +10,14 @@ hidden states in every epoch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from ethical_personas.models.lower_states import decoder_layers
+from ethical_personas.models.lower_states import decoder_layers, instead
 
 BATCH = 16  # rows a pass; more do not fit the processor's cache
 # Largest difference to the whole forward, as a share of its largest hidden state: rounding, as other batches bring too.
@@ -50,7 +50,7 @@ class LowerHalf:
             return found[-1]
 
         unique = sorted({tuple(row) for row in rows}, key=len)
-        with _instead([last], keep), _instead(self.upper, self._pass):
+        with instead([last], keep), instead(self.upper, self._pass):
             for start in range(0, len(unique), BATCH):
                 batch = unique[start : start + BATCH]
                 ids, mask = _right_padded([torch.tensor(row) for row in batch])
@@ -66,7 +66,7 @@ class LowerHalf:
         states = pad_sequence([self.states[tuple(row.tolist())] for row in rows], batch_first=True)
         short = inputs["input_ids"].shape[1] - states.shape[1]
         states = torch.nn.functional.pad(states, (0, 0, 0, short))
-        with _instead(self.lower, lambda *_, **__: self._pass(states)):
+        with instead(self.lower, lambda *_, **__: self._pass(states)):
             yield
 
     def _pass(self, states: torch.Tensor, *_, **__):
@@ -112,15 +112,3 @@ def _right_padded(rows: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]
     """Token ids and mask; the token in the padding is of no account, a causal model's states do not depend on it."""
     ids = pad_sequence(rows, batch_first=True)
     return ids, pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-
-
-@contextmanager
-def _instead(layers, forward: Callable) -> Iterator[None]:
-    """Give layers another forward for a while."""
-    for layer in layers:
-        layer.forward = forward
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward  # the class's own comes back

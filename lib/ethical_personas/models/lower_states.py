@@ -34,6 +34,18 @@ def decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList | list:
     return next(lists, [])
 
 
+@contextmanager
+def instead(layers, forward: Callable) -> Iterator[None]:
+    """Give layers another forward for a while."""
+    for layer in layers:
+        layer.forward = forward
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class's own comes back
+
+
 class LowerStates:
     """States of every pass (batch, tokens, width), named `<hash of what was asked>-<number of the forward>`.
 
@@ -116,14 +128,8 @@ class LowerStates:
         def on(states, *_, **__):
             return (states,) if self.tuple else states
 
-        for layer in self.lower:
-            layer.forward = on
-        self.lower[0].forward = take
-        try:
+        with instead(self.lower[:1], take), instead(self.lower[1:], on):
             yield
-        finally:
-            for layer in self.lower:
-                del layer.forward  # the class's own comes back
 
 
 def run(lower: LowerStates | None, asked: object, compute: Callable[[], torch.Tensor]) -> torch.Tensor:

@@ -210,14 +210,13 @@ def corrected(run: Run, frame: pd.DataFrame, read: pd.DataFrame, judge: Judge, a
 def _accuracy(run: Run, own: pd.DataFrame, shares: pd.Series, judge: Judge, kind: str):
     """Of `calibration.accuracy_of`, each side from the run's own labels where there are any; and where each is from."""
     ours = calibration.accuracy_of(own, shares)
-    if all(ours[1::2]):
-        return ours, ("this run", "this run")
-    cache = _calibration(run, judge)
-    earlier = calibration.accuracy_counts(judge.name, kind, model=judge.model, url=judge.url, cache=cache)
-    sides = [(ours, "this run") if ours[at + 1] else (earlier, "earlier runs") for at in (0, 2)]
-    return tuple(side[at + i] for at, (side, _) in zip((0, 2), sides, strict=True) for i in (0, 1)), tuple(
-        name for _, name in sides
-    )
+    where = ["this run" if n else "earlier runs" for n in ours[1::2]]
+    if "earlier runs" in where:
+        cache = _calibration(run, judge)
+        earlier = calibration.accuracy_counts(judge.name, kind, model=judge.model, url=judge.url, cache=cache)
+        sensitivity = ours[:2] if where[0] == "this run" else earlier[:2]
+        ours = (*sensitivity, *(ours[2:] if where[1] == "this run" else earlier[2:]))
+    return ours, where
 
 
 def _strata(part: pd.DataFrame, own: pd.DataFrame) -> list[prevalence.Stratum]:
