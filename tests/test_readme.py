@@ -1,5 +1,6 @@
 """What README and docs say in numbers is what the committed tables say."""
 
+import csv
 import json
 import re
 
@@ -41,6 +42,31 @@ def test_claims():
     known = json.loads((ROOT / "figures/cpu/claims.json").read_text(encoding="utf-8"))["claims"]
     shown = {cell[0].partition(":")[0]: cell[1].strip("*") for cell in table("claim")}
     assert shown == {c["claim"]: c["verdict"] for c in known}
+
+
+def intervals_of_tables() -> set[tuple[str, str, str]]:
+    """(estimate, low, high), rounded as the pages do, of every row of every committed table of the default run."""
+    found = set()
+    for path in (ROOT / "figures/cpu/tables").glob("*.csv"):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        names = list(rows[0]) if rows else []
+        columns = [(n, f"{n}_low", f"{n}_high") for n in names if f"{n}_low" in names]
+        if "low" in names:  # the estimate stands before it
+            columns.append((names[names.index("low") - 1], "low", "high"))
+        for row, of in ((row, of) for row in rows for of in columns):
+            if all(re.fullmatch(r"-?\d+\.\d+", row[n]) for n in of):
+                found.add(tuple(f"{float(row[n]):.2f}" for n in of))
+    return found
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+def test_intervals_in_the_prose_are_some_tables(page):
+    known = intervals_of_tables()
+    text = re.sub(r"\s+", " ", PAGES[ROOT / page])
+    said = re.findall(r"(-?\d\.\d\d) \[(-?\d\.\d\d), (-?\d\.\d\d)\]", text)
+    assert len(said) > 10
+    assert not [s for s in said if s not in known]
 
 
 def test_costs():
