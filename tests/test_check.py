@@ -13,7 +13,7 @@ from ethical_personas.paths import DATA, ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import check, summary
+from ethical_personas.workflow import check, reference, summary
 
 
 @pytest.fixture
@@ -248,6 +248,58 @@ def test_the_files_that_macos_leaves_beside_others_are_not_read(data, monkeypatc
         path.write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X")
     assert run.find("eval/source/responses.jsonl") == written
     assert summary.gather(tmp_path / "run", {})["stages"] == {}
+
+
+def test_a_run_is_told_by_its_own_seeds_alone(tmp_path):
+    """The shipped records hold more seeds than the default run has."""
+    (tmp_path / "of").mkdir()
+    for at, (name, commit) in enumerate((("source", "a"), ("virtue-broad-s0", "a"), ("virtue-broad-s1", "b"))):
+        record = {"stage": "03_evaluate", "name": name, "commit": commit, "dirty": False, "wall_seconds": 1.0}
+        record |= {
+            "peak_memory_mib": 9,
+            "finished": f"2026-01-0{at + 1}",
+            "versions": {},
+            "machine": {"processor": "P"},
+        }
+        (tmp_path / f"of/03_evaluate-{name}.json").write_text(json.dumps(record))
+    one, two = (summary.gather(tmp_path / "of", {"seeds": seeds}) for seeds in ([0], [0, 1]))
+    assert one["stages"]["03_evaluate"]["jobs"] == 2 and one["commit"] == "a" and "parts" not in one
+    assert two["stages"]["03_evaluate"]["jobs"] == 3
+    assert two["parts"] == [
+        {"commit": "a", "processor": "P", "jobs": 2},
+        {"commit": "b", "processor": "P", "jobs": 1},
+    ]
+
+
+def test_seeds_are_added_to_the_shipped_rows(tmp_path, monkeypatch):
+    """Only models that are new, only of the same recipe; nothing that is there is touched."""
+    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    shipped, run = tmp_path / "data/reference/cpu", tmp_path / "runs/more"
+
+    def write(place, model, text, tokens=48):
+        for relative in (f"eval/{model}/responses.jsonl", f"judgements/bundled/{model}.jsonl"):
+            (place / relative).parent.mkdir(parents=True, exist_ok=True)
+            (place / relative).write_text(text)
+        (place / "provenance").mkdir(exist_ok=True)
+        record = json.dumps({"parameters": {"model": model, "run_dir": str(place), "max_new_tokens": tokens}})
+        for stage in ("02_finetune", "03_evaluate"):
+            (place / f"provenance/{stage}-{model}.json").write_text(record)
+
+    write(shipped, "source", "old"), write(shipped, "virtue-broad-s0", "old")
+    write(run, "source", "new"), write(run, "virtue-broad-s0", "new")
+    with pytest.raises(CompanionError, match="no model that data/reference/cpu lacks"):
+        reference.add("cpu", "more")
+    write(run, "virtue-broad-s1", "new", tokens=40)
+    with pytest.raises(CompanionError, match=r"virtue-broad-s1\.json of runs/more: max_new_tokens is not that"):
+        reference.add("cpu", "more")
+    write(run, "virtue-broad-s1", "new")
+    assert {p.relative_to(shipped).as_posix() for p in reference.add("cpu", "more")} == {
+        "eval/virtue-broad-s1/responses.jsonl",
+        "judgements/bundled/virtue-broad-s1.jsonl",
+        "provenance/02_finetune-virtue-broad-s1.json",
+        "provenance/03_evaluate-virtue-broad-s1.json",
+    }
+    assert (shipped / "eval/source/responses.jsonl").read_text() == "old"
 
 
 @pytest.fixture

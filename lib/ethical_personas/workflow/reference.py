@@ -1,10 +1,12 @@
 """Ship a finished run's rows: what `./run_all.sh figures` and notebooks by hand fall back on.
 
-python -m ethical_personas.workflow.reference cpu      runs/cpu -> data/reference/cpu
+python -m ethical_personas.workflow.reference cpu            runs/cpu -> data/reference/cpu
+python -m ethical_personas.workflow.reference cpu seed1      adds what runs/seed1 has of seeds that are not there yet
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.paths import ROOT
 from ethical_personas.study import inputs
 
+OF_JOB = {"model", "run_dir", "constitution", "scope", "seed", "beside", "dose_steps"}  # parameters that are no recipe
 # The default judge's verdicts spare `figures` minutes; each is taken only where judge, prompt and answer are the same.
 SHIPPED = ("sft/*.jsonl", "eval/*/*.jsonl", "judgements/bundled/*.jsonl", "provenance/*.json")
 
@@ -28,6 +31,42 @@ def ship(profile: str) -> list[Path]:
     if not any(p.name == f"{inputs.RESPONSES}.jsonl" for p in found):
         raise CompanionError(f"runs/{profile}: no evaluations to ship; ./run_all.sh --profile {profile} makes them")
     shutil.rmtree(target, ignore_errors=True)
+    return _copy(found, run, target)
+
+
+def add(profile: str, name: str) -> list[Path]:
+    """Copy the tuned models' rows and records of runs/<name> beside the shipped ones; returns the files written.
+
+    Source, training rows and models that are shipped already stay as they are. Raises CompanionError for a run of
+    another recipe than the shipped one and for one without further seeds.
+    """
+    run, target = ROOT / "runs" / name, ROOT / "data" / "reference" / profile
+    new = {p.name for p in (run / "eval").glob("*-s*") if not (target / "eval" / p.name).exists()}
+    if not new:
+        raise CompanionError(f"runs/{name}: no model that data/reference/{profile} lacks; -p seeds makes some")
+    of_models = [p for pattern in SHIPPED[1:] for p in sorted(run.glob(pattern)) if _model(p) in new]
+    for record in (p for p in of_models if p.suffix == ".json"):
+        stage = record.stem.partition("-")[0]
+        known = _parameters(min((target / "provenance").glob(f"{stage}-*-s*[0-9].json")))
+        own = _parameters(record)
+        if other := [k for k in known.keys() - OF_JOB if own.get(k) != known[k]]:
+            raise CompanionError(f"{record.name} of runs/{name}: {min(other)} is not that of data/reference/{profile}")
+    foreign = inputs.set_rows("*.jsonl")
+    return _copy([p for p in of_models if not p.match(foreign)], run, target)
+
+
+def _model(path: Path) -> str:
+    """The model of a file: eval/<model>/<rows>, judgements/<judge>/<model>, provenance/<stage>-<model>."""
+    if path.suffix == ".json":
+        return path.stem.partition("-")[2]
+    return path.parent.name if path.parents[1].name == "eval" else path.stem
+
+
+def _parameters(record: Path) -> dict:
+    return json.loads(record.read_text(encoding="utf-8"))["parameters"]
+
+
+def _copy(found: list[Path], run: Path, target: Path) -> list[Path]:
     for path in found:
         place = target / path.relative_to(run)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -37,6 +76,6 @@ def ship(profile: str) -> list[Path]:
 
 if __name__ == "__main__":
     try:
-        print(f"{len(ship(sys.argv[1]))} files shipped")
+        print(f"{len((add if sys.argv[2:] else ship)(*sys.argv[1:]))} files shipped")
     except CompanionError as error:
         sys.exit(f"error: {error}")

@@ -6,8 +6,9 @@ python -m ethical_personas.workflow.summary runs/cpu cpu figures/cpu '{"seeds": 
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from ethical_personas.figures import style
@@ -16,8 +17,13 @@ from ethical_personas.run import Run
 
 
 def gather(folder: Path, parameters: dict) -> dict:
-    """All provenance records of a folder: by stage the jobs, wall seconds, peak memory; parameters: the run's."""
+    """A run's provenance records in a folder: by stage the jobs, wall seconds, peak memory; parameters: the run's.
+
+    Records of models of other seeds than the run's are left out: the shipped responses hold more of them than the
+    default asks for. Where jobs ran at several commits or processors, `parts` counts them.
+    """
     records = [json.loads(p.read_text()) for p in sorted(folder.glob("[!.]*.json"))]
+    records = [r for r in records if _seed(r["name"]) in (None, *parameters.get("seeds", [_seed(r["name"])]))]
     stages: dict[str, dict] = defaultdict(lambda: {"jobs": 0, "wall_seconds": 0.0, "peak_memory_mib": 0})
     for r in records:
         stage = stages[r["stage"]]
@@ -26,6 +32,8 @@ def gather(folder: Path, parameters: dict) -> dict:
         stage["peak_memory_mib"] = max(stage["peak_memory_mib"], r["peak_memory_mib"])
     keep = ("versions", "machine")
     latest = max(records, key=lambda r: r["finished"], default={})
+    places = Counter((r["commit"], r["machine"]["processor"]) for r in records)
+    parts = [{"commit": c, "processor": p, "jobs": jobs} for (c, p), jobs in sorted(places.items())]
     return {
         # Of the rows, which need not be those of the code that now draws from them.
         "commit": latest.get("commit"),
@@ -33,7 +41,14 @@ def gather(folder: Path, parameters: dict) -> dict:
         "parameters": dict(sorted(parameters.items())),
         "stages": dict(sorted(stages.items())),
         **{k: latest.get(k) for k in keep},
+        **({"parts": parts} if len(parts) > 1 else {}),
     }
+
+
+def _seed(name: str) -> int | None:
+    """The seed in a record's name, None for a job that is no tuned model's."""
+    found = re.search(r"-s(\d+)(@\d+)?$", name)
+    return int(found[1]) if found else None
 
 
 def text(folder: str, run_dir: str) -> str:
