@@ -8,7 +8,7 @@ command, with `plain/sitecustomize.py` at their start: every layer in every pass
 order, weights frozen. Its scores share prefixes, and its loss is on the answer's tokens, as the companion's.
 
 Each side works in a copy of this tree with an empty runs/, into which the model is linked. Imports, kernels and
-figures count. One pair takes some fifteen minutes, so that only `./run_all.sh bench -- whole` runs it.
+figures count. One pair takes some twenty minutes, so that only `./run_all.sh bench -- whole` runs it.
 """
 
 from __future__ import annotations
