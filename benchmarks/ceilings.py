@@ -1,9 +1,14 @@
-"""What the machine can do, where each step's time goes, and how decoding grows with prompts.
+"""What the machine can do, what each step reaches of it, where time goes, and how decoding grows with prompts.
 
     python benchmarks/ceilings.py
 
-Writes ceilings.csv (matrix rates, memory bandwidth, seconds by number of prompts), time.csv (seconds by kind of
-operation) and time.png.
+Writes ceilings.csv, time.csv (seconds by kind of operation, each step before and after its fast path) and time.png.
+
+A step's work is counted while it runs. A product of a matrix of N weights with t tokens is 2 N t floating-point
+operations; the backward pass adds 2 N t for the gradient of what entered, where something below learns, and 2 N t for
+the gradient of the weights, where they learn. So a frozen matrix under a tuned one costs 2 N t, a frozen matrix above
+the lowest adapter 4 N t, an adapter's own 6 N t; padding counts, attention's products of tokens with tokens do not.
+Decoding is bound by memory: every product reads its N weights once, however many tokens it is for.
 """
 
 from __future__ import annotations
@@ -11,25 +16,31 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import generation
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import torch
 import training
 from ethical_personas.evaluate import lenses
 from ethical_personas.finetune import lora, lower_half
-from ethical_personas.models import chats, decode
+from ethical_personas.models import chats, decode, lower_states
 from ethical_personas.study import materials
 from measure import THREADS, apart, append, machine
 from torch.profiler import profile
 
 HERE = Path(__file__).parent
+P = training.P
 SIZE = 2048  # rows and columns of the matrices multiplied
 COPIED = 2**28  # bytes, more than most caches hold
+PROMPTS, ITEMS, ROWS = 48, 16, 16  # of the steps whose time is looked into
+GROWTH = (12, 24, 48, 96)  # prompts
 KINDS = {  # the first that an operation's name contains
     "attention": ("scaled_dot", "bmm", "aten::_softmax"),
     "matrix products": ("aten::mm", "addmm", "linear"),
@@ -39,63 +50,128 @@ KINDS = {  # the first that an operation's name contains
 ELEMENTWISE = "element-wise"
 
 
-def rates() -> None:
-    """Matrix products in both types and a copy, the best of five each."""
+@dataclass
+class Step:
+    """A heavy step with (`after`) or without (`before`) its fast path; `work` can be called again and again."""
+
+    name: str
+    way: str
+    when: str
+    work: Callable[[], object]
+
+
+def rates() -> dict[str, float]:
+    """Matrix products in both types and a copy, the best of five each; returns what each is a ceiling of."""
+    found = {}
     for dtype in (torch.bfloat16, torch.float32):
         a, b = torch.randn(SIZE, SIZE).to(dtype), torch.randn(SIZE, SIZE).to(dtype)
-        seconds = best(lambda a=a, b=b: a @ b)
-        note("matrix product", str(dtype).removeprefix("torch."), 2 * SIZE**3 / seconds / 1e9, "GFLOP/s")
+        name = str(dtype).removeprefix("torch.")
+        found[name] = 2 * SIZE**3 / best(lambda a=a, b=b: a @ b) / 1e9
+        note("matrix product", name, found[name], "GFLOP/s")
     source = torch.ones(COPIED // 4)
     target = torch.empty_like(source)
-    note("copy", "read and written", 2 * COPIED / best(lambda: target.copy_(source)) / 1e9, "GB/s")
+    found["memory"] = 2 * COPIED / best(lambda: target.copy_(source)) / 1e9
+    note("copy", "read and written", found["memory"], "GB/s")
+    return found
 
 
 def best(work: Callable[[], object]) -> float:
     """Fewest processor seconds of five."""
-    found = []
-    for _ in range(5):
-        began = time.process_time()
-        work()
-        found.append(time.process_time() - began)
-    return min(found)
+    return min(seconds(work) for _ in range(5))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor seconds of one call."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
 
 
 def growth() -> None:
     """Decoding of more and more prompts: seconds are a constant and so much a prompt."""
-    for number in (12, 24, 48, 96):
-        done = apart(lambda number=number: generation.ours(generation.PROMPTS[:number]))
+    taken = []
+    for number in GROWTH:
+        done = apart(lambda number=number: generation.ours(generation.chosen(number)))
+        taken.append(done.seconds)
         note("answers", f"{number} prompts", done.seconds, "s")
+    slope, constant = np.polyfit(GROWTH, taken, 1)
+    note("answers, straight line", "constant", constant, "s")
+    note("answers, straight line", "a prompt", slope, "s")
 
 
 def note(what: str, which: str, value: float, unit: str) -> None:
     """Append a row to ceilings.csv."""
-    append(HERE / "ceilings.csv", {"what": what, "which": which, "value": round(value, 2), "unit": unit} | machine())
+    line = {"what": what, "which": which, "value": round(float(value), 3), "unit": unit}
+    append(HERE / "ceilings.csv", line | machine())
 
 
-def shares() -> pd.DataFrame:
-    """Seconds by kind of operation: a training step as it was and as it is, decoding, scoring."""
-    chat = chats.load(training.P.base_model, dtype="bfloat16")
-    found = {
-        "24 tokens, 96 prompts": spent(
-            lambda: decode.answers(chat, generation.PROMPTS, generation.NEW, training.P.decode_batch)
-        )
-    }
-    items = materials.items()[:16]
-    found["choice, 16 items"] = spent(lambda: lenses.choice(chat, items))
-    rows = training.rows(16)
-    with tempfile.TemporaryDirectory() as folder:
-        run = lora.trainer(chat, rows, training.RECIPE, 0, Path(folder))
+def steps(folder: Path) -> Iterator[Step]:
+    """Training, decoding and scoring, each before and after; a step is to be done with when the next is asked for."""
+    chat = chats.load(P.base_model, dtype=P.dtype)
+    run = lora.trainer(chat, training.rows(ROWS), training.RECIPE, 0, folder / "training")
     batch = next(iter(run.get_train_dataloader()))
     step = lambda: run.compute_loss(run.model, dict(batch)).backward()  # noqa: E731
-    step()
-    found["training step, all layers"] = spent(step)
+    step()  # the first compares the head with the model's own, once a training
+    name = f"training, a step of {len(batch['input_ids'])} rows"
+    yield Step(name, "all layers", "before", step)
     run.lower_half = lower_half.of(chat.model, run.train_dataset["input_ids"])
-    found["training step, lower half once"] = spent(step)
-    return pd.DataFrame(found).T.fillna(0).rename_axis("step").round(3)
+    yield Step(name, "lower half once", "after", step)
+
+    chat, prompts = chats.load(P.base_model, dtype=P.dtype), generation.chosen(PROMPTS)
+    answer = lambda: decode.answers(chat, prompts, generation.NEW, P.decode_batch, P.repetition_penalty)  # noqa: E731
+    name = f"answers, {len(prompts)} prompts, {generation.NEW} tokens"
+    chat.model.requires_grad_(False)
+    yield Step(name, "weights frozen", "before", answer)
+    chat.model.requires_grad_(True)
+    yield Step(name, "weights able to learn", "after", answer)
+
+    items, states = materials.items()[:ITEMS], folder / "states.safetensors"
+    score = lambda: lenses.choice(chat, items)  # noqa: E731
+    name = f"choice, {len(items)} items"
+    chat.lower = lower_states.of(chat.model, states, source=True)
+    score()
+    lower_states.keep(chat.model, chat.lower, states)
+    chat.lower = None
+    yield Step(name, "all layers", "before", score)
+    chat.lower = lower_states.of(chat.model, states, source=False)
+    yield Step(name, "from the middle", "after", score)
+
+
+@contextmanager
+def counted() -> Iterator[Counter]:
+    """Inside, every linear layer's work is added up: `flop`, its backward pass included, and `bytes` of weights."""
+    found: Counter = Counter()
+
+    def add(layer, given, out):
+        if isinstance(layer, torch.nn.Linear):
+            tokens, weight = out.numel() // layer.out_features, layer.weight
+            passes = 1 + torch.is_grad_enabled() * (given[0].requires_grad + weight.requires_grad)
+            found["flop"] += 2 * weight.numel() * tokens * passes
+            found["bytes"] += weight.nbytes
+
+    hook = torch.nn.modules.module.register_module_forward_hook(add)
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def reached(step: Step, ceiling: dict[str, float]) -> None:
+    """Append the rates of a step, and the share of the machine's, to ceilings.csv."""
+    with counted() as work:
+        taken = seconds(step.work)
+    what = f"{step.name}, {step.way}"
+    rate, read = work["flop"] / taken / 1e9, work["bytes"] / taken / 1e9
+    kind = str(chats.compute_dtype(P.dtype)).removeprefix("torch.")
+    note(what, "matrix products", rate, "GFLOP/s")
+    note(what, f"share of the {kind} matrix product", 100 * rate / ceiling[kind], "%")
+    if step.name.startswith("answers"):
+        note(what, "weights read", read, "GB/s")
+        note(what, "share of the copy", 100 * read / ceiling["memory"], "%")
 
 
 def spent(work: Callable[[], object]) -> Counter:
-    """Processor seconds of one call by kind of operation."""
+    """Seconds of one call by kind of operation, as the profiler counts them: on the wall."""
     with profile() as seen:
         work()
     found: Counter = Counter()
@@ -105,13 +181,32 @@ def spent(work: Callable[[], object]) -> Counter:
     return found
 
 
+def look(ceiling: dict[str, float]) -> pd.DataFrame:
+    """Measure every step against the ceilings; returns its seconds by kind of operation, a row each."""
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for step in steps(Path(folder)):
+            reached(step, ceiling)
+            by_kind = dict.fromkeys((*KINDS, ELEMENTWISE), 0.0) | spent(step.work)
+            found.append({"step": step.name, "way": step.way, "when": step.when} | by_kind)
+    return pd.DataFrame(found).round(3).assign(**machine())
+
+
 def draw(table: pd.DataFrame) -> None:
-    """One bar a step, in seconds."""
-    axes = table.iloc[::-1].plot.barh(stacked=True, figsize=(8, 3), width=0.7)
-    axes.set(xlabel=f"seconds on {THREADS} core", ylabel="")
-    axes.legend(frameon=False, ncols=len(table.columns), loc="lower center", bbox_to_anchor=(0.4, 1), fontsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    plt.savefig(HERE / "time.png", dpi=150, bbox_inches="tight")
+    """A panel a step, in seconds of its own: a bar before and a bar after."""
+    kinds = [*KINDS, ELEMENTWISE]
+    steps = table["step"].unique()
+    figure, panels = plt.subplots(len(steps), figsize=(8, 1.5 * len(steps)), layout="constrained")
+    for axes, name in zip(panels, steps, strict=True):
+        part = table[table["step"] == name].iloc[::-1]
+        part = part.set_index(part["when"] + ": " + part["way"])[kinds]
+        part.plot.barh(stacked=True, width=0.7, ax=axes, legend=False)
+        axes.set_title(name, fontsize=9, loc="left")
+        axes.set_ylabel("")
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel(f"seconds, {THREADS} thread, under the profiler")
+    figure.legend(*panels[0].get_legend_handles_labels(), frameon=False, ncols=len(kinds), loc="outside upper center")
+    figure.savefig(HERE / "time.png", dpi=150)
 
 
 if __name__ == "__main__":
@@ -120,7 +215,6 @@ if __name__ == "__main__":
     for name in ("ceilings.csv", "time.csv"):  # of this machine, as it is today
         (HERE / name).unlink(missing_ok=True)
     growth()  # first: it forks, and nothing has been computed here yet
-    rates()
-    found = shares()
-    found.to_csv(HERE / "time.csv")
+    found = look(rates())
+    found.to_csv(HERE / "time.csv", index=False)
     draw(found)

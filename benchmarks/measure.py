@@ -5,7 +5,7 @@
 
 A side is a function without arguments that sets itself up, does its work `with Clock() as clock`, and returns
 `clock.done(tokens, result)`. Ratios are of processor seconds: one thread works, and what else runs on the machine
-takes no part; on a quiet machine they are the wall clock's.
+takes no part; on a quiet machine they are the wall clock's. `whole` alone, where jobs stand side by side, has both.
 """
 
 from __future__ import annotations
@@ -100,20 +100,23 @@ def _work(side: Callable[[], Done], pipe) -> None:
         print(told.getvalue()[-4000:], file=sys.stderr)
         traceback.print_exc()
         return
-    done.peak = provenance.peak_mib()
+    done.peak = done.peak or provenance.peak_mib()  # unless the work was another process's
     pipe.send(done)
 
 
-def record(step: str, found: dict[str, list[Done]], agreement: str) -> None:
-    """Append a comparison to results.csv: the first side against the second, median and spread of the pairs."""
+def record(step: str, found: dict[str, list[Done]], agreement: str, of: str = "seconds") -> None:
+    """Append a comparison to results.csv: the first side against the second, median and spread of the pairs.
+
+    of: what ratios and rates are of, `seconds` on the processor or on the `wall`.
+    """
     (ours, first), (against, second) = found.items()
-    pairs = [b.seconds / a.seconds for a, b in zip(first, second, strict=True)]
+    pairs = [getattr(b, of) / getattr(a, of) for a, b in zip(first, second, strict=True)]
     line: dict[str, Any] = {"step": step, "ours": ours, "against": against, "ratio": round(_middle(pairs), 2)}
     line |= {"ratio_low": round(min(pairs), 2), "ratio_high": round(max(pairs), 2)}
     for name, side in (("ours", first), ("against", second)):
         line[f"{name}_seconds"] = " ".join(f"{d.seconds:.2f}" for d in side)
         line[f"{name}_wall_seconds"] = " ".join(f"{d.wall:.2f}" for d in side)
-        line[f"{name}_tokens_per_second"] = round(_middle([d.tokens / d.seconds for d in side]))
+        line[f"{name}_tokens_per_second"] = round(_middle([d.tokens / getattr(d, of) for d in side]))
         line[f"{name}_peak_mib"] = max(d.peak for d in side)
     append(RESULTS, line | {"agreement": agreement} | machine())
 

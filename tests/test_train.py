@@ -6,10 +6,11 @@ import torch
 import training_sets
 from ethical_personas.errors import CompanionError
 from ethical_personas.finetune import look, lora
-from ethical_personas.models import decode
+from ethical_personas.models import chats, decode
 from ethical_personas.models.templates import TEMPLATES
 from ethical_personas.study import grid
 from safetensors.torch import load_file
+from transformers import set_seed
 from trl import SFTTrainer
 
 RECIPE = lora.Recipe(4, 8, "upper", 5e-3, 2, 8, 1, 1, 400)
@@ -184,6 +185,23 @@ def test_the_same_seed_trains_the_same_adapter(load, small, tmp_path):
     lora.finetune(load(), small, RECIPE, 1, tmp_path / "c")
     a, b, c = ((tmp_path / n / "adapter_model.safetensors").read_bytes() for n in "abc")
     assert a == b != c
+
+
+def test_adapters_in_the_models_bfloat16_learn_what_float32_ones_learn(tiny, small, tmp_path):
+    """Losses of equal steps within 0.5 %: of float32 adapters on the same bfloat16 model, and of float32 throughout."""
+    recipe, found = lora.Recipe(**vars(RECIPE) | {"epochs": 8, "learning_rate": 1e-2}), {}
+    for model, adapter in (("bfloat16", "bfloat16"), ("bfloat16", "float32"), ("float32", "float32")):
+        set_seed(0)
+        made = lora.trainer(chats.load(f"path:{tiny}", dtype=model), small, recipe, 0, tmp_path)
+        learning = [weight for weight in made.model.parameters() if weight.requires_grad]
+        assert {str(weight.dtype) for weight in learning} == {f"torch.{model}"}
+        for weight in learning:
+            weight.data = weight.data.to(getattr(torch, adapter))
+        made.train()
+        found[model, adapter] = [h["loss"] for h in made.state.log_history if "loss" in h]
+    ours, apart, exact = found.values()
+    assert ours == pytest.approx(apart, rel=0.005) and ours == pytest.approx(exact, rel=0.005)
+    assert ours[-1] < 0.8 * ours[0], "far more than the tolerance is learnt"
 
 
 def test_a_row_longer_than_max_length_is_not_cut(load, small, tmp_path):
