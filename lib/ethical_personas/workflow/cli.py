@@ -18,7 +18,7 @@ from pathlib import Path
 from ethical_personas import locks
 from ethical_personas.errors import CompanionError
 from ethical_personas.models import base_models
-from ethical_personas.paths import ROOT
+from ethical_personas.paths import ROOT, short
 from ethical_personas.run import Run
 from ethical_personas.study import inputs, parameters
 from ethical_personas.study import profile as profiles
@@ -199,7 +199,7 @@ def _fetch(profile: profiles.Profile) -> None:
 
 
 def _template(profile: profiles.Profile, run: Run) -> None:
-    """With a responses_url leave the chat template for whoever starts the server, which has to be up before 03 runs."""
+    """With a responses_url say what its server, which has to be up before 03 runs, must hold; leaves the template."""
     if not profile.responses_url:
         return
     from ethical_personas.evaluate import served  # late: torch takes seconds
@@ -209,7 +209,10 @@ def _template(profile: profiles.Profile, run: Run) -> None:
     assert place  # fetched
     given = profile.base_model, profile.chat_template, profile.system_prompt, profile.trust_remote_code
     path = served.write_template(chats.load_tokenizer(place, *given), run)
-    print(f"responses_url: the server's chat template is {path.relative_to(ROOT)}", file=sys.stderr)
+    # Adapters fit the model that they were trained on: the run's own source where it makes one.
+    base = f"{run.run_dir}/{inputs.SOURCE_MODEL}" if profile.source_stage == "sft" else short(place)
+    told = f"the server's model is {base}, its chat template is {path.relative_to(ROOT)}"
+    print(f"responses_url: {told}", file=sys.stderr)
 
 
 def _notes(changed: set[str], target: str, options: list[str]) -> None:
