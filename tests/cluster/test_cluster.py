@@ -1,6 +1,7 @@
 """A real Slurm of one node, started here: the smoke study killed and resumed, with the tables of a local run.
 
-Left out where Slurm or Snakemake's plug-in is not installed: apt-get install slurm-wlm munge; pip install '.[slurm]'.
+Left out where Slurm or Snakemake's plug-in is not installed: apt-get install slurm-wlm munge; the extra
+`slurm` as docs/scale.md installs it.
 """
 
 import importlib.util
