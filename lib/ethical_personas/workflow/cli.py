@@ -101,17 +101,18 @@ def _tests(slow: bool, fast: bool, options: list[str]) -> list[str]:
     return ["pytest", *sizes, *side_by_side, *options]
 
 
-def _check(chosen: profiles.Profile, name: str, profile: str, here: bool) -> int:
-    """Print what a run takes, then whether disk, card and endpoints are there; writes and spends nothing.
+def _check(chosen: profiles.Profile, name: str, profile: str, options: list[str]) -> int:
+    """Print what a run takes, then whether disk, cluster, card and endpoints are there; writes and spends nothing.
 
-    here: whether jobs would run on this machine. Raises CompanionError for what is not there.
+    options: Snakemake's own. Raises CompanionError for what is not there.
     """
     from ethical_personas.workflow import estimate, probe  # late: pandas takes a second of every other call
 
     print(f"profile {profile}, data and constitutions: all in order; a full run takes")
     print(estimate.text(chosen, name))
     print(*disk.report(chosen, name, ROOT), sep="\n", flush=True)
-    if here and (card := memory.card()):
+    executors.check(options)
+    if not executors.elsewhere(options) and (card := memory.card()):
         least = _fits(chosen, card)
         held = f", {card // least} at a time of its largest jobs ({least})" if least else ""
         print(f"  CUDA card: {card} MiB{held}", flush=True)
@@ -121,9 +122,13 @@ def _check(chosen: profiles.Profile, name: str, profile: str, here: bool) -> int
 
 
 def _fits(chosen: profiles.Profile, card_mib: int) -> int:
-    """MiB that the largest job declares of a card, 0 for a model that is not on disk; raises where it does not fit."""
+    """MiB that the largest job declares of a card, 0 for a model of unknown size; raises where it does not fit.
+
+    Of a model that is not on disk yet the size is the pinned one, or the one in its name.
+    """
     model = base_models.folder(chosen.base_model, fetch=False)
-    return memory.fits(card_mib, model, chosen.dtype) if model else 0
+    mib = int((disk.size_of(chosen.base_model, model) or 0) / 2**20)
+    return memory.fits(card_mib, mib, memory.words(model), chosen.dtype) if model or mib else 0
 
 
 def _publish(chosen: profiles.Profile, name: str, profile: str, to: Path | None) -> int:
@@ -253,7 +258,7 @@ def main(argv: list[str]) -> int:
     settings.isolate()
     check.check_all(chosen)
     if found.target == "check":
-        return _check(chosen, name, found.profile, here=not executors.elsewhere(executors.with_profile(rest)))
+        return _check(chosen, name, found.profile, executors.with_profile(rest))
     if found.target == "publish":
         return _publish(chosen, name, found.profile, found.to)
     if found.target == "figures" and name != found.profile:
@@ -263,15 +268,18 @@ def main(argv: list[str]) -> int:
     disk.writable(ROOT)
     _notes(set(names.changed(found.profile, chosen)), found.target, rest)
     shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
+    here = not executors.elsewhere(rest)
+    card = memory.card() if here else 0
+    if card and found.target == "all":
+        _fits(chosen, card)  # before gigabytes are fetched that no job could use
     if found.target == "all" and not shown:
         _fetch(chosen)
         _template(chosen, Run(f"runs/{name}", found.profile))
+        if card:
+            _fits(chosen, card)  # now by its files: no name tells the size of a vocabulary
     config = {"name": name, "profile": found.profile, "overrides": overrides}
     config["analysis_only"] = found.target == "figures"
-    here = not executors.elsewhere(rest)
-    config |= {"memory_mib": memory.total() if here else 0, "card_mib": memory.card() if here else 0}
-    if config["card_mib"] and found.target == "all":
-        _fits(chosen, config["card_mib"])
+    config |= {"memory_mib": memory.total() if here else 0, "card_mib": card}
     status = snakemake(config, rest)
     summary = ROOT / "figures" / name / "summary.md"
     if status == 0 and summary.is_file() and not shown:
