@@ -150,7 +150,8 @@ def test_a_server_that_is_down_is_one_line(ask):
 def test_a_server_that_makes_another_text_of_a_prompt_is_refused(server, ask):
     server.habit = lambda request: said(request, "No.", read=31)
     with pytest.raises(
-        CompanionError, match=r"makes 31 tokens of a prompt that has \d here: .* start it on wheel:x@1 with --chat-template"
+        CompanionError,
+        match=r"makes 31 tokens of a prompt that has \d here: .* start it on wheel:x@1 with --chat-template",
     ) as error:
         ask()
     assert "\n" not in str(error.value)
@@ -185,7 +186,8 @@ def test_the_page_gives_the_server_every_adapter_by_its_name(tmp_path):
     for name in (CELL, f"{CELL}/checkpoints/8", f"{CELL}/checkpoints/24", "plain-broad-s0"):
         (tmp_path / "runs/served/adapters" / name).mkdir(parents=True)
     script = f'vllm() {{ printf "%s\\n" "$@"; }}\n{command}\n'
-    asked = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True).stdout.split()
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    asked = done.stdout.split()
     assert asked[:2] == ["serve", "runs/served/source_model"]
     folder = tmp_path.resolve() / "runs/served/adapters"
     names = {CELL: CELL, "plain-broad-s0": "plain-broad-s0"}
