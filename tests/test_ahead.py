@@ -68,7 +68,7 @@ def test_the_size_of_adapters_is_about_right(weights, layers, width, keys, inner
     ],
 )
 def test_a_models_size_is_read_in_its_name(spec, number):
-    assert disk._by_name(spec) == pytest.approx(number)
+    assert disk.by_name(spec) == pytest.approx(number)
 
 
 def test_a_full_disk_is_one_line_before_the_run(nothing_fetched, monkeypatch, tmp_path):

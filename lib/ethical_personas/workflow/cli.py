@@ -38,8 +38,6 @@ SCRIPT = {  # run_all.sh does these itself
     "lint": "ruff, snakefmt, mypy on lib/, notebooks equal to their pairs",
     "lock": "make the lock files again from pyproject.toml, with uv",
 }
-# Parameters that decide which models there are.
-GRID = {"constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -109,7 +107,7 @@ def _check(chosen: profiles.Profile, name: str, profile: str, options: list[str]
     from ethical_personas.workflow import estimate, probe  # late: pandas takes a second of every other call
 
     print(f"profile {profile}, data and constitutions: all in order; a full run takes")
-    print(estimate.text(chosen, name))
+    print(estimate.text(chosen, name, profile))
     print(*disk.report(chosen, name, ROOT), sep="\n", flush=True)
     executors.check(options)
     if not executors.elsewhere(options) and (card := memory.card()):
@@ -231,7 +229,7 @@ def _notes(changed: set[str], target: str, options: list[str]) -> None:
     idle = sorted(changed - after)
     if target == "figures" and idle:
         print(f"note: figures trains and asks no model: {', '.join(idle)} changes nothing here", file=sys.stderr)
-    if target == "all" and changed and not changed & (before | GRID):
+    if target == "all" and changed and not changed & (before | names.GRID):
         print(
             f"note: {', '.join(sorted(changed))} changes the analysis alone; `./run_all.sh figures` with it takes the "
             "profile's responses and is done in two minutes, this trains and asks all models again",

@@ -125,10 +125,10 @@ def size_of(spec: str, place: Path | None) -> float | None:
     """Bytes of a model's weights: of its files in `place`, else by its number of weights; None: not known."""
     if place:
         return memory.weights(place) * 2.0**20
-    return BYTES * (base_models.parameters(spec) or _by_name(spec)) or None
+    return BYTES * (base_models.parameters(spec) or by_name(spec)) or None
 
 
-def _by_name(spec: str) -> float:
+def by_name(spec: str) -> float:
     """Number of weights that a model's name tells; 0 where it tells none."""
     found = NAMED.search(Path(spec.partition("@")[0]).name)
     return int(found[1] or 1) * float(found[2]) * {"b": 1e9, "m": 1e6}[found[3].lower()] if found else 0.0
