@@ -275,9 +275,8 @@ def main(argv: list[str]) -> int:
         _template(chosen, Run(f"runs/{name}", found.profile))
         if card:
             _fits(chosen, card)  # now by its files: no name tells the size of a vocabulary
-    config = {"name": name, "profile": found.profile, "overrides": overrides}
-    config["analysis_only"] = found.target == "figures"
-    config |= {"memory_mib": memory.total() if here else 0, "card_mib": card}
+    config = {"name": name, "profile": found.profile, "overrides": overrides, "card_mib": card}
+    config |= {"analysis_only": found.target == "figures", "memory_mib": memory.total() if here else 0}
     status = snakemake(config, rest)
     summary = ROOT / "figures" / name / "summary.md"
     if status == 0 and summary.is_file() and not shown:
