@@ -68,7 +68,7 @@ def test_the_size_of_adapters_is_about_right(weights, layers, width, keys, inner
     ],
 )
 def test_a_models_size_is_read_in_its_name(spec, number):
-    assert disk._by_name(spec) == pytest.approx(number)
+    assert disk.by_name(spec) == pytest.approx(number)
 
 
 def test_a_full_disk_is_one_line_before_the_run(nothing_fetched, monkeypatch, tmp_path):
@@ -135,7 +135,7 @@ def test_a_card_is_held_against_the_largest_job(quiet, monkeypatch, tmp_path, ca
     monkeypatch.setattr(memory, "card", lambda: 24_000)
     monkeypatch.setattr(base_models, "folder", lambda spec, fetch=True: tmp_path)
     told, error = check(capsys)
-    needed = memory.fits(0, tmp_path)
+    needed = memory.fits(0, 0, 262_144)
     assert (
         error is None and f"  CUDA card: 24000 MiB, {24_000 // needed} at a time of its largest jobs ({needed})" in told
     )
@@ -143,6 +143,45 @@ def test_a_card_is_held_against_the_largest_job(quiet, monkeypatch, tmp_path, ca
     told, error = check(capsys)
     assert "dilemmas scored" in told and error.startswith("this CUDA card gives 10000 MiB, one job needs about 1")
     assert cli.main(["check", "--profile", "smoke", "--", "--profile", "cluster"]) == 0, "jobs run elsewhere"
+
+
+@pytest.fixture
+def small_card(quiet, nothing_fetched, monkeypatch):
+    """A card of 12 GB, which holds no model of 7B; what would be fetched or started is noted."""
+    begun = []
+    monkeypatch.setattr(memory, "card", lambda: 11_000)
+    monkeypatch.setattr(cli, "_fetch", lambda profile: begun.append("fetched"))
+    monkeypatch.setattr(cli, "snakemake", lambda config, options: begun.append("started") or 0)
+    monkeypatch.setattr(disk, "writable", lambda root: None)
+    return begun
+
+
+@pytest.mark.parametrize("target", ["check", "all"])
+def test_a_card_too_small_for_a_model_is_told_before_it_is_fetched(small_card, target):
+    with pytest.raises(CompanionError, match=r"this CUDA card gives 11000 MiB, one job needs about 17\d\d\d: take a"):
+        cli.main([target, "--profile", "smoke", "-p", "base_model", HUB])
+    assert not small_card
+
+
+def test_a_size_that_no_name_tells_is_looked_at_once_the_model_is_there(small_card, monkeypatch, tmp_path):
+    given = ["all", "--profile", "smoke", "-p", "base_model", "hf:some/own@abc"]
+    assert cli.main(given) == 0 and small_card == ["fetched", "started"]
+    with (tmp_path / "model.safetensors").open("wb") as stream:
+        stream.truncate(14 * disk.GIB)  # a file with a hole
+    monkeypatch.setattr(cli, "_fetch", lambda p: monkeypatch.setattr(base_models, "folder", lambda *_, **__: tmp_path))
+    with pytest.raises(CompanionError, match="this CUDA card gives 11000 MiB"):
+        cli.main(given)
+    assert small_card == ["fetched", "started"]
+
+
+def test_a_cluster_is_looked_for_after_the_estimate(quiet, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "/nowhere")
+    for there, told in ((False, "its plug-in is not installed"), (True, "there is no sbatch on this machine")):
+        monkeypatch.setattr(cli.executors.importlib.util, "find_spec", lambda module, there=there: there or None)
+        with pytest.raises(CompanionError, match=f"^--executor slurm: {told}"):
+            cli.main(["check", "--profile", "smoke", "--", "--executor", "slurm"])
+        shown = capsys.readouterr().out
+        assert "  disk: " in shown and "CUDA card" not in shown
 
 
 def roles(url):

@@ -83,6 +83,19 @@ def test_a_context_leaves_a_row_out_whatever_its_category(tmp_path):
     assert [p.id for p in found.prompts] == ["gate"] and found.left_out == {"contextual": 1}
 
 
+def test_a_file_of_behaviours_may_lack_context_and_id(tmp_path):
+    kept = [0, 1, 2]  # Behavior, FunctionalCategory, SemanticCategory
+    columns, cut = [HARMBENCH[k] for k in kept], [[row[k] for k in kept] for row in BEHAVIOURS]
+    (found,) = set_files.read_all([f"harmbench:{write(tmp_path, 'b.csv', columns, cut)}"])
+    assert [p.id for p in found.prompts] == ["0001", "0004"] and found.left_out == {"copyright": 1, "contextual": 1}
+    again = [*cut[:1], *cut[:1]]
+    assert len(set_files.read_all([f"harmbench:{write(tmp_path, 'c.csv', columns, again)}"])[0].prompts) == 2
+    path = write(tmp_path, "d.csv", [*columns, "BehaviorID"], [[*cut[0], "gate"], [*cut[3], ""]])
+    told(r"d\.csv:3: column BehaviorID is empty; write it", f"harmbench:{path}")
+    path = write(tmp_path, "e.csv", columns[:2], [row[:2] for row in cut])
+    told(r"e\.csv: column SemanticCategory is missing", f"harmbench:{path}")
+
+
 def test_without_labels_the_type_decides(tmp_path):
     columns, cut = ["id", "prompt", "type"], [q[:3] for q in QUESTIONS]
     (found,) = set_files.read_all([f"xstest:{write(tmp_path, 'q.csv', columns, cut)}"])

@@ -31,7 +31,9 @@ def tools(tmp_path, monkeypatch):
 def test_an_executor_whose_plug_in_is_not_installed_is_one_line(options, monkeypatch):
     monkeypatch.setattr(executors.importlib.util, "find_spec", lambda module: None)
     monkeypatch.setattr(cli.check, "check_all", lambda profile: None)
-    with pytest.raises(CompanionError, match=r"--executor slurm: its plug-in .*pip install '\.\[slurm\]'") as error:
+    with pytest.raises(
+        CompanionError, match=r"--executor slurm: its plug-in .*pip install --no-build-isolation -e '\.\[slurm\]'"
+    ) as error:
         cli.main(["figures", "--profile", "smoke", "--", *options])
     assert "\n" not in str(error.value)
 

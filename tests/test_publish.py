@@ -300,7 +300,9 @@ def test_adapters_of_a_source_that_nobody_else_has_are_refused(tmp_path):
 
 def test_a_missing_package_and_a_missing_folder_are_one_line(copy, monkeypatch):
     monkeypatch.setattr(publish.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(CompanionError, match=r"rocrate is not installed; .*pip install '\.\[publish\]'"):
+    with pytest.raises(
+        CompanionError, match=r"rocrate is not installed; .*pip install --no-build-isolation -e '\.\[publish\]'"
+    ):
         copy[1]()
     monkeypatch.setattr(cli.check, "check_all", lambda p: None)
     monkeypatch.setattr(cli.settings, "isolate", lambda: None)

@@ -1,6 +1,7 @@
 """Answers by a server (`responses_url`): one model a name, asked once, nothing lost and nothing made up."""
 
 import json
+import subprocess
 from types import SimpleNamespace
 
 import loopback
@@ -10,6 +11,7 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.evaluate import served
 from ethical_personas.models import endpoint, templates
 from ethical_personas.models.decode import Generated
+from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import profile as profiles
 from ethical_personas.workflow import check, cli
@@ -148,7 +150,8 @@ def test_a_server_that_is_down_is_one_line(ask):
 def test_a_server_that_makes_another_text_of_a_prompt_is_refused(server, ask):
     server.habit = lambda request: said(request, "No.", read=31)
     with pytest.raises(
-        CompanionError, match=r"makes 31 tokens of a prompt that has \d here: .* --chat-template"
+        CompanionError,
+        match=r"makes 31 tokens of a prompt that has \d here: .* start it on wheel:x@1 with --chat-template",
     ) as error:
         ask()
     assert "\n" not in str(error.value)
@@ -163,13 +166,33 @@ def test_without_a_server_the_model_here_answers(monkeypatch, ask):
     assert given == [((PROMPTS, 40, 2, 1.1), {"label": "requests"})] and not ask.kept.exists()
 
 
-def test_the_template_is_there_before_any_job_starts(monkeypatch, tmp_path, capsys):
+@pytest.mark.parametrize("stage", ["none", "sft"])
+def test_template_and_base_of_the_server_are_told_before_any_job_starts(monkeypatch, tmp_path, capsys, tiny, stage):
     monkeypatch.setattr(run_module, "ROOT", tmp_path)
     monkeypatch.setattr(cli, "ROOT", tmp_path)
-    profile = profiles.load("smoke", {"responses_url": "http://127.0.0.1:8000/v1", "repetition_penalty": "1"})
-    cli._template(profile, Run("runs/served", "smoke"))
+    given = {"responses_url": "http://127.0.0.1:8000/v1", "repetition_penalty": "1"}
+    given |= {"base_model": f"path:{tiny}", "source_stage": stage}
+    cli._template(profiles.load("smoke", given), Run("runs/served", "smoke"))
     assert (tmp_path / "runs/served/served/chat_template.jinja").read_text().endswith(templates.TEMPLATES["chatml"])
-    assert "template is runs/served/served/chat_template.jinja\n" in capsys.readouterr().err
+    base = "runs/served/source_model" if stage == "sft" else tiny
+    told = f"the server's model is {base}, its chat template is runs/served/served/chat_template.jinja\n"
+    assert capsys.readouterr().err == f"responses_url: {told}"
+
+
+def test_the_page_gives_the_server_every_adapter_by_its_name(tmp_path):
+    """The loop of docs/scale.md, as bash runs it: cells and the checkpoints along training."""
+    page = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    command = page[page.index("vllm serve ") :].partition("\n./run_all.sh")[0]
+    for name in (CELL, f"{CELL}/checkpoints/8", f"{CELL}/checkpoints/24", "plain-broad-s0"):
+        (tmp_path / "runs/served/adapters" / name).mkdir(parents=True)
+    script = f'vllm() {{ printf "%s\\n" "$@"; }}\n{command}\n'
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    asked = done.stdout.split()
+    assert asked[:2] == ["serve", "runs/served/source_model"]
+    folder = tmp_path.resolve() / "runs/served/adapters"
+    names = {CELL: CELL, "plain-broad-s0": "plain-broad-s0"}
+    names |= {f"{CELL}@{step}": f"{CELL}/checkpoints/{step}" for step in (8, 24)}
+    assert set(asked[asked.index("--lora-modules") + 1 :]) == {f"{name}={folder / at}" for name, at in names.items()}
 
 
 def test_the_penalty_of_repetitions_and_the_address_are_checked_before_a_run():

@@ -66,8 +66,11 @@ def test_lora_reaches_the_chosen_layers_and_nothing_else_learns(load, small, tmp
     assert {n.split(".lora_")[0].rsplit(".", 1)[1] for n in learning} == attention | mlp
 
 
-def test_the_log_tells_what_happened(load, small, tmp_path):
+def test_the_log_tells_what_happened(load, small, tmp_path, capsys):
     log = lora.finetune(load(), small, RECIPE, 0, tmp_path / "a")
+    matrices = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    tuned = ", ".join(f"{name} x 2" for name in matrices)
+    assert f"LoRA on 14 matrices (upper layers): {tuned}\n" in capsys.readouterr().out
     assert log["step"].tolist() == [1, 2, 3, 4]  # 12 rows by 8, twice
     assert log["epoch"].iloc[-1] == 2 and log["loss"].iloc[-1] < log["loss"].iloc[0]
     lengths = sum(len(load().ids(r.prompt, r.answer)) for r in small)

@@ -1,6 +1,7 @@
 """A real Slurm of one node, started here: the smoke study killed and resumed, with the tables of a local run.
 
-Left out where Slurm or Snakemake's plug-in is not installed: apt-get install slurm-wlm munge; pip install '.[slurm]'.
+Left out where Slurm or Snakemake's plug-in is not installed: apt-get install slurm-wlm munge; the extra
+`slurm` as docs/scale.md installs it.
 """
 
 import importlib.util
@@ -88,9 +89,11 @@ def test_the_smoke_study_killed_and_resumed_gives_the_tables_of_a_local_run(clus
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     until(lambda: first.poll() is not None or list(adapters.glob("*/adapter_model.safetensors")))
     assert first.poll() is None
-    left = until(queue)
+    until(queue)
     stop_hard(first)
-    assert queue() == left or queue(), "jobs outlive their Snakemake"
+    time.sleep(5)  # longer than Slurm takes to end a job that was cancelled
+    left = queue()
+    assert left, "jobs outlive their Snakemake"
 
     # The next one ends them first; of its own jobs one is cancelled, as a node that fails would.
     log = Path(cluster) / "second.log"

@@ -1,7 +1,8 @@
 """Answers of a model, by itself or by a server that holds it (`responses_url`), such as vLLM with LoRA adapters.
 
-An OpenAI-compatible server knows each model by the name it has here: `source`, a cell, or `<cell>@<step>`. What needs
-log-probabilities cannot be asked there; it stays with the local model, as do the short answers.
+An OpenAI-compatible server knows each model by the name it has here: `source`, a cell, or `<cell>@<step>`. Its base is
+the one here: with `source_stage: sft` the run's own source model, which the adapters fit. What needs log-probabilities
+cannot be asked there; it stays with the local model, as do the short answers.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def _asked(p, chat: Chat, texts: list[str], template: Path, label: str) -> Itera
         if there != here:
             raise CompanionError(
                 f"responses_url: the server makes {there} tokens of a prompt that has {here} here: it has another chat "
-                f"template, or adds a system prompt; start it with --chat-template {short(template)}"
+                f"template, or adds a system prompt; start it on {chat.base_model} with "
+                f"--chat-template {short(template)}"
             )
         if not isinstance(reply.value, Generated):
             return str(reply.error)

@@ -39,7 +39,8 @@ class Format(NamedTuple):
 
     prompt: str
     category: str
-    id: str = ""  # empty: rows are numbered
+    id: str = ""  # empty, or not among a file's columns where it may lack: rows are numbered
+    id_may_lack: bool = False
     needs: tuple[str, ...] = ()
     harmful: Callable[[dict[str, str]], bool] = lambda row: True
     left_out: Callable[[dict[str, str]], str] = lambda row: ""
@@ -47,7 +48,7 @@ class Format(NamedTuple):
     @property
     def columns(self) -> tuple[str, ...]:
         """Those that a file must have."""
-        return self.prompt, self.category, *filter(None, (self.id,)), *self.needs
+        return self.prompt, self.category, *([self.id] if self.id and not self.id_may_lack else []), *self.needs
 
 
 def _harmbench_left_out(row: dict[str, str]) -> str:
@@ -55,7 +56,7 @@ def _harmbench_left_out(row: dict[str, str]) -> str:
     kind = row["FunctionalCategory"].lower()
     if "copyright" in kind:
         return "copyright"
-    return "contextual" if "contextual" in kind or row["ContextString"] else ""
+    return "contextual" if "contextual" in kind or row.get("ContextString") else ""
 
 
 def _xstest_harmful(row: dict[str, str]) -> bool:
@@ -70,7 +71,8 @@ FORMATS = {
         "Behavior",
         "SemanticCategory",
         "BehaviorID",
-        needs=("FunctionalCategory", "ContextString"),
+        id_may_lack=True,
+        needs=("FunctionalCategory",),
         left_out=_harmbench_left_out,
     ),
     "strongreject": Format("forbidden_prompt", "category"),
@@ -127,8 +129,9 @@ def read(spec: str, name: str) -> EvalSet:
             harmful = form.harmful(row)
         except CompanionError as error:
             raise CompanionError(f"{path}:{line}: {error}") from None
-        filled(f"{path}:{line}", row, form.prompt, *filter(None, (form.id,)))
-        own = row[form.id] if form.id else f"{number:04d}"
+        numbered = form.id not in row
+        filled(f"{path}:{line}", row, form.prompt, *([] if numbered else [form.id]))
+        own = f"{number:04d}" if numbered else row[form.id]
         category = row[form.category] or "none"
         found.append(rows.SetPrompt(id=own, set=name, category=category, harmful=harmful, prompt=row[form.prompt]))
     once(f"{path}: column {form.id}", [p.id for p in found])

@@ -14,7 +14,8 @@ from ethical_personas.study import grid
 
 STUDY = "data/study.yaml"
 BASE_MODELS = "data/base_models.yaml"  # the GGUF models that are pinned
-RATES = "data/rates.csv"  # how fast each kind of work goes
+RATES = "data/rates.csv"  # how fast each kind of work goes with a model of the paper's size on a card
+RATES_PROCESSOR = "data/rates_processor.csv"  # and with the small models of the ladder on a processor
 KEYWORDS = "data/judge/keyword.yaml"  # the phrases that refuse
 HARMFUL, HARMLESS = "data/prompts/harmful.jsonl", tuple(f"data/prompts/{kind}.jsonl" for kind in grid.HARMLESS)
 GENERATE = (
@@ -96,7 +97,8 @@ def transcripts(name: str) -> str:
 def fixed() -> list[str]:
     """Every data file that any study reads, whatever its constitutions."""
     texts = [f for name in grid.CONTROLS for f in control(name)]
-    return list(dict.fromkeys([*GENERATE, *texts, *EVALUATE, *JUDGE, *PERSONA, CLAIMS, HISTORY, BASE_MODELS, RATES]))
+    told = (CLAIMS, HISTORY, BASE_MODELS, RATES, RATES_PROCESSOR)
+    return list(dict.fromkeys([*GENERATE, *texts, *EVALUATE, *JUDGE, *PERSONA, *told]))
 
 
 def set_rows(name: str) -> str:

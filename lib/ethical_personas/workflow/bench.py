@@ -21,7 +21,8 @@ def run(chosen: list[str]) -> int:
     os.environ["OMP_NUM_THREADS"] = "1"  # as in a run, whose jobs stand side by side
     for name in chosen or BENCHMARKS:
         if name == "scoring" and importlib.util.find_spec("lm_eval") is None:
-            print("scoring: left out, lm_eval is not installed; .venv/bin/pip install '.[bench]'", file=sys.stderr)
+            install = ".venv/bin/pip install --no-build-isolation -e '.[bench]'"
+            print(f"scoring: left out, lm_eval is not installed; {install}", file=sys.stderr)
             continue
         print(f"{name}:", flush=True)
         if status := subprocess.call([sys.executable, f"benchmarks/{name}.py"], cwd=ROOT):

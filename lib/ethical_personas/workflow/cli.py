@@ -18,7 +18,7 @@ from pathlib import Path
 from ethical_personas import locks
 from ethical_personas.errors import CompanionError
 from ethical_personas.models import base_models
-from ethical_personas.paths import ROOT
+from ethical_personas.paths import ROOT, short
 from ethical_personas.run import Run
 from ethical_personas.study import inputs, parameters
 from ethical_personas.study import profile as profiles
@@ -38,8 +38,6 @@ SCRIPT = {  # run_all.sh does these itself
     "lint": "ruff, snakefmt, mypy on lib/, notebooks equal to their pairs",
     "lock": "make the lock files again from pyproject.toml, with uv",
 }
-# Parameters that decide which models there are.
-GRID = {"constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -101,17 +99,18 @@ def _tests(slow: bool, fast: bool, options: list[str]) -> list[str]:
     return ["pytest", *sizes, *side_by_side, *options]
 
 
-def _check(chosen: profiles.Profile, name: str, profile: str, here: bool) -> int:
-    """Print what a run takes, then whether disk, card and endpoints are there; writes and spends nothing.
+def _check(chosen: profiles.Profile, name: str, profile: str, options: list[str]) -> int:
+    """Print what a run takes, then whether disk, cluster, card and endpoints are there; writes and spends nothing.
 
-    here: whether jobs would run on this machine. Raises CompanionError for what is not there.
+    options: Snakemake's own. Raises CompanionError for what is not there.
     """
     from ethical_personas.workflow import estimate, probe  # late: pandas takes a second of every other call
 
     print(f"profile {profile}, data and constitutions: all in order; a full run takes")
-    print(estimate.text(chosen, name))
+    print(estimate.text(chosen, name, profile))
     print(*disk.report(chosen, name, ROOT), sep="\n", flush=True)
-    if here and (card := memory.card()):
+    executors.check(options)
+    if not executors.elsewhere(options) and (card := memory.card()):
         least = _fits(chosen, card)
         held = f", {card // least} at a time of its largest jobs ({least})" if least else ""
         print(f"  CUDA card: {card} MiB{held}", flush=True)
@@ -121,9 +120,13 @@ def _check(chosen: profiles.Profile, name: str, profile: str, here: bool) -> int
 
 
 def _fits(chosen: profiles.Profile, card_mib: int) -> int:
-    """MiB that the largest job declares of a card, 0 for a model that is not on disk; raises where it does not fit."""
+    """MiB that the largest job declares of a card, 0 for a model of unknown size; raises where it does not fit.
+
+    Of a model that is not on disk yet the size is the pinned one, or the one in its name.
+    """
     model = base_models.folder(chosen.base_model, fetch=False)
-    return memory.fits(card_mib, model, chosen.dtype) if model else 0
+    mib = int((disk.size_of(chosen.base_model, model) or 0) / 2**20)
+    return memory.fits(card_mib, mib, memory.words(model), chosen.dtype) if model or mib else 0
 
 
 def _publish(chosen: profiles.Profile, name: str, profile: str, to: Path | None) -> int:
@@ -199,7 +202,7 @@ def _fetch(profile: profiles.Profile) -> None:
 
 
 def _template(profile: profiles.Profile, run: Run) -> None:
-    """With a responses_url leave the chat template for whoever starts the server, which has to be up before 03 runs."""
+    """With a responses_url say what its server, which has to be up before 03 runs, must hold; leaves the template."""
     if not profile.responses_url:
         return
     from ethical_personas.evaluate import served  # late: torch takes seconds
@@ -209,7 +212,10 @@ def _template(profile: profiles.Profile, run: Run) -> None:
     assert place  # fetched
     given = profile.base_model, profile.chat_template, profile.system_prompt, profile.trust_remote_code
     path = served.write_template(chats.load_tokenizer(place, *given), run)
-    print(f"responses_url: the server's chat template is {path.relative_to(ROOT)}", file=sys.stderr)
+    # Adapters fit the model that they were trained on: the run's own source where it makes one.
+    base = f"{run.run_dir}/{inputs.SOURCE_MODEL}" if profile.source_stage == "sft" else short(place)
+    told = f"the server's model is {base}, its chat template is {path.relative_to(ROOT)}"
+    print(f"responses_url: {told}", file=sys.stderr)
 
 
 def _notes(changed: set[str], target: str, options: list[str]) -> None:
@@ -223,7 +229,7 @@ def _notes(changed: set[str], target: str, options: list[str]) -> None:
     idle = sorted(changed - after)
     if target == "figures" and idle:
         print(f"note: figures trains and asks no model: {', '.join(idle)} changes nothing here", file=sys.stderr)
-    if target == "all" and changed and not changed & (before | GRID):
+    if target == "all" and changed and not changed & (before | names.GRID):
         print(
             f"note: {', '.join(sorted(changed))} changes the analysis alone; `./run_all.sh figures` with it takes the "
             "profile's responses and is done in two minutes, this trains and asks all models again",
@@ -250,7 +256,7 @@ def main(argv: list[str]) -> int:
     settings.isolate()
     check.check_all(chosen)
     if found.target == "check":
-        return _check(chosen, name, found.profile, here=not executors.elsewhere(executors.with_profile(rest)))
+        return _check(chosen, name, found.profile, executors.with_profile(rest))
     if found.target == "publish":
         return _publish(chosen, name, found.profile, found.to)
     if found.target == "figures" and name != found.profile:
@@ -260,15 +266,17 @@ def main(argv: list[str]) -> int:
     disk.writable(ROOT)
     _notes(set(names.changed(found.profile, chosen)), found.target, rest)
     shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
+    here = not executors.elsewhere(rest)
+    card = memory.card() if here else 0
+    if card and found.target == "all":
+        _fits(chosen, card)  # before gigabytes are fetched that no job could use
     if found.target == "all" and not shown:
         _fetch(chosen)
         _template(chosen, Run(f"runs/{name}", found.profile))
-    config = {"name": name, "profile": found.profile, "overrides": overrides}
-    config["analysis_only"] = found.target == "figures"
-    here = not executors.elsewhere(rest)
-    config |= {"memory_mib": memory.total() if here else 0, "card_mib": memory.card() if here else 0}
-    if config["card_mib"] and found.target == "all":
-        _fits(chosen, config["card_mib"])
+        if card:
+            _fits(chosen, card)  # now by its files: no name tells the size of a vocabulary
+    config = {"name": name, "profile": found.profile, "overrides": overrides, "card_mib": card}
+    config |= {"analysis_only": found.target == "figures", "memory_mib": memory.total() if here else 0}
     status = snakemake(config, rest)
     summary = ROOT / "figures" / name / "summary.md"
     if status == 0 and summary.is_file() and not shown:

@@ -84,8 +84,7 @@ def needs(p: Profile, name: str, root: Path) -> list[Need]:
     """What a run will write, less what an earlier, stopped one has left."""
     specs = dict.fromkeys([p.base_model, *([p.teacher_model or p.base_model] if "local" in p.live.values() else [])])
     places = {spec: base_models.folder(spec, fetch=False) for spec in specs}
-    weights = _weights(p.base_model, places[p.base_model])
-    sizes = _run(p, weights)
+    sizes = _run(p, size_of(p.base_model, places[p.base_model]))
     held = 1.0 * sum(f.stat().st_size for f in (root / "runs" / name).rglob("*") if f.is_file())
     found = []
     for what, size in sizes.items():
@@ -93,7 +92,7 @@ def needs(p: Profile, name: str, root: Path) -> list[Need]:
         held = max(0.0, held - (size or 0))
         found.append(Need(what, rest, root / "runs"))
     for spec in [spec for spec, place in places.items() if place is None]:
-        size = _weights(spec, None)
+        size = size_of(spec, None)
         found.append(Need(f"{spec} to be fetched", size and size / GIB, _kept_in(spec, root)))
     if p.judge == "hf":
         from ethical_personas.judge import hf  # late: it reads a file as it loads
@@ -122,14 +121,14 @@ def _run(p: Profile, weights: float | None) -> dict[str, float | None]:
     return sizes
 
 
-def _weights(spec: str, place: Path | None) -> float | None:
+def size_of(spec: str, place: Path | None) -> float | None:
     """Bytes of a model's weights: of its files in `place`, else by its number of weights; None: not known."""
     if place:
         return memory.weights(place) * 2.0**20
-    return BYTES * (base_models.parameters(spec) or _by_name(spec)) or None
+    return BYTES * (base_models.parameters(spec) or by_name(spec)) or None
 
 
-def _by_name(spec: str) -> float:
+def by_name(spec: str) -> float:
     """Number of weights that a model's name tells; 0 where it tells none."""
     found = NAMED.search(Path(spec.partition("@")[0]).name)
     return int(found[1] or 1) * float(found[2]) * {"b": 1e9, "m": 1e6}[found[3].lower()] if found else 0.0

@@ -65,7 +65,7 @@ def check(options: list[str]) -> None:
         return
     module = f"snakemake_executor_plugin_{name.replace('-', '_')}"
     if importlib.util.find_spec(module) is None:
-        package = "'.[slurm]'" if name == "slurm" else module.replace("_", "-")
+        package = "--no-build-isolation -e '.[slurm]'" if name == "slurm" else module.replace("_", "-")
         raise CompanionError(f"--executor {name}: its plug-in is not installed; .venv/bin/pip install {package}")
     if name == "slurm" and not shutil.which("sbatch"):
         raise CompanionError(

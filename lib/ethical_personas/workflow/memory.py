@@ -79,13 +79,12 @@ def words(model: Path | None) -> int:
     return config.get("vocab_size") or config.get("text_config", {}).get("vocab_size", 0)
 
 
-def fits(card_mib: int, model: Path, dtype: str = "auto") -> int:
-    """What the largest job with the base model in a folder declares of a CUDA card.
+def fits(card_mib: int, weights: int, words: int = 0, dtype: str = "auto") -> int:
+    """What the largest job with a base model of this size declares of a CUDA card, as `job` does.
 
     Raises CompanionError where the card has less; 0 for `card_mib` is no card.
     """
-    size, vocabulary = weights(model), words(model)
-    least = max(job(kind, size, 0, vocabulary, on_card=True, dtype=dtype) for kind, peak in CARD.items() if peak)
+    least = max(job(kind, weights, 0, words, on_card=True, dtype=dtype) for kind, peak in CARD.items() if peak)
     if 0 < card_mib < least:
         raise CompanionError(
             f"this CUDA card gives {card_mib} MiB, one job needs about {least}: take a smaller base_model, or hide the "

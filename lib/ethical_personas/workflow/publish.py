@@ -104,7 +104,8 @@ def publish(p: Profile, name: str, profile: str, to: Path) -> list[Path]:
 def _check_folder(to: Path, *own: Path) -> None:
     """Raise when the folder cannot take what is published, before anything is read."""
     if importlib.util.find_spec("rocrate") is None:
-        raise CompanionError("publish: the package rocrate is not installed; .venv/bin/pip install '.[publish]'")
+        install = ".venv/bin/pip install --no-build-isolation -e '.[publish]'"
+        raise CompanionError(f"publish: the package rocrate is not installed; {install}")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise CompanionError(f"--to {to}: not an empty folder; name one that does not exist yet")
     if inside := [place for place in own if to.resolve().is_relative_to(place.resolve())]:
