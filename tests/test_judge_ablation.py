@@ -52,10 +52,25 @@ def test_samples_are_those_that_no_fit_has_seen():
     assert {"third run", "fourth run", "fifth run"} < set(samples)
 
 
-def test_the_table_has_every_sample_with_interval(monkeypatch):
-    some = calibration.unseen_styles()[:40]
-    monkeypatch.setattr(ablation, "samples", lambda: {"a few": some})
-    (row,) = ablation.table().to_dict("records")
-    judged = calibration.measures(calibration.calibration_rows("bundled", labels=some))
-    assert row["sample"] == "a few" and row["n"] == judged["n"]
-    assert row["both"] == calibration.told(judged, "kappa")
+def test_the_table_has_every_sample_with_interval_and_gain(monkeypatch):
+    some = calibration.unseen_styles()[:60]
+    monkeypatch.setattr(ablation, "samples", lambda: {"a few": some, "fewer": some[20:]})
+    table = ablation.table().set_index("sample")
+    for sample, labels in (("a few", some), ("fewer", some[20:])):
+        judged = calibration.measures(calibration.calibration_rows("bundled", labels=labels))
+        assert table.loc[sample, "n"] == judged["n"]
+        assert table.loc[sample, "both"] == calibration.told(judged, "kappa")
+        assert set(table.columns) == {"n", "both", *ablation.ALONE, *(f"both - {part}" for part in ablation.ALONE)}
+
+
+def test_gain_is_paired_by_prompt():
+    """Two readers with the same errors differ by nothing in every resample, though each alone is uncertain."""
+    rng = np.random.default_rng(0)
+    one = pd.DataFrame({"prompt": [f"p{i // 2}" for i in range(80)], "label": (rng.random(80) < 0.5).astype(float)})
+    one["verdict"] = np.where(rng.random(80) < 0.2, 1 - one["label"], one["label"])
+    assert ablation.gain(one, one.copy()) == {"gain": 0.0, "gain_low": 0.0, "gain_high": 0.0}
+    found = ablation.gain(one.assign(verdict=one["label"]), one)
+    alone = calibration.measures(one)
+    assert found["gain"] == pytest.approx(1 - alone["kappa"])
+    assert found["gain_low"] == pytest.approx(1 - alone["kappa_high"])
+    assert found["gain_high"] == pytest.approx(1 - alone["kappa_low"])

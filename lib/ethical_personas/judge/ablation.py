@@ -1,6 +1,6 @@
 """What each part of the bundled judge says alone, beside the keyword list and the judge made of both parts.
 
-    python -m ethical_personas.judge.ablation      kappa of each on every labelled sample that no fit has seen; seconds
+    python -m ethical_personas.judge.ablation      kappa of each on every labelled sample that no fit has seen; a minute
 
 Nothing is fitted here: words and encoder are the stored ones. `python -m ethical_personas.judge.fit --styles` fits anew
 on fewer styles, and so compares on the styles that the stored judge has seen.
@@ -63,24 +63,50 @@ def samples() -> dict[str, list[rows.Label] | list[rows.Reading]]:
     }
     for run in dict.fromkeys(r.run for r in readings if r.run):
         found[f"{run} run"] = [r for r in readings if r.run == run]
+    found["these runs together"] = [r for r in readings if r.run]
     found["earlier runs, held out"] = [r for r in calibration.read_labels() if r.split == "held_out"]
     return found | {"written_held_out": calibration.read_labels("written_held_out")}
 
 
-def table() -> pd.DataFrame:
-    """Kappa with its interval, a row a sample: sample, n (clear rows), then keyword list, words, encoder, both."""
+def table(alpha: float = 0.05) -> pd.DataFrame:
+    """A row a sample: sample, n (clear rows), kappa of keyword list, words, encoder and both, each with its interval.
+
+    Then, in the columns `both - ...`, how much higher the judge's kappa is than each one's, on the same rows.
+    """
+    clear = {sample: [r for r in labels if r.verdict != "unclear"] for sample, labels in samples().items()}
+    pairs = list(dict.fromkeys((r.prompt, r.response) for labels in clear.values() for r in labels))
+    place, said = {pair: i for i, pair in enumerate(pairs)}, verdicts(pairs)  # once, though a row may be in two samples
     records = []
-    for sample, labels in samples().items():
-        said = verdicts([(r.prompt, r.response) for r in labels])
-        marked = pd.DataFrame({"prompt": [r.prompt for r in labels]})
-        marked["label"] = [calibration.NUMBER[r.verdict] for r in labels]
-        row: dict = {"sample": sample, "n": int(marked["label"].notna().sum())}
-        for name in (KEYWORDS, WORDS, ENCODER, BOTH):
-            m = calibration.measures(marked.assign(verdict=said[name]))
-            row[name] = calibration.told(m, "kappa")
+    for sample, labels in clear.items():
+        marked = pd.DataFrame([(r.prompt, calibration.NUMBER[r.verdict]) for r in labels], columns=["prompt", "label"])
+        at = [place[r.prompt, r.response] for r in labels]
+        parts = {name: marked.assign(verdict=said[name][at]) for name in (KEYWORDS, WORDS, ENCODER, BOTH)}
+        kappas = {name: calibration.measures(part, alpha=alpha) for name, part in parts.items()}
+        row = {"sample": sample, "n": len(labels)} | {k: calibration.told(m, "kappa") for k, m in kappas.items()}
+        for name in (KEYWORDS, WORDS, ENCODER):
+            row[f"{BOTH} - {name}"] = calibration.told(gain(parts[BOTH], parts[name], alpha), "gain")
         records.append(row)
     return pd.DataFrame(records)
 
 
+def gain(one: pd.DataFrame, other: pd.DataFrame, alpha: float = 0.05, bootstrap: int = 2000) -> dict[str, float]:
+    """How much higher kappa is in `one` than in `other`, two sets of verdicts on the same clear rows.
+
+    Returns:
+        gain, gain_low, gain_high: percentiles over resamples of the prompts, in which both have the same prompts.
+    """
+    first, second = (calibration.resampled_kappas(part, bootstrap) for part in (one, other))
+    low, high = np.nanquantile(first - second, [alpha / 2, 1 - alpha / 2])
+    kappas = [calibration.kappa_of(part["label"], part["verdict"]) for part in (one, other)]
+    return {"gain": kappas[0] - kappas[1], "gain_low": float(low), "gain_high": float(high)}
+
+
+def main() -> None:
+    found = table()
+    gains = [name for name in found if name.startswith(f"{BOTH} - ")]
+    print("kappa", found.drop(columns=gains).to_string(index=False), sep="\n")
+    print("\nkappa of both, less that of each", found[["sample", *gains]].to_string(index=False), sep="\n")
+
+
 if __name__ == "__main__":
-    print(table().to_string(index=False))
+    main()

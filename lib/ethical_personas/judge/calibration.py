@@ -142,7 +142,7 @@ def measures(table: pd.DataFrame, bootstrap: int = 2000, alpha: float = 0.05) ->
         found |= {name: p, f"{name}_low": low, f"{name}_high": high}
     kappa = [math.nan] * 3
     if len(clear) and len(set(y)) > 1:
-        kappa = [kappa_of(y, v), *_kappa_interval(clear, bootstrap, alpha)]
+        kappa = [kappa_of(y, v), *np.nanquantile(resampled_kappas(clear, bootstrap), [alpha / 2, 1 - alpha / 2])]
     return found | dict(zip(("kappa", "kappa_low", "kappa_high"), kappa, strict=True))
 
 
@@ -165,8 +165,11 @@ def kappa_of(one, other) -> float:
     return float(cohen_kappa_score(one, other))
 
 
-def _kappa_interval(clear: pd.DataFrame, bootstrap: int, alpha: float) -> tuple[float, float]:
-    """Percentile interval from resampled prompts; from the 2x2 counts, so that 2000 resamples take milliseconds."""
+def resampled_kappas(clear: pd.DataFrame, bootstrap: int) -> np.ndarray:
+    """Kappa of each of `bootstrap` resamples of the prompts, the same ones for other verdicts on the same rows.
+
+    From the 2x2 counts, so that 2000 resamples take milliseconds.
+    """
     cell = pd.crosstab(clear["prompt"], clear["label"] * 2 + clear["verdict"]).reindex(columns=range(4), fill_value=0)
     counts = cell.to_numpy()
     draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=bootstrap)
@@ -174,9 +177,7 @@ def _kappa_interval(clear: pd.DataFrame, bootstrap: int, alpha: float) -> tuple[
     n = a + b + c + d
     chance = ((a + b) * (a + c) + (c + d) * (b + d)) / n**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        kappa = np.where(chance < 1, ((a + d) / n - chance) / (1 - chance), np.nan)
-    low, high = np.nanquantile(kappa, [alpha / 2, 1 - alpha / 2])
-    return float(low), float(high)
+        return np.where(chance < 1, ((a + d) / n - chance) / (1 - chance), np.nan)
 
 
 def proportion(hits, clusters, alpha: float = 0.05) -> tuple[float, float, float]:
