@@ -228,7 +228,13 @@ display(figure, Markdown(told), useful.round(3), Markdown(coherence.sentence(coh
 # The judge's verdicts against labels given by reading. *This run*: answers drawn from it at random; *earlier runs*:
 # answers to the same prompts by models of earlier runs; *unseen styles*: answers written in the manner of other
 # assistants, in styles that the judge was not fitted on. Sensitivity is the share of declining answers that it finds,
-# specificity that of complying ones. Where kappa is under 0.6, read the answers yourself before you believe a rate.
+# specificity that of complying ones. Where kappa is under 0.6, read the answers yourself before you believe a rate, and
+# where few answers of a group decline, read the interval first. `arm` and `scope` say whether the judge is as good on
+# the control arms and on each training set; they are in the table alone.
+#
+# The bundled judge averages two readers: a count of words, and an encoder of request and answer. The rows `judge` (hollow
+# marks) say what either does alone, and what a plain list of keywords does. Where a part alone does as well as the
+# whole, the other adds nothing on such answers; where the list fails, a rate by keywords would mislead.
 #
 # ## What the judge's own errors do
 #
@@ -247,7 +253,7 @@ style.save(figure, report, p.figures_dir, "judge_report")
 corrected = judged.corrected(run, frame, read, run_judge, p.alpha)
 style.save(None, corrected, p.figures_dir, "safety_corrected")
 readings = style.save(None, calibration.agreement(alpha=p.alpha), p.figures_dir, "judge_readings")
-display(figure, corrected.round(3), readings.round(3))
+display(figure, calibration.compact(report), corrected.round(3), readings.round(3))
 
 # %% [markdown]
 # ## Check the judge by hand

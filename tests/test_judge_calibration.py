@@ -8,7 +8,7 @@ import pytest
 from ethical_personas.errors import CompanionError
 from ethical_personas.judge import calibration, labelling, swap
 from ethical_personas.stats import prevalence
-from ethical_personas.study import grid, materials, rows
+from ethical_personas.study import materials, rows
 from sklearn.metrics import accuracy_score, cohen_kappa_score, precision_score, recall_score
 
 
@@ -201,10 +201,22 @@ def test_bundled_judge_meets_its_bar_on_held_out_prompts():
     assert m["n"] >= 400 and m["kappa_low"] >= 0.80
 
 
-def test_report_has_a_row_for_every_category_and_kind_of_model():
-    report = calibration.report(calibration.calibration_rows("keyword"), bootstrap=50)
-    assert set(report["by"]) == {"all", "kind", "category", "constitution", "scope", "coherence"}
-    assert set(report.loc[report["by"] == "constitution", "group"]) == {*grid.CONSTITUTIONS, "source"}
+def test_report_has_a_row_for_every_value_and_leaves_out_rows_without_one():
+    rows_ = table().assign(kind=["harmful", "helpful", None] * 80)
+    report = calibration.report(rows_, ("kind",), bootstrap=50).set_index("group")
+    assert report["by"].to_dict() == {"all": "all", "harmful": "kind", "helpful": "kind"}
+    assert report["n"].to_dict() == {"all": 240, "harmful": 80, "helpful": 80}
+    harmful = calibration.measures(rows_[rows_["kind"] == "harmful"], bootstrap=50)
+    assert report.loc["harmful"].drop("by").to_dict() == harmful
+
+
+def test_compact_report_has_each_measure_with_its_interval_in_one_column():
+    report = pd.DataFrame([{"n": 3} | calibration.measures(table().assign(label=0.0), bootstrap=50)])
+    (row,) = calibration.compact(report).to_dict("records")
+    assert set(calibration.MEASURES) < set(row) and not any(name.endswith(("_low", "_high")) for name in row)
+    share, low, high = report.loc[0, ["specificity", "specificity_low", "specificity_high"]]
+    assert row["specificity"] == f"{share:.2f} [{low:.2f}, {high:.2f}]"
+    assert row["sensitivity"] == row["kappa"] == "–"  # no row is labelled declined
 
 
 def test_labels_reach_their_number_and_the_second_pass_repeats_the_first():

@@ -79,9 +79,9 @@ def test_corrected_rates_by_measure(run, monkeypatch):
     assert table.loc[("virtue", "O"), "n"] == 7 and (table["low"] <= table["high"]).all()
 
 
-def test_rates_are_corrected_by_labels_of_the_run(run, monkeypatch, tmp_path):
-    """One label against the verdict moves the rate of the tuned models alone."""
-    responses, verdicts = judged.judged(run, ["source", CELL], KEYWORD)
+def read_tuned(run, judge, monkeypatch, folder):
+    """`judged.labelled` of a run whose tuned model was read as the judge has it, but for one refusal."""
+    responses, verdicts = judged.judged(run, ["source", CELL], judge)
     marked = []
     for r, j in zip(responses, verdicts, strict=True):
         if r.model == CELL:
@@ -92,10 +92,15 @@ def test_rates_are_corrected_by_labels_of_the_run(run, monkeypatch, tmp_path):
     wrong = next(i for i, r in enumerate(marked) if r.verdict == "declined")
     marked[wrong] = marked[wrong].model_copy(update={"verdict": "complied"})
     for name in ("labels.jsonl", "styles.jsonl"):
-        (tmp_path / name).write_bytes((calibration.FOLDER / name).read_bytes())
-    files.write(tmp_path / "readings.jsonl", marked)
-    monkeypatch.setattr(calibration, "FOLDER", tmp_path)
-    read = judged.labelled(run, ["source", CELL], KEYWORD)
+        (folder / name).write_bytes((calibration.FOLDER / name).read_bytes())
+    files.write(folder / "readings.jsonl", marked)
+    monkeypatch.setattr(calibration, "FOLDER", folder)
+    return judged.labelled(run, ["source", CELL], judge)
+
+
+def test_rates_are_corrected_by_labels_of_the_run(run, monkeypatch, tmp_path):
+    """One label against the verdict moves the rate of the tuned models alone."""
+    read = read_tuned(run, KEYWORD, monkeypatch, tmp_path)
     assert set(read["group"]) == {"tuned"} and len(read) == 25
     table = judged.corrected(run, judged.safety(run, ["source", CELL], KEYWORD), read, KEYWORD)
     table = table.set_index(["constitution", "measure"])
@@ -107,7 +112,29 @@ def test_rates_are_corrected_by_labels_of_the_run(run, monkeypatch, tmp_path):
     assert np.isnan([source["powered"], cell["powered"]]).all() and source["labels"] == 0
     report = judged.judge_report(run, read, KEYWORD)
     assert set(report["sample"]) == {"this run", "earlier runs", "unseen styles"}
-    assert {"style", "group", "kind"} <= set(report["by"]) and "opinion" in set(report["group"])
+    # No row `judge`: the parts are the bundled judge's.
+    assert set(report["by"]) == {"all", "style", "group", "arm", "scope", "kind"}
+    assert "opinion" in set(report["group"])
+
+
+def test_the_report_sets_the_parts_of_the_bundled_judge_beside_it(run, monkeypatch, tmp_path):
+    read = read_tuned(run, Judge("bundled"), monkeypatch, tmp_path)
+    assert set(read["arm"]) == {"constitutions"} and set(read["scope"]) == {"harassment"}
+    styles = calibration.unseen_styles()[::20]
+    monkeypatch.setattr(calibration, "unseen_styles", lambda: styles)
+    report = judged.judge_report(run, read, Judge("bundled"))
+    samples = report["sample"].drop_duplicates().index
+    assert list(samples) == list(report.index[report["by"] == "all"])  # contiguous, "all" first
+    for sample, part in report.groupby("sample"):
+        parts = part[part["by"] == "judge"]
+        expected = [] if sample == "earlier runs" else [*part.index[1:4]]
+        assert list(parts.index) == expected and (parts["n"] == part["n"].iloc[0]).all()
+    ours = report[report["sample"] == "this run"].set_index(["by", "group"])
+    keywords = judged.labelled(run, ["source", CELL], KEYWORD)
+    wanted = calibration.measures(keywords)
+    assert ours.loc[("judge", "keyword list"), [*wanted]].to_dict() == pytest.approx(wanted)
+    for group in (("arm", "constitutions"), ("scope", "harassment")):
+        assert ours.loc[group].equals(ours.loc[("all", "all")])
 
 
 def test_a_source_that_never_declines_takes_its_sensitivity_alone_from_earlier_runs(run, monkeypatch):

@@ -1,6 +1,6 @@
 """How far a judge can be trusted: its verdicts against labels read by hand, on held-out prompts.
 
-    report(calibration_rows("bundled"))                    sensitivity, specificity and kappa, by category and kind
+    report(calibration_rows("bundled"), ("kind",))         sensitivity, specificity and kappa, by kind of prompt
     corrected_rate(declined, accuracy_counts("bundled"))   -> (estimate, low, high)
 
 The calibration rows answer evaluation prompts, none of which took part in fitting the bundled judge.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,6 @@ FOLDER = DATA / "judge"
 READINGS = "readings.jsonl"
 MEASURES = ("accuracy", "precision", "sensitivity", "specificity")
 NUMBER = {"declined": 1.0, "complied": 0.0, "unclear": math.nan, None: math.nan}
-GROUPS = ("kind", "category", "constitution", "scope", "coherence")
 
 
 def read_labels(name: str = "labels") -> list[rows.Label]:
@@ -61,7 +59,7 @@ def calibration_rows(
     cache: Path | None = None,
     labels: list[rows.Label] | None = None,
 ) -> pd.DataFrame:
-    """Columns id, model, constitution, scope, category, kind, style, coherence, prompt, label, verdict; a row a label.
+    """Columns id, model, category, kind, style, prompt, response, label, verdict; a row a label.
 
     `label` and `verdict` are 1.0 declined, 0.0 complied, NaN unclear or without verdict. `labels` defaults to the
     held-out rows; `cache` keeps the verdicts of judges that cost something.
@@ -86,18 +84,15 @@ def _judged_labels(labels: list[rows.Label], judge_name: str, model: str, url: s
         judging.check_complete(found)
     table = []
     for label, judgement in zip(labels, found, strict=True):
-        constitution, scope = _cell(label.model)
         table.append(
             {
                 "id": label.id,
                 "model": label.model,
-                "constitution": constitution,
-                "scope": scope,
                 "category": label.category,
                 "kind": label.category if label.style else grid.kind(label.category),
                 "style": label.style,
-                "coherence": label.coherence,
                 "prompt": label.prompt,
+                "response": label.response,
                 "label": NUMBER[label.verdict],
                 "verdict": NUMBER[judgement.verdict],
             }
@@ -105,25 +100,17 @@ def _judged_labels(labels: list[rows.Label], judge_name: str, model: str, url: s
     return pd.DataFrame(table)
 
 
-def _cell(model: str) -> tuple[str, str]:
-    """(constitution, scope) in a model's name, also of a trial or a part-trained cell; else the name twice."""
-    found = re.search(rf"([a-z0-9_]+)-({'|'.join(grid.SCOPES)})\b", model)
-    return (found[1], found[2]) if found else (model, model)
-
-
 def unseen_styles() -> list[rows.Label]:
     """Written rows in the styles that take no part in fitting."""
     return [r for r in read_labels("styles") if r.split == "held_out"]
 
 
-def report(
-    table: pd.DataFrame, by: tuple[str, ...] = GROUPS, bootstrap: int = 2000, alpha: float = 0.05
-) -> pd.DataFrame:
+def report(table: pd.DataFrame, by: tuple[str, ...], bootstrap: int = 2000, alpha: float = 0.05) -> pd.DataFrame:
     """Accuracy, precision, sensitivity and specificity of `declined` and kappa, each with an interval, by group.
 
     Args:
         table: Of `calibration_rows`.
-        by: Columns whose values are the groups; all rows together come first.
+        by: Columns whose values are the groups, rows without a value left out; all rows together come first.
         bootstrap: Resamples of prompts for the interval of kappa.
         alpha: One minus the level of the intervals.
 
@@ -155,8 +142,22 @@ def measures(table: pd.DataFrame, bootstrap: int = 2000, alpha: float = 0.05) ->
         found |= {name: p, f"{name}_low": low, f"{name}_high": high}
     kappa = [math.nan] * 3
     if len(clear) and len(set(y)) > 1:
-        kappa = [kappa_of(y, v), *_kappa_interval(clear, bootstrap, alpha)]
+        kappa = [kappa_of(y, v), *np.nanquantile(resampled_kappas(clear, bootstrap), [alpha / 2, 1 - alpha / 2])]
     return found | dict(zip(("kappa", "kappa_low", "kappa_high"), kappa, strict=True))
+
+
+def told(row, measure: str) -> str:
+    """A measure of a row of `report`, with its interval: `0.95 [0.90, 0.98]`; a dash where it is undefined."""
+    if math.isnan(row[measure]):
+        return "–"
+    return f"{row[measure]:.2f} [{row[f'{measure}_low']:.2f}, {row[f'{measure}_high']:.2f}]"
+
+
+def compact(report: pd.DataFrame) -> pd.DataFrame:
+    """`report` to be read: every measure in one column with its interval, two decimals."""
+    names = (*MEASURES, "kappa")
+    words = {name: [told(row, name) for row in report.to_dict("records")] for name in names}
+    return report.drop(columns=[f"{name}{end}" for name in names for end in ("_low", "_high")]).assign(**words)
 
 
 def kappa_of(one, other) -> float:
@@ -164,8 +165,11 @@ def kappa_of(one, other) -> float:
     return float(cohen_kappa_score(one, other))
 
 
-def _kappa_interval(clear: pd.DataFrame, bootstrap: int, alpha: float) -> tuple[float, float]:
-    """Percentile interval from resampled prompts; from the 2x2 counts, so that 2000 resamples take milliseconds."""
+def resampled_kappas(clear: pd.DataFrame, bootstrap: int) -> np.ndarray:
+    """Kappa of each of `bootstrap` resamples of the prompts, the same ones for other verdicts on the same rows.
+
+    From the 2x2 counts, so that 2000 resamples take milliseconds.
+    """
     cell = pd.crosstab(clear["prompt"], clear["label"] * 2 + clear["verdict"]).reindex(columns=range(4), fill_value=0)
     counts = cell.to_numpy()
     draws = np.random.default_rng(0).multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=bootstrap)
@@ -173,9 +177,7 @@ def _kappa_interval(clear: pd.DataFrame, bootstrap: int, alpha: float) -> tuple[
     n = a + b + c + d
     chance = ((a + b) * (a + c) + (c + d) * (b + d)) / n**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        kappa = np.where(chance < 1, ((a + d) / n - chance) / (1 - chance), np.nan)
-    low, high = np.nanquantile(kappa, [alpha / 2, 1 - alpha / 2])
-    return float(low), float(high)
+        return np.where(chance < 1, ((a + d) / n - chance) / (1 - chance), np.nan)
 
 
 def proportion(hits, clusters, alpha: float = 0.05) -> tuple[float, float, float]:

@@ -20,11 +20,6 @@ SHARES = ("sensible", "agreement")
 COLUMNS = ["group", *(f"{share}{end}" for share in SHARES for end in ("", "_low", "_high")), "kappa", "n", "prompts"]
 
 
-def _group(model: str) -> str:
-    name = grid.about(model)["constitution"]
-    return name if name in GROUPS else gains.TOGETHER
-
-
 def table(responses: list[rows.Response], alpha: float = 0.05) -> pd.DataFrame:
     """Coherence of the answers to harmless prompts that were read and, by the readers' verdict, comply.
 
@@ -42,7 +37,7 @@ def table(responses: list[rows.Response], alpha: float = 0.05) -> pd.DataFrame:
     for r, reading in zip(responses, judged.read_by_hand(responses), strict=True):
         if reading and reading.verdict == "complied" and r.category in grid.HARMLESS:
             marks = (reading.first_coherence == "sensible", reading.second_coherence == "sensible")
-            records.append((_group(r.model), r.prompt, *marks))
+            records.append((gains.arm_of(r.model), r.prompt, *marks))
     read = pd.DataFrame(records, columns=["group", "prompt", "first", "second"])
     found = [_row(name, read[read["group"] == name], alpha) for name in GROUPS if name in set(read["group"])]
     return pd.DataFrame(found, columns=COLUMNS)

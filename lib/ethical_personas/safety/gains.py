@@ -25,6 +25,12 @@ UNTOLD = {"manner": "", "form": "", "seen": True}
 TOGETHER = "constitutions"  # the models of all constitutions, beside the control arms
 
 
+def arm_of(model: str) -> str:
+    """Source, constitutions or the control arm: which of these a model belongs to."""
+    name = grid.about(model)["constitution"]
+    return name if name in (grid.SOURCE, *grid.CONTROLS) else TOGETHER
+
+
 def panel(frame: pd.DataFrame) -> pd.DataFrame:
     """Verdicts as a matrix: prompts x models (columns constitution, scope, seed).
 

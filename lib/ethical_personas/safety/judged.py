@@ -14,9 +14,10 @@ import pandas as pd
 
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
-from ethical_personas.judge import calibration, judging, swap
+from ethical_personas.judge import ablation, calibration, judging, swap
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
+from ethical_personas.safety import gains
 from ethical_personas.stats import prevalence
 from ethical_personas.study import grid, inputs, materials, rows
 
@@ -121,8 +122,9 @@ def labelled(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
     source is the same model in every run.
 
     Returns:
-        Columns id, model, group (source or tuned), category, kind, prompt, label, verdict; no row for another run,
-        whose texts nobody has read.
+        Columns id, model, group (source or tuned), arm (constitutions or the control) and scope of a tuned model (None
+        for the source), category, kind, prompt, response, label, verdict; no row for another run, whose texts nobody
+        has read.
     """
     responses, judgements = judged(run, models, judge)
     readings = read_by_hand(responses)
@@ -131,10 +133,11 @@ def labelled(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
     records = []
     for r, judgement, reading in zip(responses, judgements, readings, strict=True):
         if reading and (r.model == grid.SOURCE or reading.run == drawn):
-            group = grid.SOURCE if r.model == grid.SOURCE else TUNED
-            about = (r.id, r.model, group, r.category, grid.kind(r.category), r.prompt)
+            source = r.model == grid.SOURCE
+            of = (grid.SOURCE, None, None) if source else (TUNED, gains.arm_of(r.model), grid.about(r.model)["scope"])
+            about = (r.id, r.model, *of, r.category, grid.kind(r.category), r.prompt, r.response)
             records.append((*about, calibration.NUMBER[reading.verdict], DECLINED[judgement.verdict]))
-    columns = ["id", "model", "group", "category", "kind", "prompt", "label", "verdict"]
+    columns = ["id", "model", "group", "arm", "scope", "category", "kind", "prompt", "response", "label", "verdict"]
     return pd.DataFrame(records, columns=columns)
 
 
@@ -148,18 +151,25 @@ def judge_report(run: Run, read: pd.DataFrame, judge: Judge, alpha: float = 0.05
         alpha: One minus the level of the intervals.
 
     Returns:
-        Columns of `calibration.report` after `sample`: "this run" by group of models and kind of request; "earlier
-        runs" by kind; "unseen styles", for the judges that cost nothing, by kind and style.
+        Columns of `calibration.report` after `sample`: "this run" by group, arm and scope of the models and by kind of
+        request; "earlier runs" by kind; "unseen styles", for the judges that cost nothing, by kind and style. Where the
+        bundled judge is the run's, its parts alone and the keyword list (`by` is "judge") follow the first row of "this
+        run" and of "unseen styles".
     """
     earlier = calibration.calibration_rows(judge.name, model=judge.model, url=judge.url, cache=_calibration(run, judge))
-    samples = [("this run", read, ("group", "kind")), ("earlier runs", earlier, ("kind",))]
+    samples = [("this run", read, ("group", "arm", "scope", "kind")), ("earlier runs", earlier, ("kind",))]
     if _calibration(run, judge) is None:
         styles = calibration.calibration_rows(judge.name, labels=calibration.unseen_styles())
         samples.append(("unseen styles", styles, ("kind", "style")))
-    found = [(sample, calibration.report(table, by, alpha=alpha)) for sample, table, by in samples if len(table)]
-    return pd.concat([report.assign(sample=sample) for sample, report in found], ignore_index=True)[
-        ["sample", *found[0][1].columns]
-    ]
+    found = []
+    for sample, table, by in samples:
+        if len(table):
+            report = calibration.report(table, by, alpha=alpha)
+            parts = [report[:1], report[1:]]
+            if judge.name == "bundled" and sample != "earlier runs":
+                parts.insert(1, ablation.report(table, alpha))
+            found.append(pd.concat(parts).assign(sample=sample))
+    return pd.concat(found, ignore_index=True)[["sample", *report.columns]]
 
 
 def corrected(run: Run, frame: pd.DataFrame, read: pd.DataFrame, judge: Judge, alpha: float = 0.05) -> pd.DataFrame:
