@@ -262,8 +262,10 @@ display(
 #
 # Forced choices set one constitution's option against another's, each presented in both orders, and are measured twice:
 # how much likelier one option's text is than the other's, and which one the model's own reply names. Panels: what the
-# model was trained on; rows: whose option it came to prefer, relative to the other constitutions. A persona would show
-# as filled points right of zero.
+# model was trained on; rows: whose option it came to prefer, relative to the constitutions' mean. A persona would show
+# as filled points right of zero. Grey: control arms, set against the same mean. The last table sets each constitution's
+# movement from the source towards its own options beside an arm's towards the same ones: what both do, its reasons have
+# not brought.
 #
 # The table looks behind the points, on the dilemmas with an option of the model's own constitution: how often it takes
 # it (`own`, and `gain` over the source), the other's, or none that can be read (`undecided`); how often the option that
@@ -272,13 +274,16 @@ display(
 # that a model need not weigh anything to tell them apart.
 
 # %%
-told = dilemmas.answers(run, models)
-preferred = dilemmas.summary(dilemmas.preferences(told), p.alpha)
-choices = dilemmas.quality(told, p.alpha)
+told = dilemmas.answers(run, [*models, *arms])
+preferences = dilemmas.preferences(told)
+preferred = dilemmas.summary(preferences, p.alpha)
+beside = dilemmas.beside_arms(preferences, p.alpha)
+choices = dilemmas.quality(content.of_constitutions(told), p.alpha)
 figure = draw_trust.dilemmas(preferred, p.alpha)
 style.save(figure, preferred, p.figures_dir, "persona_dilemmas")
 style.save(None, choices, p.figures_dir, "persona_dilemma_choices")
-display(figure, choices.round(2))
+style.save(None, beside, p.figures_dir, "persona_dilemma_arms")
+display(figure, choices.round(2), Markdown(sentences.dilemmas(beside, p.alpha)), beside.round(3))
 
 # %% [markdown]
 # ## What can be said, lens by lens

@@ -118,3 +118,18 @@ def lexical(table: pd.DataFrame) -> str:
             f"taken out {part['cosine_without'].mean():.2f}."
         )
     return "\n".join(lines)
+
+
+def dilemmas(table: pd.DataFrame, alpha: float) -> str:
+    """One line a measure and arm: which constitutions move further towards their own options than the arm does."""
+    lines = []
+    for (measure, arm), part in table.groupby(["measure", "arm"], sort=False):
+        said = []
+        for row in part.itertuples():
+            clear = row.p_holm < alpha
+            words = ("further" if row.difference > 0 else "less far") if clear else "no difference shown"
+            said.append(f"{row.constitution} {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}] ({words})")
+        lines.append(
+            f"- **{measure}**, minus {arm}: {'; '.join(said)}; detectable with 80 % power: {part['mde'].max():.3f}."
+        )
+    return "\n".join(lines) or "No control arm in this run."

@@ -62,6 +62,7 @@ TABLES = {
         "persona_lens_agreement",
         "persona_position_bias",
         "persona_dilemma_choices",
+        "persona_dilemma_arms",
         "persona_lenses",
         "persona_top_items",
     ),
