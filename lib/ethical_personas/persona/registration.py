@@ -154,9 +154,9 @@ def _aligned(mean: pd.Series) -> dict:
 def _of_pooled(said: Registration, along: pd.DataFrame, names: int, alpha: float) -> list[dict]:
     """The two means over all models, and whether an alignment of interest is ruled out."""
     least, effect = 1 / math.factorial(max(1, names)), said.smallest_effects_of_interest["alignment"]
-    alignment = {"part": COUNTS, "criterion": "pooled: alignment", "threshold": f"above 0, p < {alpha:g}"}
-    match = {"part": COUNTS, "criterion": "pooled: match", "threshold": f"p = {least:.3f}, 1 of {1 / least:.0f}"}
-    against = {"part": AGAINST, "criterion": "pooled", "threshold": f"upper end < {effect:g}"}
+    alignment: dict = {"part": COUNTS, "criterion": "pooled: alignment", "threshold": f"above 0, p < {alpha:g}"}
+    match: dict = {"part": COUNTS, "criterion": "pooled: match", "threshold": f"p = {least:.3f}, 1 of {1 / least:.0f}"}
+    against: dict = {"part": AGAINST, "criterion": "pooled", "threshold": f"upper end < {effect:g}"}
     for row in (alignment, match):
         row |= {"registered": said.what_counts["pooled"], "verdict": UNMEASURED}
     against |= {"registered": said.what_would_count_against["pooled"], "verdict": UNMEASURED}

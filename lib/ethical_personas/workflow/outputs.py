@@ -77,6 +77,7 @@ TABLES = {
         "projectability_reversals",
         "claims",
         "claims_units",
+        "claims_power",
         "claims_history",
         "claims_history_runs",
         "claims_specifications",
