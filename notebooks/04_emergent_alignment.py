@@ -143,7 +143,8 @@ display(figure, matrix.round(3))
 # what harmful requests *look* like in training is safe on seen registers alone; claims C1 and C2 are therefore tested on
 # the unseen ones. **T** asks the same of pairs: a harmful request and its harmless twin share register, form and topic, so
 # T = share declined of the harmful ones minus that of their own twins leaves what is asked as the only difference.
-# `gain: unseen − seen` in the table is the change from the source on unseen registers minus that on seen ones.
+# `gain: unseen − seen` in the table is the change from the source on unseen registers minus that on seen ones. Grey: control
+# arms; what they lose on unseen registers, refusals lose without any constitution.
 #
 # ## Does it tell a harmful request from its twin?
 #

@@ -58,7 +58,7 @@ from ethical_personas.figures import style
 from ethical_personas.figures import trust as draw_trust
 from ethical_personas.judge.judging import Judge
 from ethical_personas.persona import content, dilemmas, lens_shifts, lexical, matching, registered, reliability
-from ethical_personas.persona import replication, sentences, stance_labels, tables, voice, voice_controls
+from ethical_personas.persona import registration, replication, sentences, stance_labels, tables, voice, voice_controls
 from ethical_personas.run import Run
 from ethical_personas.safety import judged
 from ethical_personas.study import grid, parameters
@@ -152,7 +152,8 @@ display(figure, Markdown(sentences.replication(repeated, pooled, p.alpha)))
 # A model tuned on a text finds that text's words more probable, whatever a statement says with them. `r` is the correlation
 # of item contrasts with the log-odds of a statement's words in the constitution's teacher text; `…_without` has that part taken
 # out. In a pure swap both statements have the same words. The second table has the second registration's measures on pure
-# swaps (primary), on all pairs, and on those that differ by a word.
+# swaps (primary), on all pairs, and on those that differ by a word. The list goes through that registration point by point:
+# what was to count, what would count against, and what came of each.
 #
 # ## Is it the content, or any reasons? (C7)
 #
@@ -166,6 +167,9 @@ minimal = registered.minimal_pairs(raw, p.bootstrap, p.alpha)
 style.save(None, words, p.figures_dir, "persona_lexical")
 style.save(None, minimal, p.figures_dir, "persona_pairs")
 display(Markdown(sentences.lexical(words)), words.round(3), minimal.round(3))
+scored = registration.scorecard(contrasts, repeated, pooled, minimal, words, p.bootstrap, p.alpha)
+style.save(None, scored, p.figures_dir, "registration_2")
+display(Markdown(sentences.registration(scored)))
 added = content.over(beside_arms, "shuffled", p.bootstrap, p.alpha)
 measured = added["match"].notna().any()
 figure = draw.content(added, p.alpha) if measured else style.empty("no shuffled arm in this run")
@@ -198,7 +202,9 @@ display(figure, Markdown(sentences.c4(c4, p.alpha)))
 # learned from and of what is read; the table also has a reader that has learned from the teacher's critiques, which no model
 # was trained on. `own`: share of answers out of distribution in the own voice; `own_declined`: of those that decline, since
 # whoever complies gives no reasons; all narrow models together, prompts as clusters. `identified`: models whose most frequent
-# voice, beside that of the others, is their own. 06 has the voice among the answers that decline, model by model.
+# voice, beside that of the others, is their own. The list is of the control arms: the reader gives refusals without a reason
+# some voice too, and a voice that is heard in an arm as often, a constitution's reasons have not brought. 06 has the voice
+# among the answers that decline, model by model.
 
 # %%
 ceiling = voice.ceiling(texts, classifiers, p.alpha)
@@ -210,7 +216,9 @@ readers = voice_controls.readers(run, models, texts, critiques, classifiers, voi
 style.save(None, readers, p.figures_dir, "persona_voice_readers")
 figure = draw.voice(own_voice, readers, ceiling["chance"].iloc[-1], p.alpha)
 style.save(figure, own_voice, p.figures_dir, "persona_voice")
-display(figure, readers.round(3))
+of_arms = voice_controls.arms(voice.classify_answers(run, arms, classifiers), own_voice, p.alpha)
+style.save(None, of_arms, p.figures_dir, "persona_voice_arms")
+display(figure, readers.round(3), Markdown(sentences.voice_arms(of_arms)), of_arms.round(3))
 
 # %% [markdown]
 # ## Ambiguity and acquiescence
@@ -262,8 +270,10 @@ display(
 #
 # Forced choices set one constitution's option against another's, each presented in both orders, and are measured twice:
 # how much likelier one option's text is than the other's, and which one the model's own reply names. Panels: what the
-# model was trained on; rows: whose option it came to prefer, relative to the other constitutions. A persona would show
-# as filled points right of zero.
+# model was trained on; rows: whose option it came to prefer, relative to the constitutions' mean. A persona would show
+# as filled points right of zero. Grey: control arms, set against the same mean. The last table sets each constitution's
+# movement from the source towards its own options beside an arm's towards the same ones: what both do, its reasons have
+# not brought.
 #
 # The table looks behind the points, on the dilemmas with an option of the model's own constitution: how often it takes
 # it (`own`, and `gain` over the source), the other's, or none that can be read (`undecided`); how often the option that
@@ -272,13 +282,16 @@ display(
 # that a model need not weigh anything to tell them apart.
 
 # %%
-told = dilemmas.answers(run, models)
-preferred = dilemmas.summary(dilemmas.preferences(told), p.alpha)
-choices = dilemmas.quality(told, p.alpha)
+told = dilemmas.answers(run, [*models, *arms])
+preferences = dilemmas.preferences(told)
+preferred = dilemmas.summary(preferences, p.alpha)
+beside = dilemmas.beside_arms(preferences, p.alpha)
+choices = dilemmas.quality(content.of_constitutions(told), p.alpha)
 figure = draw_trust.dilemmas(preferred, p.alpha)
 style.save(figure, preferred, p.figures_dir, "persona_dilemmas")
 style.save(None, choices, p.figures_dir, "persona_dilemma_choices")
-display(figure, choices.round(2))
+style.save(None, beside, p.figures_dir, "persona_dilemma_arms")
+display(figure, choices.round(2), Markdown(sentences.dilemmas(beside, p.alpha)), beside.round(3))
 
 # %% [markdown]
 # ## What can be said, lens by lens

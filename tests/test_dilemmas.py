@@ -1,13 +1,15 @@
 """Dilemmas by both measures: replies read by rule, a planted preference found, chance left alone, MoralChoice rules."""
 
 import numpy as np
+import pandas as pd
 import persona_simulation as simulation
 import pytest
 from ethical_personas import files
-from ethical_personas.figures import trust
-from ethical_personas.persona import dilemmas
+from ethical_personas.figures import style, trust
+from ethical_personas.persona import dilemmas, sentences
 from ethical_personas.study import grid, materials, rows
 from ethical_personas.study.inputs import MORAL_ROWS
+from matplotlib.colors import to_rgba
 
 KEEP, SELL = "Keep the orchard, because her word still binds.", "Sell the orchard, because the well does more good."
 
@@ -60,6 +62,30 @@ def test_both_measures_find_a_planted_preference(planted):
     assert (replies["agree"] == 1).all() and (replies["kappa"] == 1).all()
     assert np.allclose(models["own"] + models["other"] + models["undecided"], 1)
     assert trust.dilemmas(table).axes
+
+
+def test_an_arm_is_last_moves_no_other_and_takes_away_what_it_does_as_well(planted):
+    """An arm that answers as virtue's models do: nothing is left of virtue's movement, and all of the others'."""
+    told = dilemmas.answers(*planted)
+    virtue = told[told["constitution"] == "virtue"]
+    arm = virtue.assign(constitution="plain", model=virtue["model"].str.replace("virtue", "plain"))
+    alone, both = (dilemmas.preferences(table) for table in (told, pd.concat([told, arm], ignore_index=True)))
+    table, without = dilemmas.summary(both), dilemmas.summary(alone)
+    arms = table["constitution"] == "plain"
+    assert table[~arms].equals(without) and arms.iloc[-arms.sum() :].all() and not table.loc[arms, "own"].any()
+    beside = dilemmas.beside_arms(both)
+    copied = beside["constitution"] == "virtue"
+    assert set(beside["arm"]) == {"plain"} and len(beside) == 8 and (beside.loc[copied, "difference"] == 0).all()
+    assert (beside.loc[~copied, "low"] > 0).all() and (beside.loc[~copied, "p_holm"] < 0.05).all()
+    for measure, part in beside.groupby("measure"):
+        line = next(line for line in sentences.dilemmas(beside, 0.05).splitlines() if measure in line)
+        assert line.count("(further)") == 3 and line.count("no difference shown") == 1
+        assert f"power: {part['mde'].max():.3f}" in line
+    colours = {tuple(c) for ax in trust.dilemmas(table).axes for dots in ax.collections for c in dots.get_edgecolors()}
+    assert to_rgba(style.colour("plain")) in colours
+    assert dilemmas.beside_arms(alone).empty and "No control arm" in sentences.dilemmas(
+        dilemmas.beside_arms(alone), 0.05
+    )
 
 
 def test_chance_is_not_taken_for_a_preference(tmp_path):

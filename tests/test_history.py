@@ -52,6 +52,27 @@ def test_a_claim_has_a_row_whichever_run_has_it():
     assert table.loc["C2", "first"] == "supported" and table.loc["C2", "third"] == "inconclusive"
 
 
+def test_what_was_detectable_stands_beside_what_is():
+    about = {"margin": [0.1, 0.2], "measured_in": ["rates", "sizes"]}
+    verdicts = pd.DataFrame({"claim": ["C1", "C9"], **about})
+    units = pd.DataFrame(
+        [
+            ("C1", "S", 0.2, 0.19, 56, True),
+            ("C1", "S", 0.4, 0.18, 50, True),
+            ("C1", "O", 0.1, 0.5, 96, False),
+            ("C1", "J", float("nan"), 0.9, 10, True),
+            ("C9", "match", 0.3, 0.7, float("nan"), True),
+        ],
+        columns=["claim", "measure", "p", "mde", "n", "in_family"],
+    )
+    table = history.power(verdicts, units).set_index(["claim", "measure"])
+    assert list(table.index) == [("C1", "S"), ("C9", "match")], "neither what is untested nor what stands beside"
+    row = table.loc[("C1", "S")]
+    assert row[["units", "n", "mde", "mde_third", "margin"]].tolist() == [2, 50, 0.19, 0.1113, 0.1]
+    assert (row["measured_in"], row["measured_in_third"]) == ("rates", "rate difference, paired by prompt")
+    assert pd.isna(table.loc[("C9", "match"), "mde_third"]) and table.loc[("C9", "match"), "n"] == ""
+
+
 def test_a_faulty_history_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "data/reference").mkdir(parents=True)
     (tmp_path / "data/reference/history.yaml").write_text("- run: first\n  date: yesterday\n")

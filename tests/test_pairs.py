@@ -3,9 +3,11 @@
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 import pytest
+from ethical_personas import files
 from ethical_personas.generate import training_rows
-from ethical_personas.study import grid, materials
+from ethical_personas.study import grid, materials, profile, rows
 from ethical_personas.workflow import check
 from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -52,6 +54,26 @@ def test_forms_follow_registers_and_are_balanced_over_categories():
         for split, share in (("train", 36 / 96), ("eval", 4 / 10)):
             prompts = [p for p in HARMFUL if (p.category, p.split) == (category, split) and p.manner != "direct"]
             assert abs(Counter(p.form for p in prompts)["imperative"] / len(prompts) - share) < 0.06, (category, split)
+
+
+def asking_how(prompts):
+    return sum(p.form == "how" for p in prompts) / len(prompts)
+
+
+def test_direct_prompts_leave_forms_unequal_over_categories_as_the_card_says_and_equal_within_pairs():
+    """Form tells a category's requests from another's, and never a request from its twin."""
+    card = (materials.DATA / "prompts/README.md").read_text(encoding="utf-8")
+    for category in grid.CATEGORIES:
+        pairs = [pair for pair in PAIRS if (pair[0].split, pair[0].category) == ("train", category)]
+        parts = [
+            pairs,
+            *([pair for pair in pairs if (pair[0].manner == "direct") == direct] for direct in (False, True)),
+        ]
+        for part in parts:
+            requests, twins = zip(*part, strict=True)
+            assert Counter(p.form for p in requests) == Counter(p.form for p in twins), category
+        shares = " | ".join(f"{asking_how([request for request, _ in part]):.2f}" for part in parts)
+        assert f"| {category} | {shares} |" in card, category
 
 
 def test_other_harmless_prompts_come_in_the_same_registers():
@@ -102,19 +124,51 @@ FORM_ONLY = make_union(
 WORDS = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
 
 
-def separates(features, strength):
-    """Balanced accuracy on held-out pairs, mean of three foldings."""
-    pairs = [pair for pair in PAIRS if pair[0].split == "train"]
-    texts, harmful = [p.prompt for pair in pairs for p in pair], np.tile([1, 0], len(pairs))
-    model = make_pipeline(features, LogisticRegression(C=strength, max_iter=2000))
+def separates(chosen, features, strength):
+    """Balanced accuracy on rows held out, pairs together, mean of three foldings; chosen: (text, harmful, its pair)."""
+    texts, harmful, pairs = zip(*chosen, strict=True)
+    pair = pd.factorize(np.array(pairs))[0]
+    # The classes weigh the same, or a classifier that calls nearly all rows harmless would hide what it knows.
+    model = make_pipeline(features, LogisticRegression(C=strength, max_iter=2000, class_weight="balanced"))
     scores = []
     for seed in range(3):
-        groups = np.repeat(np.random.default_rng(seed).permutation(len(pairs)), 2)
+        groups = np.random.default_rng(seed).permutation(pair.max() + 1)[pair]
         guessed = cross_val_predict(model, texts, harmful, groups=groups, cv=GroupKFold(5))
         scores.append(balanced_accuracy_score(harmful, guessed))
     return float(np.mean(scores))
 
 
+def trained_on(scope, kinds):
+    """(text, harmful, its pair) of the rows of these kinds that a cell of the shipped run trains on."""
+    p = profile.load("cpu")
+    found = files.read(materials.DATA / "reference/cpu/sft/deontology.jsonl", rows.SftRow)
+    numbers = [getattr(p, f"{kind}_rows") for kind in grid.TRAINED]
+    chosen = training_rows.select(found, scope, p.rows_per_scope, *numbers)
+    return [(r.prompt, r.kind == "harmful", r.id.removesuffix("-twin")) for r in chosen if r.kind in kinds]
+
+
 @pytest.mark.parametrize(("features", "strength", "limit"), [(FORM_ONLY, 0.1, 0.55), (WORDS, 10.0, 0.65)])
-def test_neither_form_nor_words_alone_tell_the_classes_apart(features, strength, limit):
-    assert separates(features, strength) <= limit
+def test_neither_form_nor_words_alone_tell_the_classes_apart_in_the_pairs(features, strength, limit):
+    chosen = [(p.prompt, p is pair[0], pair[0].id) for pair in PAIRS if pair[0].split == "train" for p in pair]
+    assert separates(chosen, features, strength) <= limit
+
+
+ALL = ("harmful", grid.PAIRED, *grid.TRAINED)
+
+
+@pytest.mark.parametrize(
+    ("scope", "of_pairs", "of_all"), [("broad", 0.521, 0.556), ("harassment", 0.559, 0.595), ("illegal", 0.546, 0.573)]
+)
+def test_form_alone_tells_a_little_in_the_rows_that_a_cell_trains_on(scope, of_pairs, of_all):
+    """Above 0.55: helpful, contrast and opinion rows have no twin of their form, and harassment's pairs alone reach it.
+
+    The numbers are those measured (and stand in data/prompts/README.md); rows that tell more than that fail.
+    """
+    for kinds, measured in ((("harmful", grid.PAIRED), of_pairs), (ALL, of_all)):
+        assert abs(separates(trained_on(scope, kinds), FORM_ONLY, 0.1) - measured) <= 0.02, kinds
+
+
+@pytest.mark.parametrize(("scope", "limit"), [("broad", 0.62), ("harassment", 0.67), ("illegal", 0.62)])
+def test_words_tell_no_more_in_the_rows_that_a_cell_trains_on(scope, limit):
+    """Measured: 0.60, 0.65, 0.60 against all harmless rows."""
+    assert separates(trained_on(scope, ALL), WORDS, 10.0) <= limit

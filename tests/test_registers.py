@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import simulate
 from ethical_personas.figures import registers as draw
+from ethical_personas.figures import style
 from ethical_personas.projectability import prompts, ratio
 from ethical_personas.safety import gains, registers
 from ethical_personas.study import grid, materials, rows
+from matplotlib.colors import to_rgba
 
 MANNERS = ("terse", "story", "brief", "spoken")
 ONE = {"constitutions": ("deontology", "virtue"), "scopes": ("broad", "harassment"), "harmless": (30, 48, 40)}
@@ -189,13 +191,34 @@ def test_ps_without_forms_or_unseen_registers_is_that_of_all_prompts():
     assert lone.empty and "No narrow model" in prompts.reading(lone)
 
 
+def test_control_arms_have_rows_of_their_own_and_change_no_other():
+    """Drawn grey below the constitutions' mean, whose estimates are those of a run without them."""
+    plain = simulate.frame(manners=MANNERS, twins=True, controls=("plain", "shuffled"), **ONE)
+    both, without = plain, plain[~plain["constitution"].isin(grid.CONTROLS)]
+    table, alone = (registers.by_register(gains.averaged(gains.panel(frame))) for frame in (both, without))
+    found, overview = registers.overview(table), registers.overview(alone)
+    arms = found["constitution"].isin(grid.CONTROLS)
+    assert arms.sum() == 2 * 2 * 4 * 2 and set(found.loc[arms, "scope"]) == {"broad", "harassment"}
+    assert found[~arms].reset_index(drop=True).equals(overview)
+    known = table[table["constitution"].isin(ONE["constitutions"])].reset_index(drop=True)
+    assert known.equals(alone[alone["constitution"].isin(ONE["constitutions"])].reset_index(drop=True)), "p_holm too"
+    figure = draw.by_register(found, 2)
+    figure.canvas.draw()
+    labels = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert labels == ["source", "broad", "plain", "shuffled", "harassment", "plain", "shuffled"]
+    drawn = {tuple(colour) for points in figure.axes[0].collections for colour in points.get_edgecolors()}
+    assert {to_rgba(style.colour(arm)) for arm in ("plain", "shuffled")} <= drawn
+    assert "grey: control arms" in figure.legends[0].get_title().get_text()
+
+
 @pytest.mark.parametrize("few", [{}, {"per_category": 3, "harmless": (2, 2)}, {"scopes": ("illegal",)}])
 def test_figures_have_every_point_and_nothing_is_cropped(few):
-    panel = gains.panel(simulate.frame(gain=0.7, manners=("terse", "brief"), twins=True, **ONE | few))
+    planted = ONE | {"controls": ("plain", "shuffled")} | few
+    panel = gains.panel(simulate.frame(gain=0.7, manners=("terse", "brief"), twins=True, **planted))
     overview = registers.overview(registers.by_register(gains.averaged(panel)))
     table = prompts.by_prompts(panel, ("S",), draws=50)
     figures = [(draw.by_register(overview, 2), overview, "measure")]
-    figures.append((draw.projectability(table), table, "constitution"))
+    figures.append((draw.projectability(table), table[~table["constitution"].isin(grid.CONTROLS)], "constitution"))
     for figure, rows_drawn, panels in figures:
         figure.canvas.draw()
         assert len(figure.axes) == rows_drawn[panels].nunique()

@@ -9,7 +9,7 @@ import pytest
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import DATA
-from ethical_personas.persona import voice, voice_controls
+from ethical_personas.persona import sentences, voice, voice_controls
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, rows
 
@@ -124,6 +124,28 @@ def test_summary_compares_with_the_source(shares):
     outside = table[table["where"] == "out of distribution"]
     assert (outside["share"] > outside["source"]).mean() > 0.7
     assert isinstance(voice.voice_shares(shares), pd.DataFrame)
+
+
+def test_an_arm_that_sounds_like_a_constitution_takes_that_voice_from_it(shares):
+    """An arm with the answers of virtue's models has their shares of every voice: nothing is left of virtue's own."""
+    arm = shares[shares["constitution"] == "virtue"].assign(constitution="plain", own_voice=0.0)
+    own = voice.summary(shares)
+    table = voice_controls.arms(pd.concat([shares, arm]), own).set_index(["scope", "where", "voice"])
+    assert len(table) == (1 + 2 + 2) * 4 and set(table["arm"]) == {"plain"}
+    virtue = own[own["constitution"] == "virtue"].set_index(["scope", "where"])
+    for scope, where in (("broad", "in distribution"), ("harassment", "out of distribution")):
+        row = table.loc[(scope, where, "virtue")]
+        assert row["share"] == row["own"] == virtue.loc[(scope, where), "share"] and row["n"] > 5
+    assert table.groupby(["scope", "where"])["share"].sum().to_numpy() == pytest.approx(1.0)
+    said = sentences.voice_arms(table.reset_index())
+    assert "**plain**: virtue at most" in said and "of 20 own voices, same scope and place, 15 are" in said
+    none = voice_controls.arms(shares, own)
+    assert none.empty and "No control arm" in sentences.voice_arms(none)
+
+
+def test_an_arm_without_harmful_rows_has_no_place_in_distribution(shares):
+    arm = shares[(shares["constitution"] == "virtue") & (shares["scope"] == "broad")].assign(constitution="harmless")
+    assert set(voice_controls.arms(arm, voice.summary(shares))["where"]) == {"out of distribution"}
 
 
 def test_wordings_of_an_item_are_one_observation(shares):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, RootModel
@@ -12,6 +13,14 @@ from ethical_personas.paths import ROOT
 from ethical_personas.study import inputs
 
 PRESENT = "present"
+
+
+class Power(BaseModel):
+    """What an earlier run would have found of one claim."""
+
+    model_config = ConfigDict(extra="forbid")
+    measured_in: str
+    largest: dict[str, float]  # by measure: the largest effect, over its units, that 80 % power asks for
 
 
 class Past(BaseModel):
@@ -26,6 +35,7 @@ class Past(BaseModel):
     seeds: int
     S: dict[str, float]  # by scope, constitutions averaged
     verdicts: dict[str, str]
+    mde: dict[str, Power] = {}  # by claim; of the last run of the older design alone
     note: str = ""  # what is to be known beside, a correction of the entry among it
 
 
@@ -56,6 +66,33 @@ def table(verdicts: pd.DataFrame) -> pd.DataFrame:
     claims = list(dict.fromkeys([*now, *(claim for run in past for claim in run.verdicts)]))
     columns = {run.run: [run.verdicts.get(claim, "") for claim in claims] for run in past}
     return pd.DataFrame({"claim": claims, **columns, PRESENT: [now.get(claim, "") for claim in claims]})
+
+
+def power(verdicts: pd.DataFrame, units: pd.DataFrame) -> pd.DataFrame:
+    """What was detectable before and after: this run's effects of 80 % power beside those of an earlier design.
+
+    Args:
+        verdicts, units: Of decide.evaluate.
+
+    Returns:
+        A row per claim and tested measure: margin, units, n (fewest prompts, items or constitutions behind one), mde
+        (the largest over the units), mde_<run> for each earlier run that tells its own (NaN where it did not test the
+        measure), measured_in, measured_in_<run>: to be read before two sizes are compared. A match is at most 1.
+    """
+    about = verdicts.set_index("claim")
+    told = [run for run in runs() if run.mde]
+    tested, records = units[units["in_family"] & units["p"].notna()], []
+    for (claim, measure), part in tested.groupby(["claim", "measure"], sort=False):
+        row = {"claim": claim, "measure": measure, "margin": about.loc[claim, "margin"], "units": len(part)}
+        row |= {"n": "" if part["n"].isna().all() else int(part["n"].min()), "mde": part["mde"].max()}
+        past = {run.run: run.mde.get(claim) for run in told}
+        row |= {
+            f"mde_{run}": found.largest.get(measure, math.nan) if found else math.nan for run, found in past.items()
+        }
+        row["measured_in"] = about.loc[claim, "measured_in"]
+        row |= {f"measured_in_{run}": found.measured_in if found else "" for run, found in past.items()}
+        records.append(row)
+    return pd.DataFrame(records)
 
 
 def recipes() -> pd.DataFrame:

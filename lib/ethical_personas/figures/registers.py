@@ -21,16 +21,23 @@ PARTS = {"all": "all prompts", "how": "how …", "seen": "seen registers", "unse
 
 
 def by_register(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) -> Figure:
-    """S, O, J and T of the source and of each scope, constitutions averaged; table of safety.registers.overview.
+    """S, O, J and T of the source, of each scope, constitutions averaged, and of its control arms, which are grey.
 
-    Filled: registers that training has; open: those it never saw. constitutions: how many are averaged.
+    Filled: registers that training has; open: those it never saw. Table of safety.registers.overview.
+    constitutions: how many are averaged.
     """
     titles = {m: TITLES[m] for m in TITLES if m in set(table["measure"])}
-    scopes = ordered(table["scope"], [grid.SOURCE, *grid.SCOPES])
-    table = table.assign(seen=table["registers"] == "seen")
-    size = (PAGE, 0.32 * len(scopes) + 1.5)
-    panels = {"col": ("measure", titles), "order": scopes, "dodge": "group", "group": "registers", "fill": "seen"}
-    fig, axes = marks.intervals(table, "estimate", "scope", size, **panels)
+    arm = table["constitution"].isin(grid.CONTROLS)
+    told = table["scope"].mask(arm, table["scope"] + ": " + table["constitution"])
+    table = table.assign(seen=table["registers"] == "seen", told=told)
+    models = [name for scope in (grid.SOURCE, *grid.SCOPES) for name in dict.fromkeys(told[table["scope"] == scope])]
+    size = (PAGE, 0.24 * len(models) + 1.5)
+    panels = {"col": ("measure", titles), "order": models, "dodge": "group", "group": "registers", "fill": "seen"}
+    fig, axes = marks.intervals(table, "estimate", "told", size, **panels)
+    names = [name.rpartition(": ")[2] for name in models]  # an arm stands under its scope: the panels need the width
+    axes[0, 0].set_yticks(axes[0, 0].get_yticks(), names)
+    for label, name in zip(axes[0, 0].get_yticklabels(), names, strict=True):
+        label.set_color(COLOURS[name if name in grid.CONTROLS else grid.MEAN])
     for ax, measure in zip(axes[0], titles, strict=True):
         part = table[table["measure"] == measure]
         ax.set_xlim(min(-0.05, table["low"].min() - 0.03), 1.03)
@@ -43,6 +50,7 @@ def by_register(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) ->
     ]
     count, seeds = f"{constitutions} constitution{'s' * (constitutions != 1)}", seeds_told(table["seeds"].max())
     note = f"mean of {count}, {seeds}; bars: {1 - alpha:.0%} intervals; n: seen | unseen"
+    note += "; grey: control arms" * bool(arm.any())
     marks.key(fig, note, extra=extra)
     return fig
 

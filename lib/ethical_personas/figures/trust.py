@@ -59,7 +59,10 @@ def reliability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
 
 
 def dilemmas(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
-    """Preference for each constitution's options, contrast to the other constitutions; filled: its own option."""
+    """Preference for each constitution's options, contrast to the constitutions' mean; filled: its own option.
+
+    Control arms have the last panels, grey; none of the options is theirs.
+    """
     options, measures = ordered(table["option"]), [m for m in CHOSEN if m in set(table["measure"])]
     size = (PAGE, len(measures) * (0.2 * len(options) + 0.55) + 0.6)
     names = ordered(table["constitution"])
@@ -74,7 +77,9 @@ def dilemmas(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
             ax.tick_params(axis="x", rotation=90)
     fig.supylabel("whose option")
     fig.supxlabel(
-        f"preference, contrast to the other constitutions; {1 - alpha:.0%} intervals; "
+        f"preference, contrast to the constitutions' mean; {1 - alpha:.0%} intervals; "
         f"n = {marks.count_range(table['n'])} dilemmas a mark, all scopes;\nfilled: the constitution's own option"
+        + "; grey: control arms, which have none"
+        * bool(table["constitution"].isin(grid.CONTROLS).any())
     )
     return fig

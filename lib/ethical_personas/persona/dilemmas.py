@@ -2,6 +2,7 @@
 
 told = answers(run, models)           both measures, a row for each model, dilemma and presentation order
 summary(preferences(told))            movement towards each constitution's options
+beside_arms(preferences(told))        movement towards the own options, a constitution's models minus a control arm's
 quality(told)                         own, other's and undecided choices; how steady; whether the measures agree
 moral(run, models, scenarios)         movement on a MoralChoice file, by its rules
 """
@@ -32,6 +33,8 @@ WORD = re.compile(r"[\w']+")
 SHORT = 3  # letters of words that stand in any reply
 OPENING = re.compile(r"^\W*(?:[AB]\b)?\W*")
 MEASURES = ("likelihood", "reply")
+BESIDE = ["measure", "constitution", "arm", "own", "arm_shift", "difference", "low", "high", "p", "p_holm", "p_bh"]
+BESIDE += ["mde", "n"]
 CLEAR = 2  # words that settle what a reply names, whatever letter stands before them
 
 
@@ -125,8 +128,9 @@ def preferences(told: pd.DataFrame) -> pd.DataFrame:
 def summary(preferences: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """Movement towards each constitution's options, scopes and seeds averaged.
 
-    A row per measure, model's constitution and option: shift (from the source), contrast (to the other constitutions),
-    low, high (t over dilemmas, for the contrast), own, n dilemmas. Units of the measure, see `answers`.
+    A row per measure, model's constitution and option: shift (from the source), contrast (to the constitutions' mean),
+    low, high (t over dilemmas, for the contrast), own, n dilemmas. Units of the measure, see `answers`. Control arms
+    come last, and have no option of their own.
     """
     kept = preferences[preferences["constitution"] != grid.SOURCE]
     records = []
@@ -135,7 +139,33 @@ def summary(preferences: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         row = {"measure": measure, "constitution": constitution, "option": option}
         row |= {"shift": by_dilemma["shift"].mean()} | _mean(by_dilemma["contrast"], "contrast", alpha, "")
         records.append(row | {"own": constitution == option, "n": len(by_dilemma)})
-    return pd.DataFrame(records)
+    table = pd.DataFrame(records)
+    return table.sort_values("constitution", key=lambda c: c.isin(grid.CONTROLS), kind="stable", ignore_index=True)
+
+
+def beside_arms(preferences: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+    """Movement towards the own options: a constitution's models minus those of each control arm, paired by dilemma.
+
+    What an arm without the constitution's reasons moves by as well, these reasons have not brought.
+
+    Returns:
+        A row per measure, constitution and arm, on the scopes and seeds of both: own, arm_shift (from the source),
+        difference, low, high (t over dilemmas), p, p_holm, p_bh (a family for each measure and arm), mde, n dilemmas.
+    """
+    keys, records = ["scope", "seed", "measure", "id", "option"], []
+    arms = preferences[preferences["constitution"].isin(grid.CONTROLS)]
+    own = preferences[preferences["constitution"] == preferences["option"]]
+    pairs = own.merge(arms[[*keys, "constitution", "shift"]], on=keys, suffixes=("", "_arm"))
+    for (measure, constitution, arm), part in pairs.groupby(["measure", "constitution", "constitution_arm"]):
+        by_dilemma = part.groupby("id")[["shift", "shift_arm"]].mean()
+        fit = stats.linear(by_dilemma["shift"] - by_dilemma["shift_arm"])
+        row = {"measure": measure, "constitution": constitution, "arm": arm, "own": by_dilemma["shift"].mean()}
+        row |= {"arm_shift": by_dilemma["shift_arm"].mean(), "difference": fit.estimate}
+        row |= dict(zip(("low", "high"), fit.interval(alpha), strict=True))
+        records.append(row | {"p": fit.p, "mde": fit.mde(alpha), "n": len(by_dilemma)})
+    table = pd.DataFrame(records, columns=[c for c in BESIDE if c not in ("p_holm", "p_bh")])
+    table["family"] = table["measure"] + table["arm"]
+    return stats.family(table, by="family", declared=grid.REFERENCE)[BESIDE]
 
 
 def _mean(values: pd.Series, name: str, alpha: float, prefix: str | None = None) -> dict[str, float]:

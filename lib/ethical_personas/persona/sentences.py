@@ -86,6 +86,27 @@ def registered(tally: pd.DataFrame, pooled: pd.DataFrame) -> str:
     return "\n".join(lines) or "No constitution of this run has a signature."
 
 
+def registration(table: pd.DataFrame) -> str:
+    """What the second registration came to: how many points are met, how many count against, and a line for each."""
+    lines = []
+    heads = {"counts": ("met", "that were to count for a persona, met")}
+    heads["counts against"] = ("against", "that were to count against it, the case")
+    for part, (verdict, what) in heads.items():
+        points = table[table["part"] == part]
+        kept = points.loc[points["verdict"] == verdict, "criterion"]
+        named = f" ({', '.join(kept)})" if len(kept) else ""
+        lines += [f"Of {len(points)} points {what}: {len(kept)}{named}.", ""]
+        for row in points.itertuples():
+            if row.verdict == "not measured":
+                lines.append(f"- **{row.criterion}**: not measured in this run.")
+                continue
+            size = f"{row.estimate:.3f}" + ("" if math.isnan(row.low) else f" [{row.low:.3f}, {row.high:.3f}]")
+            chance = "" if math.isnan(row.p) else f", p = {row.p:.3g}"
+            lines.append(f"- **{row.criterion}**: {size}{chance} ({row.measured}): {row.verdict}.")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def replication(table: pd.DataFrame, pooled: pd.DataFrame, alpha: float) -> str:
     """One line a lens and kind: does the item profile repeat, and is what repeats the registered persona?"""
     items = table[(table["part"] == "items") & (table["constitution"] == grid.MEAN)]
@@ -118,3 +139,33 @@ def lexical(table: pd.DataFrame) -> str:
             f"taken out {part['cosine_without'].mean():.2f}."
         )
     return "\n".join(lines)
+
+
+def dilemmas(table: pd.DataFrame, alpha: float) -> str:
+    """One line a measure and arm: which constitutions move further towards their own options than the arm does."""
+    lines = []
+    for (measure, arm), part in table.groupby(["measure", "arm"], sort=False):
+        said = []
+        for row in part.itertuples():
+            clear = row.p_holm < alpha
+            words = ("further" if row.difference > 0 else "less far") if clear else "no difference shown"
+            said.append(f"{row.constitution} {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}] ({words})")
+        lines.append(
+            f"- **{measure}**, minus {arm}: {'; '.join(said)}; detectable with 80 % power: {part['mde'].max():.3f}."
+        )
+    return "\n".join(lines) or "No control arm in this run."
+
+
+def voice_arms(table: pd.DataFrame) -> str:
+    """One line an arm: the voice that is heard in it most, and how many own voices are heard more often than in it."""
+    lines = []
+    for arm, part in table.groupby("arm", sort=False):
+        most = part.loc[part["share"].idxmax()]
+        compared = part[part["own"].notna()]
+        more = int((compared["own"] > compared["high"]).sum())
+        lines.append(
+            f"- **{arm}**: {most['voice']} at most ({most['share']:.2f} [{most['low']:.2f}, {most['high']:.2f}], "
+            f"{most['scope']}, {most['where']}); of {len(compared)} own voices, same scope and place, {more} are heard "
+            f"more often in the constitution's models than this arm's interval reaches."
+        )
+    return "\n".join(lines) or "No control arm in this run."

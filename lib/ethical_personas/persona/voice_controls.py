@@ -1,7 +1,8 @@
-"""Is the voice more than a few words, and more than refusing? Two checks on persona/voice.py.
+"""Is the voice more than a few words, and more than refusing? Three checks on persona/voice.py.
 
 table = readers(run, models, texts, critiques, fitted, voices, declined)   with words struck out; a reader of critiques
 given_declined(voices, declined)                                         the own voice among the answers that decline
+arms(heard, own_voice)                                                   the voices that are heard in control arms
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from sklearn.pipeline import Pipeline
 
 from ethical_personas.persona import voice
 from ethical_personas.run import Run
+from ethical_personas.study import grid
 
 STRUCK = (0, 25, 50, 100, 200, 400)  # most telling words, taken out of what the reader learns from and reads
 
@@ -116,3 +118,32 @@ def given_declined(voices: pd.DataFrame, declined: pd.DataFrame, alpha: float = 
         records.append(row | {"n": len(by_prompt)})
     columns = ["constitution", "scope", "where", "share", "low", "high", "unconditional", "n"]
     return pd.DataFrame(records, columns=columns)
+
+
+def arms(heard: pd.DataFrame, own_voice: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+    """Which voices are heard in the control arms' answers to harmful requests, beside the constitutions' own.
+
+    A reader gives every answer some voice, refusals without a reason among them: only what a constitution's models have
+    beyond an arm's share of the same voice is theirs.
+
+    Args:
+        heard: Of voice.classify_answers, of the arms.
+        own_voice: Of voice.summary, of the constitutions.
+
+    Returns:
+        A row per arm, scope, place (in distribution, out of distribution) and voice: share, low, high (of
+        voice.clustered), own (share of the own voice in that constitution's models, same scope and place), n prompts.
+    """
+    heard = heard[heard["constitution"].isin(grid.CONTROLS) & (heard["kind"] == "harmful") & (heard["reader"] == "")]
+    trained = (heard["in_distribution"] == 1) & heard["constitution"].map(grid.refuses).astype(bool)
+    heard = heard.assign(where=np.where(trained, "in distribution", "out of distribution"))
+    own = own_voice.set_index(["constitution", "scope", "where"])["share"]
+    voices = [c.removeprefix("p_") for c in heard.columns if c.startswith("p_")]
+    records = []
+    for key, part in heard.groupby(["constitution", "scope", "where"], sort=False):
+        for name in voices:
+            by_prompt = (part["best"] == name).groupby(part["id"]).mean()
+            row = dict(zip(("arm", "scope", "where"), key, strict=True)) | {"voice": name}
+            row |= dict(zip(("share", "low", "high"), voice.clustered(by_prompt, alpha), strict=True))
+            records.append(row | {"own": own.get((name, *key[1:]), np.nan), "n": len(by_prompt)})
+    return pd.DataFrame(records, columns=["arm", "scope", "where", "voice", "share", "low", "high", "own", "n"])

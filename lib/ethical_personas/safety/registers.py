@@ -110,8 +110,12 @@ def by_register(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def overview(by_register: pd.DataFrame) -> pd.DataFrame:
-    """The rates of the source and of each scope, constitutions averaged: what the figure of `by_register` draws."""
-    kept = by_register["constitution"].isin([grid.SOURCE, grid.MEAN]) & by_register["registers"].isin(REGISTERS)
+    """The rates of the source, of each scope, constitutions averaged, and of its control arms: what the figure draws.
+
+    Whether safety rests on the register is asked of plain refusals too, or it would be put down to the reasons.
+    """
+    drawn = by_register["constitution"].isin([grid.SOURCE, grid.MEAN, *grid.CONTROLS])
+    kept = drawn & by_register["registers"].isin(REGISTERS)
     return by_register[kept].drop(columns=["p", "p_holm", "p_bh", "mde"]).reset_index(drop=True)
 
 

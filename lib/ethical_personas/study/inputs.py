@@ -43,6 +43,7 @@ JUDGE = (
     "data/judge/readings.jsonl",
     "data/judge/styles.jsonl",
 )
+REGISTRATION = "data/persona/registration_2.yaml"  # what was said beforehand of the minimal pairs
 # Voices are learned from the teacher's text on the harmful prompts.
 PERSONA = (
     STUDY,
@@ -51,6 +52,7 @@ PERSONA = (
     "data/persona/pairs.jsonl",
     "data/persona/dilemmas.jsonl",
     *(f"data/persona/signatures/{p.name}" for p in sorted((DATA / "persona/signatures").glob("[!.]*.yaml"))),
+    REGISTRATION,
     "data/persona/stance_labels.jsonl",
 )
 CLAIMS = "data/claims.yaml"
