@@ -106,7 +106,9 @@ def by_register(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     order = table["measure"].map({name: i for i, name in enumerate((*gains.MEASURES, "T"))})
     models = table.groupby(KEYS, sort=False).ngroup()
     table = table.assign(model=models, order=order).sort_values(["model", "order"], kind="stable", ignore_index=True)
-    return stats.family(table.drop(columns=["model", "order"]), by="measure", declared=grid.REFERENCE)
+    return stats.family(
+        table.drop(columns=["model", "order"]), by="measure", declared=grid.REFERENCE, apart=grid.CONTROLS
+    )
 
 
 def overview(by_register: pd.DataFrame) -> pd.DataFrame:
@@ -170,7 +172,7 @@ def pairs(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
                 gain |= dict.fromkeys(("estimate", "low", "high", "p", "mde"), np.nan)
             records.append(row | gain)
     table = pd.DataFrame(records, columns=[*KEYS, "on", "T", "T_low", "T_high", *FIT])
-    return stats.family(table, by="on", declared=grid.REFERENCE)
+    return stats.family(table, by="on", declared=grid.REFERENCE, apart=grid.CONTROLS)
 
 
 def _size(row, name: str = "estimate", low: str = "low", high: str = "high") -> str:

@@ -47,7 +47,9 @@ def table(frame: pd.DataFrame, bundled: pd.DataFrame, alpha: float = 0.05) -> pd
     """
     own = bundled.assign(set=BUNDLED, measure=bundled["kind"].eq("harmful").map(MEASURE))
     found = _rates(pd.concat([own[COLUMNS], frame], ignore_index=True), ["set", "measure"], alpha)
-    found = stats.family(found.assign(family=found["set"] + found["measure"]), by="family", declared=grid.REFERENCE)
+    found = stats.family(
+        found.assign(family=found["set"] + found["measure"]), by="family", declared=grid.REFERENCE, apart=grid.CONTROLS
+    )
     return found.drop(columns=["family", "p_bh"])
 
 
