@@ -287,12 +287,12 @@ def test_seeds_are_added_to_the_shipped_rows(tmp_path, monkeypatch):
 
     write(shipped, "source", "old"), write(shipped, "virtue-broad-s0", "old")
     write(run, "source", "new"), write(run, "virtue-broad-s0", "new")
-    with pytest.raises(CompanionError, match="no model that data/reference/cpu lacks"):
+    with pytest.raises(CompanionError, match="no further seed of a model of data/reference/cpu"):
         reference.add("cpu", "more")
     write(run, "virtue-broad-s1", "new", tokens=40)
     with pytest.raises(CompanionError, match=r"virtue-broad-s1\.json of runs/more: max_new_tokens is not that"):
         reference.add("cpu", "more")
-    write(run, "virtue-broad-s1", "new")
+    write(run, "virtue-broad-s1", "new"), write(run, "care-broad-s1", "new"), write(run, "virtue-broad-s1@8", "new")
     assert {p.relative_to(shipped).as_posix() for p in reference.add("cpu", "more")} == {
         "eval/virtue-broad-s1/responses.jsonl",
         "judgements/bundled/virtue-broad-s1.jsonl",

@@ -165,7 +165,7 @@ def test_form_alone_tells_a_little_in_the_rows_that_a_cell_trains_on(scope, of_p
     The numbers are those measured (and stand in data/prompts/README.md); rows that tell more than that fail.
     """
     for kinds, measured in ((("harmful", grid.PAIRED), of_pairs), (ALL, of_all)):
-        assert abs(separates(trained_on(scope, kinds), FORM_ONLY, 0.1) - measured) <= 0.02, kinds
+        assert separates(trained_on(scope, kinds), FORM_ONLY, 0.1) <= measured + 0.02, kinds
 
 
 @pytest.mark.parametrize(("scope", "limit"), [("broad", 0.62), ("harassment", 0.67), ("illegal", 0.62)])

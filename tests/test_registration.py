@@ -22,7 +22,7 @@ def tables(strength, swaps=None):
     of_pairs = pooled[pooled["lens"] == "pairs"]
     minimal = pd.concat([of_pairs.assign(pairs="pure swaps"), of_pairs.assign(pairs="all")])
     cosine = pooled.set_index("lens").loc["likelihood", "cosine"]
-    words = pd.DataFrame({"lens": ["likelihood"], "cosine_without": [cosine]})
+    words = pd.DataFrame({"constitution": ["virtue"], "lens": ["likelihood"], "cosine_without": [cosine]})
     return contrasts, repeated, pooled, minimal, words
 
 
@@ -98,6 +98,27 @@ def test_every_point_of_the_file_has_its_words_and_one_model_is_not_measured(pla
     assert len(empty) == 9 and set(empty["verdict"]) == {registration.UNMEASURED}
     assert sentences.registration(empty).count("not measured") == 9 and "nan" not in style.markdown(empty)
     assert np.isnan(empty["estimate"].astype(float)).all()
+
+
+def test_one_constitution_alone_is_not_measured_and_of_two_no_exchange_is_rare(planted):
+    """Its contrasts are 0 by themselves; an exchange of two constitutions is the best of all half of the time."""
+    contrasts, repeated, pooled, minimal, words = planted
+    lone = contrasts[contrasts["constitution"] == "virtue"].assign(contrast=0.0)
+    flat = pooled.assign(alignment=0.0, low=0.0, high=0.0)
+    table = registration.scorecard(lone, repeated.iloc[:0], flat, minimal, words, draws=100)
+    assert set(table["verdict"]) == {registration.UNMEASURED}
+    two = contrasts[contrasts["constitution"].isin(("virtue", "deontology"))]
+    found = verdicts(
+        registration.scorecard(two, repeated, pooled.assign(p_constitutions=0.5), minimal, words, draws=100)
+    )
+    assert found["counts", "pooled: match"] == registration.UNMEASURED
+
+
+def test_a_constitution_beyond_the_compared_ones_moves_no_point(planted):
+    contrasts, repeated, pooled, minimal, words = planted
+    more = pd.concat([words, words.assign(constitution="care", cosine_without=-1.0)])
+    known = registration.scorecard(*planted, draws=100)
+    assert registration.scorecard(contrasts, repeated, pooled, minimal, more, draws=100).equals(known)
 
 
 def test_the_shipped_card_is_that_of_the_shipped_tables():

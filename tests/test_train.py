@@ -191,7 +191,7 @@ def test_the_same_seed_trains_the_same_adapter(load, small, tmp_path):
 
 
 def test_adapters_in_the_models_bfloat16_learn_what_float32_ones_learn(tiny, small, tmp_path):
-    """Losses of equal steps within 0.5 %: of float32 adapters on the same bfloat16 model, and of float32 throughout."""
+    """Losses of equal steps within 0.5 % of float32 adapters on the same bfloat16 model, 2 % of float32 throughout."""
     recipe, found = lora.Recipe(**vars(RECIPE) | {"epochs": 8, "learning_rate": 1e-2}), {}
     for model, adapter in (("bfloat16", "bfloat16"), ("bfloat16", "float32"), ("float32", "float32")):
         set_seed(0)
@@ -203,7 +203,7 @@ def test_adapters_in_the_models_bfloat16_learn_what_float32_ones_learn(tiny, sma
         made.train()
         found[model, adapter] = [h["loss"] for h in made.state.log_history if "loss" in h]
     ours, apart, exact = found.values()
-    assert ours == pytest.approx(apart, rel=0.005) and ours == pytest.approx(exact, rel=0.005)
+    assert ours == pytest.approx(apart, rel=0.005) and ours == pytest.approx(exact, rel=0.02)
     assert ours[-1] < 0.8 * ours[0], "far more than the tolerance is learnt"
 
 

@@ -145,7 +145,9 @@ def test_an_arm_that_sounds_like_a_constitution_takes_that_voice_from_it(shares)
 
 def test_an_arm_without_harmful_rows_has_no_place_in_distribution(shares):
     arm = shares[(shares["constitution"] == "virtue") & (shares["scope"] == "broad")].assign(constitution="harmless")
-    assert set(voice_controls.arms(arm, voice.summary(shares))["where"]) == {"out of distribution"}
+    found = voice_controls.arms(arm, voice.summary(shares))
+    assert set(found["where"]) == {"out of distribution"}
+    assert "own voices" not in sentences.voice_arms(found.assign(own=float("nan")))
 
 
 def test_wordings_of_an_item_are_one_observation(shares):

@@ -92,7 +92,8 @@ def power(verdicts: pd.DataFrame, units: pd.DataFrame) -> pd.DataFrame:
         row["measured_in"] = about.loc[claim, "measured_in"]
         row |= {f"measured_in_{run}": found.measured_in if found else "" for run, found in past.items()}
         records.append(row)
-    return pd.DataFrame(records)
+    columns = ["claim", "measure", "margin", "units", "n", "mde", *(f"mde_{run.run}" for run in told)]
+    return pd.DataFrame(records, columns=[*columns, "measured_in", *(f"measured_in_{run.run}" for run in told)])
 
 
 def recipes() -> pd.DataFrame:

@@ -150,7 +150,8 @@ def beside_arms(preferences: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
     Returns:
         A row per measure, constitution and arm, on the scopes and seeds of both: own, arm_shift (from the source),
-        difference, low, high (t over dilemmas), p, p_holm, p_bh (a family for each measure and arm), mde, n dilemmas.
+        difference, low, high, p (t over dilemmas: of these trainings alone, another would come out otherwise), p_holm,
+        p_bh (a family for each measure and arm), mde, n dilemmas.
     """
     keys, records = ["scope", "seed", "measure", "id", "option"], []
     arms = preferences[preferences["constitution"].isin(grid.CONTROLS)]

@@ -55,17 +55,21 @@ def scorecard(
         repeated: Of replication.replication.
         pooled: Of registered.pooled.
         minimal: Of registered.minimal_pairs.
-        words: Of lexical.control.
+        words: Of lexical.control; constitutions beyond the compared ones count for nothing.
         draws, alpha: Of the draws behind match and lead, and of every test.
 
     Returns:
         measured: what was found, in words. estimate, low, high, p: of what decides; where every model is asked, of the
-        model that is furthest from meeting the point (p by Holm), its interval corrected for all matches and leads. n:
+        model that is furthest from meeting the point (p one-sided, by Holm; each end of its interval one-sided at alpha
+        over all matches and leads). n:
         models, items or constitutions, as `measured` says. threshold: the registered one.
     """
     said = registration()
     swaps = contrasts[contrasts["lens"] == "pairs"]
     names = grid.compared(swaps["constitution"].unique())
+    if len(names) < 2:  # a lone constitution's contrasts are 0 by themselves, and rule nothing out
+        swaps, pooled, minimal = swaps.iloc[:0], pooled.iloc[:0], minimal.iloc[:0]
+    words = words[words["constitution"].isin(names)]
     rows = _of_models(said, _models(swaps[swaps["constitution"].isin(names)], draws, alpha), alpha)
     along = pooled[pooled["lens"] == "pairs"]
     rows += _of_replication(said, repeated, along, alpha) + _of_pooled(said, along, len(names), alpha)
@@ -83,12 +87,12 @@ def _models(swaps: pd.DataFrame, draws: int, alpha: float) -> pd.DataFrame:
     for row in known:
         found = drawn[row["constitution"], row["scope"], row["lens"]]
         about = {"model": f"{row['constitution']} {row['scope']}"}
-        ends = stats.interval(found.own, min(0.5, 2 * tail))
+        ends = stats.interval(found.own, 2 * tail)
         match = {"measure": "match", "estimate": row["cosine"], "p": row["p"], "low": ends[0], "high": ends[1]}
         sd, lead = np.nanstd(found.lead), row["margin"]
         half = sp.norm.isf(tail) * sd
         ahead = {"measure": "lead", "estimate": lead, "low": lead - half, "high": lead + half}
-        records += [about | match, about | ahead | {"p": stats.normal_p(lead, sd) if sd > 0 else np.nan}]
+        records += [about | match, about | ahead | {"p": sp.norm.sf(lead / sd) if sd > 0 else np.nan}]
     columns = ["model", "measure", "estimate", "p", "low", "high"]
     return stats.family(pd.DataFrame(records, columns=columns), by="measure")
 
@@ -98,14 +102,11 @@ def _of_models(said: Registration, models: pd.DataFrame, alpha: float) -> list[d
     rows = []
     for measure in ("match", "lead"):
         part = models[models["measure"] == measure]
-        passed = (part["estimate"] > 0) & (part["p_holm"] < alpha)
+        passed = part["p_holm"] < alpha
         row = {"part": COUNTS, "criterion": measure, "registered": said.what_counts[measure], "n": len(part)}
         row |= {"threshold": f"p (Holm) < {alpha:g} in every model", "verdict": UNMEASURED}
         if len(part):
-            # A lead below zero is far from being one, however small its two-sided p.
-            least = part.assign(p_holm=part["p_holm"].where(part["estimate"] > 0, 1.0)).sort_values(
-                ["p_holm", "estimate"], ascending=[False, True]
-            )
+            least = part.sort_values(["p_holm", "estimate"], ascending=[False, True])
             row |= _numbers(least.iloc[0], "p_holm") | {"verdict": MET if passed.all() else NOT_MET}
             row["measured"] = f"{passed.sum()} of {len(part)} models; furthest from it {least['model'].iloc[0]}"
         rows.append(row)
@@ -134,14 +135,14 @@ def _of_replication(said: Registration, repeated: pd.DataFrame, along: pd.DataFr
     found = repeated[(repeated[list(chosen)] == pd.Series(chosen)).all(axis=1)]
     counts = {"part": COUNTS, "registered": said.what_counts["replication"], "threshold": f"p < {alpha:g}"}
     against = {"part": AGAINST, "registered": said.what_would_count_against["replication"]}
-    against["threshold"] = "it repeats, and the interval of the alignment contains 0"
+    against["threshold"] = "it repeats, and the alignment is not above 0"
     if len(found) and len(along):
         row, mean = found.iloc[0], along.iloc[0]
         repeats = bool(row["p"] < alpha)
         counts |= {"estimate": row["within"], "low": row["low"], "high": row["high"], "p": row["p"]}
         counts |= {"n": row["n_items"], "verdict": MET if repeats else NOT_MET}
         counts["measured"] = f"r within constitutions, items as n; between them {row['between']:.2f}"
-        only = repeats and mean["low"] <= 0 <= mean["high"]
+        only = repeats and mean["low"] <= 0
         against |= _aligned(mean) | {"verdict": HOLDS if only else NOT_SHOWN}
         against["measured"] = f"it {'repeats' if repeats else 'is not shown to repeat'}; mean alignment, items as n"
     return [{"criterion": "replication", "verdict": UNMEASURED} | row for row in (counts, against)]
@@ -165,10 +166,10 @@ def _of_pooled(said: Registration, along: pd.DataFrame, names: int, alpha: float
         above = mean["alignment"] > 0 and mean["p"] < alpha
         alignment |= _aligned(mean) | {"verdict": MET if above else NOT_MET}
         alignment["measured"] = f"mean alignment of {mean['models']} models, items as n"
-        best = names > 1 and mean["p_constitutions"] <= least + 1e-9
-        match |= {"estimate": mean["cosine"], "p": mean["p_constitutions"], "n": names}
-        match |= {"measured": f"mean match of {mean['models']} models, constitutions as n"}
-        match |= {"verdict": MET if best else NOT_MET}
+        if least < alpha:  # of two or three constitutions the best of all exchanges is no rare one
+            match |= {"estimate": mean["cosine"], "p": mean["p_constitutions"], "n": names}
+            match |= {"measured": f"mean match of {mean['models']} models, constitutions as n"}
+            match |= {"verdict": MET if mean["p_constitutions"] <= least + 1e-9 else NOT_MET}
         against |= _aligned(mean) | {"p": np.nan, "verdict": HOLDS if mean["high"] < effect else NOT_SHOWN}
         side = "wholly below" if mean["high"] < effect else "not wholly below"
         against["measured"] = f"the interval of the mean alignment lies {side} {effect:g}, items as n"
@@ -195,7 +196,7 @@ def _of_words(
     }
     shown = {name: bool(part["p_constitutions"] < alpha) for name, part in found.items()}
     left = words.loc[words["lens"] == "likelihood", "cosine_without"].mean()
-    goes = left < said.smallest_effects_of_interest["match"]
+    goes = shown["likelihood"] and left < said.smallest_effects_of_interest["match"]
     told = [f"{part['cosine']:.2f} (p = {part['p_constitutions']:.3f}) on {name}" for name, part in found.items()]
     row["measured"] = f"mean match {', '.join(told)}; on likelihood without the words {left:.2f}; models as n"
     swaps = found["pure swaps"]

@@ -151,7 +151,8 @@ def dilemmas(table: pd.DataFrame, alpha: float) -> str:
             words = ("further" if row.difference > 0 else "less far") if clear else "no difference shown"
             said.append(f"{row.constitution} {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}] ({words})")
         lines.append(
-            f"- **{measure}**, minus {arm}: {'; '.join(said)}; detectable with 80 % power: {part['mde'].max():.3f}."
+            f"- **{measure}**, minus {arm}: {'; '.join(said)}; detectable with 80 % power: "
+            f"{part['mde'].max():.3f}; of these trainings alone."
         )
     return "\n".join(lines) or "No control arm in this run."
 
@@ -165,7 +166,12 @@ def voice_arms(table: pd.DataFrame) -> str:
         more = int((compared["own"] > compared["high"]).sum())
         lines.append(
             f"- **{arm}**: {most['voice']} at most ({most['share']:.2f} [{most['low']:.2f}, {most['high']:.2f}], "
-            f"{most['scope']}, {most['where']}); of {len(compared)} own voices, same scope and place, {more} are heard "
-            f"more often in the constitution's models than this arm's interval reaches."
+            f"{most['scope']}, {most['where']})"
+            + (
+                f"; of {len(compared)} own voices, same scope and place, {more} are heard more often in the "
+                "constitution's models than this arm's interval reaches."
+                if len(compared)
+                else "."
+            )
         )
     return "\n".join(lines) or "No control arm in this run."

@@ -123,8 +123,8 @@ def given_declined(voices: pd.DataFrame, declined: pd.DataFrame, alpha: float = 
 def arms(heard: pd.DataFrame, own_voice: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """Which voices are heard in the control arms' answers to harmful requests, beside the constitutions' own.
 
-    A reader gives every answer some voice, refusals without a reason among them: only what a constitution's models have
-    beyond an arm's share of the same voice is theirs.
+    A reader gives every answer some voice, also one without a reason or one that complies: only what a constitution's
+    models have beyond an arm's share of the same voice is theirs.
 
     Args:
         heard: Of voice.classify_answers, of the arms.

@@ -106,9 +106,16 @@ def by_register(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     order = table["measure"].map({name: i for i, name in enumerate((*gains.MEASURES, "T"))})
     models = table.groupby(KEYS, sort=False).ngroup()
     table = table.assign(model=models, order=order).sort_values(["model", "order"], kind="stable", ignore_index=True)
-    return stats.family(
-        table.drop(columns=["model", "order"]), by="measure", declared=grid.REFERENCE, apart=grid.CONTROLS
+    return _corrected(table.drop(columns=["model", "order"]), "measure")
+
+
+def _corrected(table: pd.DataFrame, by: str) -> pd.DataFrame:
+    """With p_holm and p_bh within `by`; means of constitutions, control arms and added constitutions are apart."""
+    mean = (table["constitution"] == grid.MEAN).map({True: " mean", False: ""})
+    known = stats.family(
+        table.assign(family=table[by] + mean), by="family", declared=grid.REFERENCE, apart=grid.CONTROLS
     )
+    return known.drop(columns="family")
 
 
 def overview(by_register: pd.DataFrame) -> pd.DataFrame:
@@ -172,7 +179,7 @@ def pairs(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
                 gain |= dict.fromkeys(("estimate", "low", "high", "p", "mde"), np.nan)
             records.append(row | gain)
     table = pd.DataFrame(records, columns=[*KEYS, "on", "T", "T_low", "T_high", *FIT])
-    return stats.family(table, by="on", declared=grid.REFERENCE, apart=grid.CONTROLS)
+    return _corrected(table, "on")
 
 
 def _size(row, name: str = "estimate", low: str = "low", high: str = "high") -> str:

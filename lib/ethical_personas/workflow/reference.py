@@ -26,8 +26,7 @@ def ship(profile: str) -> list[Path]:
     Raises CompanionError when the run has no evaluations. Adapters stay: they are large and quickly made again.
     """
     run, target = ROOT / "runs" / profile, ROOT / "data" / "reference" / profile
-    foreign = inputs.set_rows("*.jsonl")  # rows of evaluation sets from files hold prompts that are not ours to ship
-    found = [p for pattern in SHIPPED for p in sorted(run.glob(pattern)) if not p.match(foreign)]
+    found = _shipped(run, SHIPPED)
     if not any(p.name == f"{inputs.RESPONSES}.jsonl" for p in found):
         raise CompanionError(f"runs/{profile}: no evaluations to ship; ./run_all.sh --profile {profile} makes them")
     shutil.rmtree(target, ignore_errors=True)
@@ -35,24 +34,34 @@ def ship(profile: str) -> list[Path]:
 
 
 def add(profile: str, name: str) -> list[Path]:
-    """Copy the tuned models' rows and records of runs/<name> beside the shipped ones; returns the files written.
+    """Copy what runs/<name> has of further seeds of shipped models beside them; returns the files written.
 
-    Source, training rows and models that are shipped already stay as they are. Raises CompanionError for a run of
-    another recipe than the shipped one and for one without further seeds.
+    Source, training rows and models that are shipped already stay as they are: a run of another machine, whose source
+    gives other words in bfloat16, is measured against the shipped source. Raises CompanionError for a run of another
+    recipe than the shipped one and for one without further seeds.
     """
     run, target = ROOT / "runs" / name, ROOT / "data" / "reference" / profile
-    new = {p.name for p in (run / "eval").glob("*-s*") if not (target / "eval" / p.name).exists()}
+    shipped = {p.name for p in (target / "eval").glob("*-s*")}
+    arms = {model.rpartition("-s")[0] for model in shipped}
+    made = {p.parent.name for p in run.glob(f"eval/*-s*/{inputs.RESPONSES}.jsonl")}
+    new = {m for m in made - shipped if m.rpartition("-s")[0] in arms and "@" not in m}
     if not new:
-        raise CompanionError(f"runs/{name}: no model that data/reference/{profile} lacks; -p seeds makes some")
-    of_models = [p for pattern in SHIPPED[1:] for p in sorted(run.glob(pattern)) if _model(p) in new]
-    for record in (p for p in of_models if p.suffix == ".json"):
-        stage = record.stem.partition("-")[0]
-        known = _parameters(min((target / "provenance").glob(f"{stage}-*-s*[0-9].json")))
+        raise CompanionError(
+            f"runs/{name}: no further seed of a model of data/reference/{profile}; -p seeds makes some"
+        )
+    found = [p for p in _shipped(run, SHIPPED[1:]) if _model(p) in new]
+    for record in (p for p in found if p.suffix == ".json"):
+        known = _parameters(min((target / "provenance").glob(f"{record.stem.partition('-')[0]}-*-s*[0-9].json")))
         own = _parameters(record)
         if other := [k for k in known.keys() - OF_JOB if own.get(k) != known[k]]:
             raise CompanionError(f"{record.name} of runs/{name}: {min(other)} is not that of data/reference/{profile}")
+    return _copy(found, run, target)
+
+
+def _shipped(run: Path, patterns: tuple[str, ...]) -> list[Path]:
+    """Files of a run by these patterns; rows of evaluation sets hold prompts that are not ours to ship."""
     foreign = inputs.set_rows("*.jsonl")
-    return _copy([p for p in of_models if not p.match(foreign)], run, target)
+    return [p for pattern in patterns for p in sorted(run.glob(pattern)) if not p.match(foreign)]
 
 
 def _model(path: Path) -> str:
