@@ -114,6 +114,15 @@ def test_one_constitution_alone_is_not_measured_and_of_two_no_exchange_is_rare(p
     assert found["counts", "pooled: match"] == registration.UNMEASURED
 
 
+def test_one_item_a_dimension_is_too_few_to_draw_from(planted):
+    """As in the smoke profile: no interval, so that match and lead are not measured."""
+    contrasts, *rest = planted
+    few = contrasts.groupby("id").filter(lambda item: item.name in set(contrasts.drop_duplicates("dimension")["id"]))
+    found = verdicts(registration.scorecard(few, *rest, draws=100))
+    assert {found["counts", c] for c in ("match", "lead")} == {registration.UNMEASURED}
+    assert found["counts against", "match_and_lead"] == registration.UNMEASURED
+
+
 def test_a_constitution_beyond_the_compared_ones_moves_no_point(planted):
     contrasts, repeated, pooled, minimal, words = planted
     more = pd.concat([words, words.assign(constitution="care", cosine_without=-1.0)])

@@ -94,7 +94,9 @@ def _models(swaps: pd.DataFrame, draws: int, alpha: float) -> pd.DataFrame:
         ahead = {"measure": "lead", "estimate": lead, "low": lead - half, "high": lead + half}
         records += [about | match, about | ahead | {"p": sp.norm.sf(lead / sd) if sd > 0 else np.nan}]
     columns = ["model", "measure", "estimate", "p", "low", "high"]
-    return stats.family(pd.DataFrame(records, columns=columns), by="measure")
+    # With an item or two a dimension there is nothing to draw from, and so no interval.
+    measured = pd.DataFrame(records, columns=columns).dropna(subset=["p", "high"], ignore_index=True)
+    return stats.family(measured, by="measure")
 
 
 def _of_models(said: Registration, models: pd.DataFrame, alpha: float) -> list[dict]:
@@ -111,7 +113,7 @@ def _of_models(said: Registration, models: pd.DataFrame, alpha: float) -> list[d
             row["measured"] = f"{passed.sum()} of {len(part)} models; furthest from it {least['model'].iloc[0]}"
         rows.append(row)
     effects = said.smallest_effects_of_interest
-    below = models[models["high"] < models["measure"].map(effects)]
+    below = models[models["high"] < models["measure"].map(effects).astype(float)]
     row = {"part": AGAINST, "criterion": "match_and_lead", "n": models["model"].nunique(), "verdict": UNMEASURED}
     row |= {"registered": said.what_would_count_against["match_and_lead"]}
     row["threshold"] = f"upper end < {effects['match']:g} (match), {effects['lead']:g} (lead) in some model"
