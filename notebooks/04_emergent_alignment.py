@@ -234,8 +234,9 @@ display(figure, Markdown(told), useful.round(3), Markdown(coherence.sentence(coh
 # the control arms and on each training set; they are in the table alone.
 #
 # The bundled judge averages two readers: a count of words, and an encoder of request and answer. Where it is this run's
-# judge, the rows `judge` (hollow marks) say what either does alone, and what a plain list of keywords does. Where a part alone does as well as the
-# whole, the other adds nothing on such answers; where the list fails, a rate by keywords would mislead.
+# judge, the rows `judge` (hollow marks) say what either does alone, and what a plain list of keywords does. Where a part
+# alone does as well as the whole, the other adds nothing on such answers; where the list fails, a rate by keywords would
+# mislead.
 #
 # ## What the judge's own errors do
 #

@@ -163,15 +163,15 @@ def voice_arms(table: pd.DataFrame) -> str:
     for arm, part in table.groupby("arm", sort=False):
         most = part.loc[part["share"].idxmax()]
         compared = part[part["own"].notna()]
-        more = int((compared["own"] > compared["high"]).sum())
-        lines.append(
+        told = (
             f"- **{arm}**: {most['voice']} at most ({most['share']:.2f} [{most['low']:.2f}, {most['high']:.2f}], "
             f"{most['scope']}, {most['where']})"
-            + (
-                f"; of {len(compared)} own voices, same scope and place, {more} are heard more often in the "
-                "constitution's models than this arm's interval reaches."
-                if len(compared)
-                else "."
-            )
         )
+        if len(compared):
+            more = int((compared["own"] > compared["high"]).sum())
+            told += (
+                f"; of {len(compared)} own voices, same scope and place, {more} are heard more often in the "
+                "constitution's models than this arm's interval reaches"
+            )
+        lines.append(f"{told}.")
     return "\n".join(lines) or "No control arm in this run."

@@ -29,7 +29,7 @@ TARGETS = {
     "all": "everything: data, models, evaluation, figures (the default)",
     "figures": "only 04-06, from this clone's run or else from the shipped responses",
     "test": "the tests; --slow adds the long fault tests, --fast leaves out what takes long",
-    "bench": "the heavy steps against other tools, under 15 minutes (benchmarks/README.md); `-- scoring` for one",
+    "bench": "the heavy steps against other tools, about 15 minutes (benchmarks/README.md); `-- scoring` for one",
     "lab": "JupyterLab on the notebooks",
     "publish": "a finished run as a folder for others, --to FOLDER: adapters, data, cards; uploads nothing",
     "check": "check profile, data, disk, card and endpoints, say what a run takes; runs and spends nothing",

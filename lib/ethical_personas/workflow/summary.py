@@ -23,7 +23,7 @@ def gather(folder: Path, parameters: dict) -> dict:
     default asks for. Where jobs ran at several commits or processors, `parts` counts them.
     """
     records = [json.loads(p.read_text()) for p in sorted(folder.glob("[!.]*.json"))]
-    records = [r for r in records if _seed(r["name"]) in (None, *parameters.get("seeds", [_seed(r["name"])]))]
+    records = [r for r in records if _seed(r["name"]) in (None, *parameters["seeds"])]
     stages: dict[str, dict] = defaultdict(lambda: {"jobs": 0, "wall_seconds": 0.0, "peak_memory_mib": 0})
     for r in records:
         stage = stages[r["stage"]]
