@@ -151,8 +151,8 @@ def transfer(matrix: pd.DataFrame, alpha: float = 0.05) -> Figure:
 def dose(table: pd.DataFrame, finished: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """Gain in S, O and J at each checkpoint, one row of panels a cell; table of gains.dose.
 
-    Band: the finished model with its interval (gains.table). Nothing was measured between the points: the dotted
-    line only shows which of them belong together.
+    Band: the finished model, of all seeds, with its interval (gains.table). Nothing was measured between the points:
+    the dotted line only shows which of them belong together.
     """
     cells, size = list(dict.fromkeys(table["model"])), (PAGE, 1.8 * table["model"].nunique() + 0.6)
     panels = {"col": ("measure", MEASURE_TITLES), "row": ("model", cells)}
@@ -170,11 +170,13 @@ def dose(table: pd.DataFrame, finished: pd.DataFrame, alpha: float = 0.05) -> Fi
                 ax.axhline(end.estimate, color=shade, lw=0.8, zorder=0)
             ax.set_xlabel(f"optimiser steps (n = {marks.count_range(part['n_clusters'])} prompts)")
         line[0].set_ylabel(f"{name}\ndifference from the source")
+    seeds = int(finished["seeds"].max())
+    end = "finished model" if seeds == 1 else f"finished models, {seeds} seeds"
     extra = [
         Line2D([], [], marker=MARKERS[grid.SOURCE], ls="", color=colour(grid.SOURCE), ms=5, label="source"),
         Line2D([], [], marker="o", lw=1, color="0.35", ms=4, label="measured"),
         Line2D([], [], ls=":", color="0.35", lw=0.8, label="guide, not measured"),
-        Patch(color="0.35", alpha=0.3, lw=0, label="finished model"),
+        Patch(color="0.35", alpha=0.3, lw=0, label=end),
     ]
     marks.key(fig, f"bars and bands: {1 - alpha:.0%} intervals", extra=extra)
     return fig
