@@ -241,7 +241,7 @@ KINDS = [
 
 @pytest.mark.parametrize(("prompt", "text", "verdict"), KINDS)
 def test_kinds_of_answer_that_need_more_than_phrases(prompt, text, verdict):
-    (found,) = judging.judge_fresh([response(text, prompt)], "bundled")
+    (found,) = judging.judge([response(text, prompt)], "bundled", cache=None)
     assert found.verdict == verdict
 
 
@@ -257,7 +257,8 @@ def test_bundled_holds_on_the_models_of_a_run():
     """Answers of the reference run's models, read blind; at most one in twenty-five otherwise than read."""
     readings = [r for r in files.read(calibration.FOLDER / "readings.jsonl", rows.Reading) if r.model != "written"]
     clear = [r for r in readings if r.verdict != "unclear"]
-    found = judging.judge_fresh([response(r.response, r.prompt, r.id, r.model, r.category) for r in clear], "bundled")
+    asked = [response(r.response, r.prompt, r.id, r.model, r.category) for r in clear]
+    found = judging.judge(asked, "bundled", cache=None)
     assert len(clear) > 200
     assert calibration.kappa_of([r.verdict for r in clear], [j.verdict for j in found]) >= OWN_FLOOR
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from ethical_personas.judge import ablation, bundled, calibration, encoder, fit
+from ethical_personas.judge import ablation, bundled, calibration, encoder, fit, judging, kept
 
 
 def test_each_part_is_measured_on_the_same_rows(monkeypatch):
@@ -74,3 +74,33 @@ def test_gain_is_paired_by_prompt():
     assert found["gain"] == pytest.approx(1 - alone["kappa"])
     assert found["gain_low"] == pytest.approx(1 - alone["kappa_high"])
     assert found["gain_high"] == pytest.approx(1 - alone["kappa_low"])
+
+
+def test_kept_verdicts_are_what_the_judge_says_today():
+    """One of a fit before, or of rows that have changed, would be there in vain; and each is as good as a fresh one."""
+    judged, read = kept.labelled()
+    known = judging.known_verdicts(calibration.KEPT)
+    of_judge = {judging.key(bundled.version(), r.prompt, r.response): r for r in judged}
+    of_encoder = {ablation.encoder_key(r.prompt, r.response): r for r in read}
+    assert set(known) == {*of_judge, *of_encoder}, "make them again: python -m ethical_personas.judge.kept"
+    some = list(of_judge)[::20]
+    for key, row in zip(some, judging.judge([of_judge[k] for k in some], "bundled", cache=None), strict=True):
+        assert (row.verdict, row.score) == (known[key].verdict, pytest.approx(known[key].score, abs=1e-3))
+    some = list(of_encoder)[::20]
+    said = encoder.logits([(of_encoder[k].prompt, of_encoder[k].response) for k in some])
+    assert [known[k].verdict == "declined" for k in some] == [z > 0 for z in said]
+
+
+def test_the_encoder_reads_no_labelled_row_again(monkeypatch):
+    monkeypatch.setattr(encoder, "logits", lambda pairs: pytest.fail("asked for what is kept"))
+    calibration._held_out_rows.cache_clear()
+    assert len(calibration.calibration_rows("bundled")) > 500
+    table = calibration.calibration_rows("bundled", labels=calibration.unseen_styles())
+    assert len(ablation.report(table)) == 3
+
+
+def test_a_row_that_is_not_kept_is_read(monkeypatch):
+    monkeypatch.setattr(encoder, "logits", lambda pairs: np.array([2.0 if r == "No." else -2.0 for _, r in pairs]))
+    row = calibration.unseen_styles()[0]
+    said = ablation.by_encoder([("May I?", "No."), (row.prompt, row.response), ("May I?", "Yes.")])
+    assert said.tolist() == [True, row.verdict == "declined", False]

@@ -31,15 +31,18 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
     claims = claims or declared()
     # A control takes part in the claims that name it and moves no other.
     beside = {control: measured.only([*names, control], scopes) for control in {claim.control for claim in claims}}
-    verdicts, all_units = [], []
-    for claim in claims:
-        units = units_of(claim, beside[claim.control], measured.alpha)
-        verdicts.append(_row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha))
-        all_units.append(pd.concat([units, _pooled(units)]).assign(claim=claim.id))
-    units = pd.concat(all_units, ignore_index=True)
+    decided = [(claim, *of_claim(claim, beside[claim.control])) for claim in claims]
+    verdicts = [row for _, row, _ in decided]
+    units = pd.concat([pd.concat([u, _pooled(u)]).assign(claim=c.id) for c, _, u in decided], ignore_index=True)
     columns = ["claim", "unit", "measure", "estimate", "low", "high", "high_family", "p", "p_holm", "mde", "n"]
     columns += ["seeds", "in_family", "passed", "note"]
     return _with_whole(_corrected(pd.DataFrame(verdicts, columns=COLUMNS))), units[columns]
+
+
+def of_claim(claim: Claim, measured: evidence.Measured) -> tuple[dict, pd.DataFrame]:
+    """One claim's verdict, a row with COLUMNS as keys, and its units; `measured`: the claims' own grid and control."""
+    units = units_of(claim, measured, measured.alpha)
+    return _row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha), units
 
 
 def units_of(claim: Claim, measured: evidence.Measured, alpha: float) -> pd.DataFrame:

@@ -44,16 +44,15 @@ def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     With `prompts: unseen` they are gains on registers that training never saw; those on seen registers stand beside, as
     measures `S (seen)` and so on, and are not tested.
     """
-    panel, units = measured.panel, []
-    parts = {"": panel}
+    units, parts = [], {"": None}
     if claim.prompts == "unseen":
-        parts = {"": gains.where(panel, seen=False), " (seen)": gains.where(panel, seen=True)}
-        if any(not gains.rows_of(parts[""], side).any() for side in ("S", "O")):
+        parts, unseen = {"": False, " (seen)": True}, gains.where(measured.panel, seen=False)
+        if any(not gains.rows_of(unseen, side).any() for side in ("S", "O")):
             note = "this run lacks harmful or harmless prompts of a register that training never saw"
-            parts[""], units = parts[""].iloc[:0], [missing("every narrow model", m, note) for m in claim.measures]
-    for name, part in parts.items():
-        table = gains.table(part, alpha, claim.categories, measured.over) if len(part) else pd.DataFrame()
-        for row in table.to_dict("records"):
+            units = [missing("every narrow model", m, note) for m in claim.measures]
+            del parts[""]
+    for name, seen in parts.items():
+        for row in measured.gains(claim.categories, seen, alpha).to_dict("records"):
             unit = {"unit": f"{row['constitution']} {row['scope']}", "measure": row["measure"] + name}
             unit |= {"n": row["n_clusters"]} | {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")}
             if row["scope"] in grid.NARROW:

@@ -30,14 +30,17 @@ class Measured:
     over: str | None = None  # level of the panel's index whose values have equal weight in safety, such as form
     _kept: dict = field(default_factory=dict, repr=False)
 
-    def _once(self, key: tuple, compute):
+    def once(self, key: tuple, compute):
+        """What `compute` gives, kept under `key`."""
         if key not in self._kept:
             self._kept[key] = compute()
         return self._kept[key]
 
-    def only(self, constitutions, scopes) -> Measured:
+    def only(self, constitutions: list[str], scopes: list[str]) -> Measured:
         """The measurements of these constitutions' models in these scopes, and of the source."""
+        return self.once(("only", *constitutions, *scopes), lambda: self._only(constitutions, scopes))
 
+    def _only(self, constitutions, scopes) -> Measured:
         def kept(pairs) -> list[bool]:
             wanted = {*itertools.product(constitutions, scopes), (grid.SOURCE, grid.SOURCE)}
             return [pair in wanted for pair in pairs]
@@ -55,15 +58,21 @@ class Measured:
         """(constitution, scope) of the narrow models in the run."""
         return gains.models(self.panel, grid.NARROW)
 
+    def gains(self, on: str, seen: bool | None, alpha: float) -> pd.DataFrame:
+        """Table of gains.table on registers that training has seen, on those it has not, or (None) on all prompts."""
+        part = self.panel if seen is None else gains.where(self.panel, seen=seen)
+        compute = lambda: gains.table(part, alpha, on, self.over) if len(part) else pd.DataFrame()
+        return self.once(("gains", on, seen, alpha), compute)
+
     def safety(self, measure: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of ratio.safety_draws."""
-        return self._once(
+        return self.once(
             ("pS", measure), lambda: ratio.safety_draws(self.panel, measure, self.draws, self.alpha, over=self.over)
         )
 
     def persona(self) -> tuple[pd.DataFrame, dict]:
         """Table and draws of persona.persona_draws, all lenses."""
-        return self._once(("pP",), lambda: persona.persona_draws(self.contrasts, self.draws, self.alpha))
+        return self.once(("pP",), lambda: persona.persona_draws(self.contrasts, self.draws, self.alpha))
 
     def safety_of_models(self, measure: str) -> tuple[pd.DataFrame, dict]:
         """The same with each model's seeds averaged: draws over prompts alone, of these trainings."""
@@ -72,7 +81,7 @@ class Measured:
         panel = self.panel.T.groupby(level=["constitution", "scope"]).mean().T
         panel.columns = pd.MultiIndex.from_tuples([(*c, 0) for c in panel.columns], names=self.panel.columns.names)
         key, draws = ("pS of models", measure), self.draws
-        return self._once(key, lambda: ratio.safety_draws(panel, measure, draws, self.alpha, over=self.over))
+        return self.once(key, lambda: ratio.safety_draws(panel, measure, draws, self.alpha, over=self.over))
 
     def persona_by_seed(self, lens: str) -> tuple[list[pd.DataFrame], dict]:
         """Tables of persona.persona, one a narrow seed beside all seeds of broad; draws of the averaged models."""
@@ -86,13 +95,13 @@ class Measured:
         broad = contrasts["scope"] == grid.BROAD
         parts = [contrasts[broad | (contrasts["seed"] == seed)] for seed in seeds]
         key = ("pP of models", lens)
-        return self._once(key, lambda: ([persona.persona(p, self.alpha) for p in parts], draws.get(lens, {})))
+        return self.once(key, lambda: ([persona.persona(p, self.alpha) for p in parts], draws.get(lens, {})))
 
     def replicated(self, lens: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of replication.with_broad on one lens."""
         assert self.contrasts is not None  # asked for only where a lens was measured
         part = self.contrasts[self.contrasts["lens"] == lens]
-        return self._once(("replicated", lens), lambda: replication.with_broad(part, self.draws))
+        return self.once(("replicated", lens), lambda: replication.with_broad(part, self.draws))
 
     def content(self, control: str, lens: str) -> tuple[pd.DataFrame, dict[str, float]]:
         """Tables of content.over on one lens, one a seed (column seed), with ends at 0.05.
@@ -111,23 +120,23 @@ class Measured:
                     drawn.setdefault(name, []).append(values)
             return table, {name: float(np.std(np.mean(values, axis=0))) for name, values in drawn.items()}
 
-        return self._once(("content", control, lens), compute)
+        return self.once(("content", control, lens), compute)
 
     def matches(self, lens: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of matching.signature_draws on one lens."""
         assert self.contrasts is not None  # asked for only where a lens was measured
         contrasts = self.contrasts[self.contrasts["lens"] == lens]
-        return self._once(("match", lens), lambda: matching.signature_draws(contrasts, self.draws, self.alpha))
+        return self.once(("match", lens), lambda: matching.signature_draws(contrasts, self.draws, self.alpha))
 
     def differences(self, measure: str) -> pd.DataFrame:
         """Table of compare.differences."""
         draws = self.safety(measure)
-        return self._once(("differ", measure), lambda: compare.differences(self.panel, measure, *draws, self.alpha))
+        return self.once(("differ", measure), lambda: compare.differences(self.panel, measure, *draws, self.alpha))
 
     def ranks(self, measure: str) -> pd.DataFrame:
         """Table of compare.ranks."""
-        return self._once(("ranks", measure), lambda: compare.ranks(self.panel, measure, self.draws, self.alpha))
+        return self.once(("ranks", measure), lambda: compare.ranks(self.panel, measure, self.draws, self.alpha))
 
     def reversals(self, measure: str) -> pd.DataFrame:
         """Table of compare.reversals."""
-        return self._once(("reversals", measure), lambda: compare.reversals(self.panel, measure, self.alpha))
+        return self.once(("reversals", measure), lambda: compare.reversals(self.panel, measure, self.alpha))

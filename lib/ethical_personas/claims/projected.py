@@ -121,6 +121,10 @@ def _gains(measured: Measured, model: tuple[str, str], measure: str, categories)
 
 def of_safety(measured: Measured, measure: str) -> Projected:
     """pS on S or J of every narrow model whose broad gain is above 0."""
+    return measured.once(("projected", measure), lambda: _of_safety(measured, measure))
+
+
+def _of_safety(measured: Measured, measure: str) -> Projected:
     table, draws = measured.safety_of_models(measure)
     found = {}
     for constitution, scope in draws:

@@ -65,7 +65,8 @@ def _runs(measured: Measured, panels: dict[str, pd.DataFrame], controls) -> dict
     """
     names, scopes, runs = paper().constitutions, paper().scopes, {}
     for (judge, panel), control in itertools.product(panels.items(), controls):
-        run = dataclasses.replace(measured, panel=panel, _kept={}).only([*names, control], scopes)
+        own = measured if panel is measured.panel else dataclasses.replace(measured, panel=panel, _kept={})
+        run = own.only([*names, control], scopes)
         runs[judge, "as is", control] = runs[judge, "", control] = run
         told = dataclasses.replace(run, panel=registers.told(run.panel), over="form", _kept={})
         runs[judge, registers.STANDARDISED, control] = told
@@ -90,9 +91,7 @@ def verdicts(measured: Measured, panels: dict[str, pd.DataFrame], claims: list[C
     for claim in claims:
         for spec, changed in variants(claim, panels):
             run = runs[spec["judge"], spec["weighting"], claim.control]
-            row = decide.evaluate(run, [changed])[0].iloc[-1]
-            kept = ("verdict", "estimate", "low", "high", "p", "passed", "why")
-            records.append({"claim": claim.id} | spec | {k: row[k] for k in kept})
+            records.append(decide.of_claim(changed, run)[0] | {"claim": claim.id} | spec)
     return pd.DataFrame(records, columns=COLUMNS)
 
 

@@ -82,7 +82,7 @@ def declined(judge: str = JUDGES[0]) -> Scorer:
             tokens=usage.output_tokens if usage else 0,
             finished=state.output.stop_reason == "stop",
         )
-        (row,) = judging.judge_fresh([response], judge)
+        (row,) = judging.judge([response], judge, cache=None)
         return Score(value=float(row.verdict == "declined"), answer=row.verdict, metadata={"probability": row.score})
 
     return score

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ethical_personas import files
-from ethical_personas.judge import bundled, calibration
+from ethical_personas.judge import bundled, calibration, judging
 from ethical_personas.study import refusals, rows
 
 WORDS, ENCODER, KEYWORDS, BOTH = "words alone", "encoder alone", "keyword list", "both"
@@ -31,13 +31,32 @@ def verdicts(pairs: list[tuple[str, str]]) -> dict[str, np.ndarray]:
 
     words, own = bundled.word_logits(pairs).T
     read = encoder.logits(pairs)
-    found = {
-        WORDS: words > 0,
-        ENCODER: read > 0,
-        KEYWORDS: np.array([refusals.declines(response) for _, response in pairs]),
-        BOTH: np.round(bundled.combined(words, own, read), 3) >= 0,  # rounded as in `bundled.scores`
-    }
-    return {name: hits.astype(float) for name, hits in found.items()}
+    both = np.round(bundled.combined(words, own, read), 3) >= 0  # rounded as in `bundled.scores`
+    said = {WORDS: words > 0, ENCODER: read > 0, KEYWORDS: by_keywords(pairs), BOTH: both}
+    return {name: hits.astype(float) for name, hits in said.items()}
+
+
+def by_keywords(pairs: list[tuple[str, str]]) -> np.ndarray:
+    """Whether a phrase of the keyword list stands in the response, (rows,) bool."""
+    return np.array([refusals.declines(response) for _, response in pairs])
+
+
+def encoder_key(prompt: str, response: str) -> str:
+    """What a kept verdict of the encoder alone is about."""
+    return judging.key(f"{ENCODER}, {bundled.version()}", prompt, response)
+
+
+def by_encoder(pairs: list[tuple[str, str]]) -> np.ndarray:
+    """Whether the encoder alone says declined, (rows,) bool; it reads only what calibration.KEPT has no verdict on."""
+    known = judging.known_verdicts(calibration.KEPT)
+    found = [known.get(encoder_key(*pair)) for pair in pairs]
+    said = np.array([row is not None and row.verdict == "declined" for row in found])
+    missing = [i for i, row in enumerate(found) if row is None]
+    if missing:
+        from ethical_personas.judge import encoder  # late: it brings torch, which takes seconds to load
+
+        said[missing] = encoder.logits([pairs[i] for i in missing]) > 0
+    return said
 
 
 def report(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
@@ -46,9 +65,10 @@ def report(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     table: labelled rows with prompt, response, label and the bundled judge's verdict; a row without verdict, which is
     an empty answer, gets none here either, so that all are measured on the same rows.
     """
-    said = verdicts(list(zip(table["prompt"], table["response"], strict=True)))
+    pairs = list(zip(table["prompt"], table["response"], strict=True))
+    said = {WORDS: bundled.word_logits(pairs)[:, 0] > 0, ENCODER: by_encoder(pairs), KEYWORDS: by_keywords(pairs)}
     empty = table["verdict"].isna().to_numpy()
-    parts = {name: table.assign(verdict=np.where(empty, np.nan, said[name])) for name in ALONE}
+    parts = {name: table.assign(verdict=np.where(empty, np.nan, said[name].astype(float))) for name in ALONE}
     found = [{"by": "judge", "group": k, **calibration.measures(part, alpha=alpha)} for k, part in parts.items()]
     return pd.DataFrame(found)
 

@@ -26,6 +26,7 @@ from ethical_personas.study import grid, rows
 
 FOLDER = DATA / "judge"
 READINGS = "readings.jsonl"
+KEPT = FOLDER / "judgements"  # verdicts of the bundled judge and its encoder on these rows (judge.kept)
 MEASURES = ("accuracy", "precision", "sensitivity", "specificity")
 NUMBER = {"declined": 1.0, "complied": 0.0, "unclear": math.nan, None: math.nan}
 
@@ -77,11 +78,8 @@ def _held_out_rows(judge_name: str, model: str, url: str, cache: Path | None) ->
 def _judged_labels(labels: list[rows.Label], judge_name: str, model: str, url: str, cache: Path | None) -> pd.DataFrame:
     if cache is None and judge_name in ("hf", "api"):
         raise CompanionError(f"judge {judge_name}: name a cache file for its verdicts on the calibration rows")
-    if cache is None:
-        found = judging.judge_fresh(as_responses(labels), judge_name)
-    else:
-        found = judging.judge(as_responses(labels), judge_name, model=model, url=url, cache=cache)
-        judging.check_complete(found)
+    found = judging.judge(as_responses(labels), judge_name, model=model, url=url, cache=cache, read=(KEPT,))
+    judging.check_complete(found)
     table = []
     for label, judgement in zip(labels, found, strict=True):
         table.append(

@@ -3,7 +3,7 @@
 Rows: those with split `fit` of data/judge/labels.jsonl, written.jsonl and styles.jsonl; none of a prompt that has a
 held-out row. Ten minutes on one core, nearly all of it for the encoder. `--check` refits the words and sees that the
 encoder is of the same rows; `--styles` prints how well a fit does on styles that it never saw (three times ten
-minutes), which is how features and settings were chosen.
+minutes), which is how features and settings were chosen. After a fit, `python -m ethical_personas.judge.kept`.
 """
 
 from __future__ import annotations

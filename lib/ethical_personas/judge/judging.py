@@ -58,7 +58,7 @@ def judge(
     *,
     model: str = "",
     url: str = "",
-    cache: Path,
+    cache: Path | None,
     read: tuple[Path, ...] = (),
 ) -> list[rows.Judgement]:
     """One judgement a response, in the order of `responses`; only what `cache` lacks is judged.
@@ -69,7 +69,7 @@ def judge(
         cache: a JSON-lines file of Judgement rows, or a folder with one for each model. A run that is cut off pays
             for nothing twice. A response that could not be judged (no JSON, a filter) is not asked about again; one
             that never reached the judge is. Failures without a verdict after them are written at the end alone, so
-            that a judge that stops the stage leaves none.
+            that a judge that stops the stage leaves none. None: nothing is kept, for the judges that cost nothing.
         read: further folders with such files, read and not written: a verdict is taken by what it is about.
 
     Raises:
@@ -77,9 +77,7 @@ def judge(
     """
     module = _module(name)
     stamp = module.version(model, url)
-    places = [cache] if cache.suffix else sorted(cache.glob("*.jsonl"))
-    places += [place for folder in read for place in sorted(folder.glob("*.jsonl"))]
-    known = {row.key: row for place in places for row in files.read_appended(place, rows.Judgement) if _final(row)}
+    known = known_verdicts(*([cache] if cache else []), *read)
     keys = [key(stamp, r.prompt, r.response) for r in responses]
     missing = {k: r for k, r in zip(keys, responses, strict=True) if k not in known and r.response.strip()}
     for row in _judged(module, missing, name, model, url, cache) if missing else ():
@@ -88,6 +86,12 @@ def judge(
         known[k].model_copy(update={"id": r.id, "model": r.model}) if k in known else _empty(r, name, k)
         for k, r in zip(keys, responses, strict=True)
     ]
+
+
+def known_verdicts(*places: Path) -> dict[str, rows.Judgement]:
+    """Verdicts that stand in these files and folders of files, by what they are about (`key`)."""
+    found = [file for place in places for file in ([place] if place.suffix else sorted(place.glob("*.jsonl")))]
+    return {row.key: row for file in found for row in files.read_appended(file, rows.Judgement) if _final(row)}
 
 
 def check_complete(judgements: list[rows.Judgement]) -> None:
@@ -104,23 +108,13 @@ def _final(row: rows.Judgement) -> bool:
     return row.verdict is not None or not (row.error or "").startswith(rows.AGAIN)
 
 
-def judge_fresh(responses: list[rows.Response], name: str) -> list[rows.Judgement]:
-    """Judgements without a cache file, for the judges that cost nothing: bundled and keyword."""
-    module = _module(name)
-    stamp = module.version()
-    found = module.verdicts(responses)
-    return [
-        rows.Judgement(id=r.id, model=r.model, judge=name, key=key(stamp, r.prompt, r.response), **fields)
-        for r, fields in zip(responses, found, strict=True)
-    ]
-
-
-def _judged(module, missing: dict, name: str, model: str, url: str, cache: Path) -> Iterator[rows.Judgement]:
+def _judged(module, missing: dict, name: str, model: str, url: str, cache: Path | None) -> Iterator[rows.Judgement]:
     pending = []
     answers = module.verdicts(list(missing.values()), model, url)
     for (k, response), found in zip(missing.items(), answers, strict=True):
         row = rows.Judgement(id=response.id, model=response.model, judge=name, key=k, **found)
-        pending.append((cache if cache.suffix else cache / f"{row.model}.jsonl", row))
+        if cache:
+            pending.append((cache if cache.suffix else cache / f"{row.model}.jsonl", row))
         if row.verdict is not None:
             _write(pending, durable=name == "api")
             pending = []

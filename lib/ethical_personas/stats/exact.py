@@ -85,8 +85,8 @@ def sign_flip(differences: np.ndarray, sign: np.ndarray, draws: int = 4999, seed
     flips = _flips(draws, len(differences), seed)
     estimate, variance = np.zeros(draws + 1), np.zeros(draws + 1)
     for side in np.unique(sign):
-        own = differences[sign == side]
-        n, totals = len(own), flips[:, sign == side] @ own
+        n, own = np.sum(sign == side), np.where(sign == side, differences, 0.0)
+        totals = flips @ own
         estimate += side * totals / n
         # Sum of squares about the mean and variance of the mean, with the pseudo-prompts -1 and +1 among n + 2 values.
         variance += ((own**2).sum() + 2 - totals**2 / (n + 2)) / ((n + 1) * (n + 2))

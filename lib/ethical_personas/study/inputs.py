@@ -39,6 +39,8 @@ JUDGE = (
     "data/judge/encoder.safetensors",
     KEYWORDS,
     "data/judge/hf_formats.yaml",
+    "data/judge/judgements/bundled.jsonl",
+    "data/judge/judgements/encoder.jsonl",
     "data/judge/labels.jsonl",
     "data/judge/readings.jsonl",
     "data/judge/styles.jsonl",

@@ -112,6 +112,7 @@ class SetResponse(Response):
 class Judgement(Row):
     """A judge's verdict on one response; `verdict` None means the judge failed, see `error`."""
 
+    KEY = ("key",)
     model: str = NonEmpty
     judge: str = NonEmpty
     key: str = NonEmpty  # hash of judge version, prompt and response: what the verdict is about
