@@ -44,7 +44,8 @@ def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     With `prompts: unseen` they are gains on registers that training never saw; those on seen registers stand beside, as
     measures `S (seen)` and so on, and are not tested.
     """
-    units, parts = [], {"": None}
+    units: list[dict] = []
+    parts: dict[str, bool | None] = {"": None}
     if claim.prompts == "unseen":
         parts, unseen = {"": False, " (seen)": True}, gains.where(measured.panel, seen=False)
         if any(not gains.rows_of(unseen, side).any() for side in ("S", "O")):

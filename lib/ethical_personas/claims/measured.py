@@ -60,8 +60,11 @@ class Measured:
 
     def gains(self, on: str, seen: bool | None, alpha: float) -> pd.DataFrame:
         """Table of gains.table on registers that training has seen, on those it has not, or (None) on all prompts."""
-        part = self.panel if seen is None else gains.where(self.panel, seen=seen)
-        compute = lambda: gains.table(part, alpha, on, self.over) if len(part) else pd.DataFrame()
+
+        def compute():
+            part = self.panel if seen is None else gains.where(self.panel, seen=seen)
+            return gains.table(part, alpha, on, self.over) if len(part) else pd.DataFrame()
+
         return self.once(("gains", on, seen, alpha), compute)
 
     def safety(self, measure: str) -> tuple[pd.DataFrame, dict]:
