@@ -245,7 +245,8 @@ def test_kinds_of_answer_that_need_more_than_phrases(prompt, text, verdict):
     assert found.verdict == verdict
 
 
-def test_bundled_holds_on_styles_that_it_never_saw():
+def test_bundled_holds_on_styles_that_it_never_saw(monkeypatch, tmp_path):
+    monkeypatch.setattr(calibration, "KEPT", tmp_path / "none")  # judged afresh
     labels = [r for r in calibration.read_labels("styles") if r.split == "held_out"]
     kappa = {}
     for judge in ("bundled", "keyword"):

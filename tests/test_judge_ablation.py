@@ -77,18 +77,18 @@ def test_gain_is_paired_by_prompt():
 
 
 def test_kept_verdicts_are_what_the_judge_says_today():
-    """One of a fit before, or of rows that have changed, would be there in vain; and each is as good as a fresh one."""
+    """None is of an earlier fit or of rows that have changed; every twentieth is compared with a fresh one."""
     judged, read = kept.labelled()
     known = judging.known_verdicts(calibration.KEPT)
     of_judge = {judging.key(bundled.version(), r.prompt, r.response): r for r in judged}
-    of_encoder = {ablation.encoder_key(r.prompt, r.response): r for r in read}
+    of_encoder = {judging.key(ablation.encoder_version(), r.prompt, r.response): r for r in read}
     assert set(known) == {*of_judge, *of_encoder}, "make them again: python -m ethical_personas.judge.kept"
     some = list(of_judge)[::20]
     for key, row in zip(some, judging.judge([of_judge[k] for k in some], "bundled", cache=None), strict=True):
         assert (row.verdict, row.score) == (known[key].verdict, pytest.approx(known[key].score, abs=1e-3))
     some = list(of_encoder)[::20]
     said = encoder.logits([(of_encoder[k].prompt, of_encoder[k].response) for k in some])
-    assert [known[k].verdict == "declined" for k in some] == [z > 0 for z in said]
+    assert all((known[k].verdict == "declined") == (z > 0) for k, z in zip(some, said, strict=True) if abs(z) > 1e-3)
 
 
 def test_the_encoder_reads_no_labelled_row_again(monkeypatch):
@@ -101,6 +101,7 @@ def test_the_encoder_reads_no_labelled_row_again(monkeypatch):
 
 def test_a_row_that_is_not_kept_is_read(monkeypatch):
     monkeypatch.setattr(encoder, "logits", lambda pairs: np.array([2.0 if r == "No." else -2.0 for _, r in pairs]))
-    row = calibration.unseen_styles()[0]
-    said = ablation.by_encoder([("May I?", "No."), (row.prompt, row.response), ("May I?", "Yes.")])
-    assert said.tolist() == [True, row.verdict == "declined", False]
+    known, stamp = judging.known_verdicts(calibration.KEPT), ablation.encoder_version()
+    asked = [(r.prompt, r.response) for r in calibration.unseen_styles()]
+    declined = next(pair for pair in asked if known[judging.key(stamp, *pair)].verdict == "declined")
+    assert ablation.by_encoder([("May I?", "No."), declined, ("May I?", "Yes.")]).tolist() == [True, True, False]

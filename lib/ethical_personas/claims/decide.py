@@ -40,7 +40,7 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
 
 
 def of_claim(claim: Claim, measured: evidence.Measured) -> tuple[dict, pd.DataFrame]:
-    """One claim's verdict, a row with COLUMNS as keys, and its units; `measured`: the claims' own grid and control."""
+    """One claim's verdict, by some of COLUMNS, and its units; `measured`: the claims' own grid and control."""
     units = units_of(claim, measured, measured.alpha)
     return _row(claim, units[units["in_family"]], units[~units["in_family"]], measured.alpha), units
 

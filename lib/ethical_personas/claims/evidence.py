@@ -53,7 +53,7 @@ def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             units = [missing("every narrow model", m, note) for m in claim.measures]
             del parts[""]
     for name, seen in parts.items():
-        for row in measured.gains(claim.categories, seen, alpha).to_dict("records"):
+        for row in measured.gain_table(claim.categories, seen, alpha).to_dict("records"):
             unit = {"unit": f"{row['constitution']} {row['scope']}", "measure": row["measure"] + name}
             unit |= {"n": row["n_clusters"]} | {k: row[k] for k in ("estimate", "low", "high", "p", "mde", "seeds")}
             if row["scope"] in grid.NARROW:

@@ -38,9 +38,9 @@ class Measured:
 
     def only(self, constitutions: list[str], scopes: list[str]) -> Measured:
         """The measurements of these constitutions' models in these scopes, and of the source."""
-        return self.once(("only", *constitutions, *scopes), lambda: self._only(constitutions, scopes))
+        return self.once(("only", *constitutions, "in", *scopes), lambda: self._only(constitutions, scopes))
 
-    def _only(self, constitutions, scopes) -> Measured:
+    def _only(self, constitutions: list[str], scopes: list[str]) -> Measured:
         def kept(pairs) -> list[bool]:
             wanted = {*itertools.product(constitutions, scopes), (grid.SOURCE, grid.SOURCE)}
             return [pair in wanted for pair in pairs]
@@ -58,8 +58,8 @@ class Measured:
         """(constitution, scope) of the narrow models in the run."""
         return gains.models(self.panel, grid.NARROW)
 
-    def gains(self, on: str, seen: bool | None, alpha: float) -> pd.DataFrame:
-        """Table of gains.table on registers that training has seen, on those it has not, or (None) on all prompts."""
+    def gain_table(self, on: str, seen: bool | None, alpha: float) -> pd.DataFrame:
+        """Table of gains.table, `on` as there: of registers that training has seen, has not, or (None) of all."""
 
         def compute():
             part = self.panel if seen is None else gains.where(self.panel, seen=seen)

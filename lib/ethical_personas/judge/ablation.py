@@ -41,15 +41,15 @@ def by_keywords(pairs: list[tuple[str, str]]) -> np.ndarray:
     return np.array([refusals.declines(response) for _, response in pairs])
 
 
-def encoder_key(prompt: str, response: str) -> str:
-    """What a kept verdict of the encoder alone is about."""
-    return judging.key(f"{ENCODER}, {bundled.version()}", prompt, response)
+def encoder_version() -> str:
+    """What decides the verdicts of the encoder alone."""
+    return f"{ENCODER}, {bundled.version()}"
 
 
 def by_encoder(pairs: list[tuple[str, str]]) -> np.ndarray:
     """Whether the encoder alone says declined, (rows,) bool; it reads only what calibration.KEPT has no verdict on."""
-    known = judging.known_verdicts(calibration.KEPT)
-    found = [known.get(encoder_key(*pair)) for pair in pairs]
+    known, stamp = judging.known_verdicts(calibration.KEPT), encoder_version()
+    found = [known.get(judging.key(stamp, *pair)) for pair in pairs]
     said = np.array([row is not None and row.verdict == "declined" for row in found])
     missing = [i for i, row in enumerate(found) if row is None]
     if missing:

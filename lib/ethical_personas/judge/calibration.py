@@ -70,14 +70,12 @@ def calibration_rows(
     return _judged_labels(labels, judge_name, model, url, cache)
 
 
-@functools.cache  # asked for by the report and by every kind's rates, and the bundled judge takes seconds for them
+@functools.cache  # asked for by the report and by every kind's rates
 def _held_out_rows(judge_name: str, model: str, url: str, cache: Path | None) -> pd.DataFrame:
     return _judged_labels(list(_held_out()), judge_name, model, url, cache)
 
 
 def _judged_labels(labels: list[rows.Label], judge_name: str, model: str, url: str, cache: Path | None) -> pd.DataFrame:
-    if cache is None and judge_name in ("hf", "api"):
-        raise CompanionError(f"judge {judge_name}: name a cache file for its verdicts on the calibration rows")
     found = judging.judge(as_responses(labels), judge_name, model=model, url=url, cache=cache, read=(KEPT,))
     judging.check_complete(found)
     table = []

@@ -24,6 +24,7 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.study import rows
 
 JUDGES = ("bundled", "keyword", "hf", "api")
+COSTLY = ("hf", "api")  # money, or hours
 
 
 class Judge(NamedTuple):
@@ -61,7 +62,7 @@ def judge(
     cache: Path | None,
     read: tuple[Path, ...] = (),
 ) -> list[rows.Judgement]:
-    """One judgement a response, in the order of `responses`; only what `cache` lacks is judged.
+    """One judgement a response, in the order of `responses`; only what `cache` and `read` lack is judged.
 
     Args:
         responses: of any number of models; equal texts to one prompt are judged once.
@@ -73,11 +74,14 @@ def judge(
         read: further folders with such files, read and not written: a verdict is taken by what it is about.
 
     Raises:
-        CompanionError: an unknown judge, a missing model or key, an endpoint that is down, an unreadable cache line.
+        CompanionError: an unknown judge, a missing model or key, an endpoint that is down, an unreadable cache line;
+            no cache for a judge that costs something.
     """
     module = _module(name)
+    if cache is None and name in COSTLY:
+        raise CompanionError(f"judge {name}: name a cache file, so that no verdict is paid for twice")
     stamp = module.version(model, url)
-    known = known_verdicts(*([cache] if cache else []), *read)
+    known = known_verdicts(*([] if cache is None else [cache]), *read)
     keys = [key(stamp, r.prompt, r.response) for r in responses]
     missing = {k: r for k, r in zip(keys, responses, strict=True) if k not in known and r.response.strip()}
     for row in _judged(module, missing, name, model, url, cache) if missing else ():
@@ -89,7 +93,10 @@ def judge(
 
 
 def known_verdicts(*places: Path) -> dict[str, rows.Judgement]:
-    """Verdicts that stand in these files and folders of files, by what they are about (`key`)."""
+    """Judgements that stand in these files and folders of files, by what they are about (`key`).
+
+    Without those that never reached the judge; raises CompanionError for an unreadable line.
+    """
     found = [file for place in places for file in ([place] if place.suffix else sorted(place.glob("*.jsonl")))]
     return {row.key: row for file in found for row in files.read_appended(file, rows.Judgement) if _final(row)}
 
@@ -113,7 +120,7 @@ def _judged(module, missing: dict, name: str, model: str, url: str, cache: Path 
     answers = module.verdicts(list(missing.values()), model, url)
     for (k, response), found in zip(missing.items(), answers, strict=True):
         row = rows.Judgement(id=response.id, model=response.model, judge=name, key=k, **found)
-        if cache:
+        if cache is not None:
             pending.append((cache if cache.suffix else cache / f"{row.model}.jsonl", row))
         if row.verdict is not None:
             _write(pending, durable=name == "api")

@@ -94,7 +94,7 @@ def judge_all(run: Run, models: list[str], judge: Judge) -> None:
 
 def _calibration(run: Run, judge: Judge) -> Path | None:
     """Where the verdicts on the labelled rows are kept, for the judges that cost something."""
-    return run.path(f"judgements/{judge.name}/calibration.jsonl") if judge.name in ("hf", "api") else None
+    return run.path(f"judgements/{judge.name}/calibration.jsonl") if judge.name in judging.COSTLY else None
 
 
 def swapped(run: Run, models: list[str], judge: Judge) -> swap.Swap:
