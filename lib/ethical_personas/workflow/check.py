@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from ethical_personas.errors import CompanionError
@@ -243,11 +243,14 @@ def grams(text: str) -> set[tuple[str, ...]]:
 
 def _apart(train, evaluation) -> None:
     """Raise when an evaluation prompt is in the training split too, exactly or nearly (Jaccard of trigrams)."""
-    known = [(p, grams(p.prompt)) for p in train]
+    known, having = [grams(p.prompt) for p in train], defaultdict(set)
+    for i, theirs in enumerate(known):
+        for gram in theirs:
+            having[gram].add(i)
     for prompt in evaluation:
         mine = grams(prompt.prompt)
-        for other, theirs in known:
-            if len(mine & theirs) / len(mine | theirs) >= NEAR:
+        for i in sorted(set().union(*(having[gram] for gram in mine))):  # with any other it has no trigram in common
+            if len(mine & known[i]) / len(mine | known[i]) >= NEAR:
                 raise CompanionError(
-                    f"data/prompts: evaluation prompt {prompt.id} is nearly training prompt {other.id}; reword one"
+                    f"data/prompts: evaluation prompt {prompt.id} is nearly training prompt {train[i].id}; reword one"
                 )
