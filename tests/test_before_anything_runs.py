@@ -109,7 +109,7 @@ def test_prose_does_not_rerun_and_code_does(tmp_path, monkeypatch):
     monkeypatch.setattr(code_hash, "LIB", tmp_path / "lib")
 
     def version():
-        for cached in (code_hash._tree, code_hash._normal, code_hash._reachable):
+        for cached in (code_hash._module, code_hash._reachable):
             cached.cache_clear()
         return code_hash.version("02_finetune")
 

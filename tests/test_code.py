@@ -19,7 +19,7 @@ def tree(tmp_path, monkeypatch):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb"))
     monkeypatch.setattr(code_hash, "ROOT", tmp_path)
     monkeypatch.setattr(code_hash, "LIB", tmp_path / "lib")
-    caches = (code_hash._tree, code_hash._normal, code_hash._reachable)
+    caches = (code_hash._module, code_hash._reachable)
 
     def versions():
         for cache in caches:
@@ -108,6 +108,6 @@ def test_a_version_is_the_same_in_another_folder(tree, monkeypatch):
     here = {stage: code_hash.version(stage) for stage in STAGES}
     monkeypatch.setattr(code_hash, "ROOT", ROOT)
     monkeypatch.setattr(code_hash, "LIB", ROOT / "lib")
-    for cache in (code_hash._tree, code_hash._normal, code_hash._reachable):
+    for cache in (code_hash._module, code_hash._reachable):
         cache.cache_clear()
     assert {stage: code_hash.version(stage) for stage in STAGES} == here

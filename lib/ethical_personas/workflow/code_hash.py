@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -29,9 +30,9 @@ def version(stage: str) -> str:
         cells = notebooks.script(ROOT / "notebooks" / f"{stage}.py")
         code = [c for c in cells if c.kind == "code" and "parameters" not in c.tags]
         tree = ast.parse("\n".join(c.source for c in code))
-        named, own = _imports(tree, ""), ast.dump(tree)
+        named, own = _imports(ast.walk(tree), ""), ast.dump(tree)
     apart = SHOWN_ONLY if stage in HEAVY else ()
-    parts = [own, *(f"{m}={_normal(m)}" for m in sorted(_reachable(frozenset(named), apart)))]
+    parts = [own, *(f"{m}={_module(m)[0]}" for m in sorted(_reachable(frozenset(named), apart)))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -42,11 +43,13 @@ def _file(module: str) -> Path | None:
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    path = _file(module)
-    assert path, module
+def _module(name: str) -> tuple[str, frozenset[str]]:
+    """Hash of a module's code without docstrings, and what it imports of ours; each module is read once."""
+    path = _file(name)
+    assert path, name
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    for node in nodes:
         body = getattr(node, "body", None)
         if (
             isinstance(body, list)
@@ -55,18 +58,13 @@ def _tree(module: str) -> ast.Module:
             and isinstance(body[0].value, ast.Constant)
         ):
             del body[0]  # a docstring
-    return tree
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), frozenset(_imports(nodes, name))
 
 
-@cache
-def _normal(module: str) -> str:
-    return hashlib.sha256(ast.dump(_tree(module)).encode()).hexdigest()
-
-
-def _imports(tree: ast.AST, module: str) -> set[str]:
-    """Names of lib modules that a tree imports."""
+def _imports(nodes: Iterable[ast.AST], module: str) -> set[str]:
+    """Names of lib modules that a tree imports, its nodes given."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             found |= {a.name for a in node.names if a.name.startswith(PACKAGE)}
         elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(PACKAGE):
@@ -81,7 +79,7 @@ def _reachable(modules: frozenset[str], apart: tuple[str, ...]) -> frozenset[str
         name = todo.pop()
         if name not in seen and not f"{name}.".startswith(tuple(f"{folder}." for folder in apart)):
             seen.add(name)
-            todo += _imports(_tree(name), name)
+            todo += _module(name)[1]
             if name == BY_NAME:
                 todo += [f"{PACKAGE}.judge.{p.stem}" for p in (LIB / PACKAGE / "judge").glob("[!_]*.py")]
     return frozenset(seen)
