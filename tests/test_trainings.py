@@ -60,6 +60,18 @@ def test_residual_and_variance_are_those_of_a_two_way_table():
     assert freedom == 4 and variance == pytest.approx(means.var(ddof=1) / 5)
 
 
+def test_where_one_varies_more_only_its_own_trainings_keep_the_level():
+    """`a` errs by 0.2 and three others by 0.02: their small error makes that of the difference look small."""
+    rng, hits = np.random.default_rng(9), np.zeros(2)
+    for _ in range(250):
+        base = rng.normal(0.3, 0.05, (60, 1)) + rng.normal(0, 0.05, 4)
+        values = {n: base + rng.normal(0, 0.2 if n == "a" else 0.02, 4) + rng.normal(0, 0.1, (60, 4)) for n in NAMES}
+        two = {n: values[n] for n in ("a", "b")}
+        hits += [differs(trainings.compared(known, "a", "b")) for known in (values, two)]
+    all_of_them, pair = hits / 250
+    assert all_of_them > 0.1 and pair < 0.08
+
+
 def test_strata_weigh_the_same_in_the_difference_and_in_the_variance_of_a_training():
     rng, strata = np.random.default_rng(8), np.repeat(["how", "wish"], [90, 10])
     shift = np.where(strata == "wish", 0.4, 0.0)[:, None]

@@ -96,7 +96,8 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     values = {c: wide[c][sorted(shared)].to_numpy() for c in wide.columns.unique("constitution")} if shared else {}
     units = []
     for name in [c for c in values if c != claim.constitution]:
-        fit = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), claim.error == "trainings")
+        known = values if claim.error == "trainings" else {n: values[n] for n in (claim.constitution, name)}
+        fit = trainings.compared(known, claim.constitution, name, (-1.0, 1.0), claim.error != "items")
         items = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), False)
         seeds = len({seed for _, seed in shared})
         units.append({"unit": name, "measure": "ambiguous"} | fitted(fit, alpha, items) | {"seeds": seeds})
@@ -108,5 +109,6 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
 
 
 TESTS = {f.__name__: f for f in (differ_safety, differ_persona, weakest_safety, weakest_persona, ambiguous)}
-COUNTED = dict.fromkeys(("differ_safety", "differ_persona"), "averages")
+OMNIBUS = ("differ_safety", "differ_persona")  # of all constitutions at once; the others compare two
+COUNTED = dict.fromkeys(OMNIBUS, "averages")
 COUNTED |= dict.fromkeys(("weakest_safety", "weakest_persona", "ambiguous"), "constitutions")

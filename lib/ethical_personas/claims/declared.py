@@ -38,7 +38,8 @@ class Claim(BaseModel):
     says: str = Field(min_length=1)
     test: Literal[tuple(TESTS)]
     rule: Literal["all", "any"]
-    error: Literal["items", "trainings"] = "items"  # trainings: over scopes and seeds (stats.trainings)
+    # trainings: over scopes and seeds (stats.trainings); pair: the same by the two that are compared alone
+    error: Literal["items", "trainings", "pair"] = "items"
     measures: list[str] = Field(min_length=1)
     margin: float = Field(ge=0)
     tolerated: float = Field(0.0, ge=0)  # a loss of this size passes, and only a larger one counts against the claim
@@ -76,8 +77,10 @@ class Declarations(BaseModel):
     @classmethod
     def _trainings_where_they_are_known(cls, claims):
         for claim in claims:
-            if claim.error == "trainings" and claim.test in evidence.TESTS:
+            if claim.error != "items" and claim.test in evidence.TESTS:
                 raise ValueError(f"{claim.id}: test {claim.test} has the error `items` alone")
+            if claim.error == "pair" and claim.test in constitutions.OMNIBUS:
+                raise ValueError(f"{claim.id}: test {claim.test} compares more than two; its error is not `pair`")
         return claims
 
     @field_validator("claims")

@@ -70,7 +70,7 @@ class Projected:
         fit = stats.Linear(float(means[first] - means[second]), items, table.size, self.n, self.seeds)
         if error == "items":
             return fit
-        variance, df = _training(table)
+        variance, df = _training(table if error == "trainings" else table.loc[[first, second]])
         return trainings.added(
             fit, variance * (2 / table.shape[1] + self.broad[[first, second]].sum() / self.seeds), df
         )

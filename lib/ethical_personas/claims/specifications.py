@@ -2,9 +2,10 @@
 
     table = verdicts(measured, {"bundled": panel, "keyword": other})
 
-Judge x weighting of forms x measure for claims on safety, lens for claims on the persona, and error over items alone or
-over trainings where constitutions are compared, with each other or with a control arm (specification curve: Simonsohn,
-Simmons and Nelson 2020). Every combination is in the table, the declared one marked; the others decide nothing.
+Judge x weighting of forms x measure for claims on safety, lens for claims on the persona, and error over items alone,
+over all trainings or over those of the two compared, where constitutions are compared with each other or with a control
+arm (specification curve: Simonsohn, Simmons and Nelson 2020). Every combination is in the table, the declared one
+marked; the others decide nothing.
 """
 
 from __future__ import annotations
@@ -44,8 +45,12 @@ def variants(claim: Claim, judges) -> list[tuple[dict, Claim]]:
         "weighting": list(WEIGHTED) if claim.test in SAFETY else [""],
         "measure": list(_measures(claim)),
         "lens": list(grid.ITEM_LENSES) if claim.test in BY_LENS else ["text" if claim.test == "ambiguous" else ""],
-        "error": ["trainings", "items"] if claim.test in OVER_TRAININGS else ["items"],
+        "error": ["items"],
     }
+    if claim.test in OVER_TRAININGS:
+        axes["error"] = (
+            ["trainings", "items"] if claim.test in constitutions.OMNIBUS else ["trainings", "pair", "items"]
+        )
     as_declared = {"judge": main if on_answers else "", "weighting": axes["weighting"][0]}
     as_declared |= {"measure": " and ".join(claim.measures), "error": claim.error}
     as_declared["lens"] = claim.lens if claim.test in BY_LENS else axes["lens"][0]

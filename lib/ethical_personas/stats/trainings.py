@@ -39,7 +39,8 @@ def compared(
 
     Args:
         values: (items, blocks) of each constitution, the same items and blocks; NaN where a block does not ask an item.
-        first, second: Names in `values`; the others serve the variance of a training alone.
+        first, second: Names in `values`; the others serve the variance of a training alone, so that without them it is
+            that of these two, a paired t over blocks.
         pseudo: As in stats.linear.
         trainings: False leaves the error of training out: the result is about these models alone.
         strata: A label for each item, as in stats.linear: each has the same weight whatever its number of items.
