@@ -57,6 +57,7 @@ def profile(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
             ax.barh(y, edge, height=0.9, color=colour(constitution), alpha=0.13, lw=0, zorder=0)
         ax.set_xlim(edges)
         ax.tick_params(labelsize=6.5)
+        ax.xaxis.set_major_formatter(lambda x, _: f"{x:g}".replace("-", "−"))  # 0 and not 0.0, which would touch 0.5
     for ax in axes[:, 0]:
         ax.set_yticks(range(len(dimensions)), [DIMENSIONS.get(d, d) for d in dimensions])
     fig.align_ylabels()
