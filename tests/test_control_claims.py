@@ -153,7 +153,9 @@ def test_controls_come_last_and_are_grey_in_every_figure(planted):
     projected = projected.assign(n_clusters=10, seeds=1, reason="")
     added = content.over(contrasts, draws=50)
     shares = tables.ambiguity_shares(simulate.ambiguity(dict.fromkeys(grid.REFERENCE, 0.3), controls=ARMS))
-    shifts = shares.rename(columns={"share": "shift", "low": "shift_low", "high": "shift_high"}).assign(lens="choice")
+    shifts = shares.rename(columns={"share": "shift", "low": "shift_low", "high": "shift_high"}).assign(
+        lens="choice", seed=0
+    )
     profiles = draw_persona.profile(matching.dimension_profile(contrasts.assign(wording="one"), 20))
     ambiguous = trust.trust(shares, shifts)
     figures = [

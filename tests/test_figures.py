@@ -24,6 +24,7 @@ from ethical_personas.figures import (
 from ethical_personas.paths import ROOT
 from ethical_personas.persona import replication
 from ethical_personas.study import grid, materials
+from matplotlib.collections import LineCollection
 
 TABLE = pd.DataFrame(
     {
@@ -107,8 +108,11 @@ def test_two_added_constitutions_have_two_colours(place, monkeypatch):
     assert style.colour("kantian") != style.colour("stoic")
 
 
+RUN = "cpu"
+
+
 def shipped(name):
-    return pd.read_csv(ROOT / f"figures/cpu/tables/{name}.csv")
+    return pd.read_csv(ROOT / f"figures/{RUN}/tables/{name}.csv")
 
 
 def with_controls(table):
@@ -165,6 +169,15 @@ def drawn_texts(fig):
 @pytest.mark.parametrize("name", FIGURES)
 def test_nothing_is_cropped_too_wide_too_small_or_on_top_of_another(name, change):
     look_over(FIGURES[name](change(shipped(name))), name)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_two_seeds_are_as_legible_and_no_two_intervals_are_joined(name, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "RUN", "seeds")
+    fig = FIGURES[name](shipped(name))
+    look_over(fig, name)
+    lines = [c for ax in fig.axes for c in ax.collections if isinstance(c, LineCollection)]
+    assert all(len(segment) <= 2 for c in lines for segment in c.get_segments())  # none where the end is unknown
 
 
 def test_replication_is_legible_with_all_lenses_and_seeds():

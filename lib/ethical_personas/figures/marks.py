@@ -50,7 +50,8 @@ def intervals(
         points: size of the points.
         share: which panels share the axis of the estimate: all, none or those of a "row".
         layers: further seaborn marks, drawn on top, each with its variables.
-        variables: further seaborn variables, such as fill="a column of true and false".
+        variables: further seaborn variables, such as fill="a column of true and false". Rows that stand at one place
+            need a `group` of their own: seaborn joins the intervals of a group there into one.
     Returns:
         The figure and its panels, rows by columns.
     """

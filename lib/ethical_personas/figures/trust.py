@@ -22,19 +22,22 @@ def trust(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame, alpha: float = 0.
     lenses = ordered(acquiescence["lens"], LENS_TITLES)
     titles = {"": "text: share of\nambiguous replies"} | {lens: f"{lens}: shift in\nacquiescence" for lens in lenses}
     columns = {"lens": "panel", "shift": "value", "shift_low": "low", "shift_high": "high"}
-    shifts = acquiescence[["constitution", "scope", *columns]].rename(columns=columns)
+    shifts = acquiescence[["constitution", "scope", "seed", *columns]].rename(columns=columns)
     shifts = shifts.astype(dict.fromkeys(("value", "low", "high"), float))  # also where no lens has both keys
-    table = pd.concat([ambiguity.rename(columns={"share": "value"}).assign(panel=""), shifts], ignore_index=True)
+    shares = ambiguity.rename(columns={"share": "value"}).assign(panel="", seed=0)  # of all seeds
+    table = pd.concat([shares, shifts], ignore_index=True)
     table = table[table["constitution"] != grid.SOURCE]
     names, scopes = ordered(table["constitution"]), ordered(table["scope"], MARKERS)
     size = (PAGE, 0.42 * len(names) + 1.3)
-    fig, axes = marks.intervals(table, "value", "constitution", size, col=("panel", titles), order=names, share=False)
+    each = {"col": ("panel", titles), "order": names, "share": False, "group": "seed"}
+    fig, axes = marks.intervals(table, "value", "constitution", size, **each)
     for row in ambiguity[ambiguity["constitution"] == grid.SOURCE].itertuples():
         axes[0, 0].axvspan(row.low, row.high, color=colour(grid.SOURCE), alpha=0.12, lw=0, zorder=0)
         axes[0, 0].axvline(row.share, color=colour(grid.SOURCE), lw=0.8, ls="--", zorder=0)
     axes[0, 0].set_xlim(0, 1)
     dashed = Line2D([], [], color=colour(grid.SOURCE), lw=0.8, ls="--", label="source (on the right: zero)")
     note = f"bars and band: {1 - alpha:.0%} intervals, n = {marks.count_range(ambiguity['n'])} items"
+    note += "; acquiescence: a mark for each seed" if shifts["seed"].nunique() > 1 else ""
     marks.key(fig, note, scopes, extra=[dashed])
     return fig
 
