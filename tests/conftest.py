@@ -29,7 +29,9 @@ LONG = {
     *("test_smoke", "test_faults", "test_served", "test_judge_api", "test_teacher_faults"),
     *("test_before_anything_runs", "test_code", "test_train", "test_persona_planted", "test_claims"),
     *("test_claims_reach", "test_claims_specifications", "test_trainings"),
-    *("test_extending", "test_fuzz", "test_voice", "test_figures", "test_cuda"),
+    *("test_extending", "test_fuzz", "test_voice", "test_figures", "test_cuda", "test_plots_safety"),
+    *("test_judge", "test_judge_ablation", "test_families", "test_lower_half", "test_control_claims"),
+    *("test_dilemmas", "test_persona_analyse", "test_persona_registered", "test_results", "test_source_model"),
 }
 
 
