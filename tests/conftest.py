@@ -23,8 +23,8 @@ def pytest_addoption(parser):
     parser.addoption("--fast", action="store_true", help="leave out what takes long")
 
 
-# Files whose tests run a real model, the graph or long simulations: ./run_all.sh test --fast leaves them out, and every
-# test that starts a server.
+# Files whose tests run a real model or the judge's encoder, the graph, tiny models of many families, whole runs of
+# figures or long simulations: ./run_all.sh test --fast leaves them out, and every test that starts a server.
 LONG = {
     *("test_smoke", "test_faults", "test_served", "test_judge_api", "test_teacher_faults"),
     *("test_before_anything_runs", "test_code", "test_train", "test_persona_planted", "test_claims"),

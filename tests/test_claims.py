@@ -234,6 +234,8 @@ def test_declarations_are_complete_and_cover_the_paper():
         ("rule: all", "rule: all\n    margn: 0.2", r"field claims\.0\.margn"),
         ("test: gain", "test: guess", r"field claims\.0\.test"),
         ("id: C2", "id: C1", "field claims: .*an id appears twice"),
+        ("test: gain", "test: gain\n    error: trainings", "C1: test gain has the error `items` alone"),
+        ("error: trainings", "error: pair", "C5a: test differ_safety compares more than two; its error is not `pair`"),
         ("power: 0.8", "power: 0.9", "field power"),
         ("claims:", "claim:", "field claims"),
         ("[broad, harassment, illegal]", "[broad, narrow]", r"field paper\.scopes\.1"),

@@ -28,7 +28,7 @@ def rejected(runs, sd, effect=0.0, **kwargs):
     rng, hits = np.random.default_rng(0), np.zeros(2)
     for _ in range(runs):
         values = made(rng, sd, effect, **kwargs)
-        hits += [differs(trainings.compared(values, "a", "b", (-1.0, 1.0), over)) for over in (False, True)]
+        hits += [differs(trainings.compared(values, "a", "b", (-1.0, 1.0), error)) for error in ("items", "trainings")]
     return hits / runs
 
 
@@ -54,9 +54,9 @@ def test_residual_and_variance_are_those_of_a_two_way_table():
     square, df = trainings.residual(table + rng.normal(size=(4, 1)) + rng.normal(size=3))
     assert df == 6 and square == pytest.approx(trainings.residual(table)[0])
     assert np.mean(trainings.residual(rng.normal(size=(4000, 4, 3)))[0]) == pytest.approx(1, abs=0.05)
-    pair = {"a": rng.normal(size=(50, 5)), "b": rng.normal(size=(50, 5))}  # of two: the paired t test over trainings
-    ((_, _), (variance, freedom)) = trainings.compared(pair, "a", "b").parts
-    means = (pair["a"] - pair["b"]).mean(0)
+    values = {name: rng.normal(size=(50, 5)) for name in NAMES}  # of two alone: the paired t test over trainings
+    ((_, _), (variance, freedom)) = trainings.compared(values, "a", "b", error="pair").parts
+    means = (values["a"] - values["b"]).mean(0)
     assert freedom == 4 and variance == pytest.approx(means.var(ddof=1) / 5)
 
 
@@ -66,8 +66,7 @@ def test_where_one_varies_more_only_its_own_trainings_keep_the_level():
     for _ in range(250):
         base = rng.normal(0.3, 0.05, (60, 1)) + rng.normal(0, 0.05, 4)
         values = {n: base + rng.normal(0, 0.2 if n == "a" else 0.02, 4) + rng.normal(0, 0.1, (60, 4)) for n in NAMES}
-        two = {n: values[n] for n in ("a", "b")}
-        hits += [differs(trainings.compared(known, "a", "b")) for known in (values, two)]
+        hits += [differs(trainings.compared(values, "a", "b", error=error)) for error in ("trainings", "pair")]
     all_of_them, pair = hits / 250
     assert all_of_them > 0.1 and pair < 0.08
 
@@ -90,14 +89,14 @@ def test_one_training_of_each_gives_no_test_and_says_so():
     values = made(np.random.default_rng(2), 0.0, blocks=1)
     fit = trainings.compared(values, "a", "b")
     assert np.isnan(fit.p) and not fit.parts and not np.isnan(fit.estimate)
-    assert trainings.compared(values, "a", "b", trainings=False).p <= 1
+    assert trainings.compared(values, "a", "b", error="items").p <= 1
 
 
 def test_the_interval_is_never_narrower_than_that_over_items():
     rng = np.random.default_rng(3)
     for _ in range(20):
         values = made(rng, 0.02)
-        own, items = (trainings.compared(values, "a", "b", trainings=over) for over in (True, False))
+        own, items = (trainings.compared(values, "a", "b", error=error) for error in ("trainings", "items"))
         assert own.estimate == pytest.approx(items.estimate) and own.half_width(0.025) >= items.half_width(0.025)
 
 

@@ -46,9 +46,8 @@ def over_control(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             if np.isnan(values[name] - values[claim.control]).all():
                 units.append(unit | {"note": "no verdicts"})
                 continue
-            items = trainings.compared(values, first, second, PSEUDO, False, strata)
-            known = values if claim.error == "trainings" else {n: values[n] for n in (first, second)}
-            fit = trainings.compared(known, first, second, PSEUDO, claim.error != "items", strata)
+            items = trainings.compared(values, first, second, PSEUDO, "items", strata)
+            fit = trainings.compared(values, first, second, PSEUDO, claim.error, strata)
             row = fitted(fit, alpha, items)
             row["p"] = trainings.shifted(fit, claim.tolerated).p  # of a difference of -tolerated
             units.append(unit | row | {"seeds": values[name].shape[1] // len(scopes)})
@@ -102,11 +101,11 @@ def over_control_persona(measured: Measured, claim, alpha: float) -> pd.DataFram
             spread = match_error[name] if measure == "match" else float((sizes[own] / sp.norm.isf(0.025)).mean())
             fit = stats.Linear(float(blocks[name].mean()), ((spread**2, np.inf),), len(blocks), 0, 0)
             items = fit
-            if claim.error != "items":
+            if claim.error == "trainings":
                 square, df = trainings.residual(whole.to_numpy().T)
-                if claim.error == "pair":  # the blocks hold differences already
-                    square, df = whole[name].var(ddof=1) / 2, len(whole) - 1
                 fit = trainings.added(fit, float(2 * square / len(blocks)), df)
+            elif claim.error == "pair":  # the blocks hold differences already
+                fit = trainings.added(fit, float(whole[name].var(ddof=1) / len(blocks)), len(whole) - 1)
             seeds, asked = found["seed"].nunique(), found.loc[own, "n_items"].max()
             units.append(unit | fitted(fit, alpha, items) | {"n": asked, "seeds": seeds})
     return table_of(units or [missing("all constitutions", claim.measures[0], "no model of these in the run")])

@@ -96,9 +96,8 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     values = {c: wide[c][sorted(shared)].to_numpy() for c in wide.columns.unique("constitution")} if shared else {}
     units = []
     for name in [c for c in values if c != claim.constitution]:
-        known = values if claim.error == "trainings" else {n: values[n] for n in (claim.constitution, name)}
-        fit = trainings.compared(known, claim.constitution, name, (-1.0, 1.0), claim.error != "items")
-        items = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), False)
+        fit = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), claim.error)
+        items = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), "items")
         seeds = len({seed for _, seed in shared})
         units.append({"unit": name, "measure": "ambiguous"} | fitted(fit, alpha, items) | {"seeds": seeds})
     read = stance_labels.reader_kappa()

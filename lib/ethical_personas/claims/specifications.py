@@ -37,6 +37,12 @@ def _measures(claim: Claim) -> dict[str, list[str]]:
     return found | ({m: [m] for m in claim.measures} if claim.test in SAFETY else {})
 
 
+def _errors(claim: Claim) -> list[str]:
+    if claim.test not in OVER_TRAININGS:
+        return ["items"]
+    return ["trainings", *([] if claim.test in constitutions.OMNIBUS else ["pair"]), "items"]
+
+
 def variants(claim: Claim, judges) -> list[tuple[dict, Claim]]:
     """The specifications of one claim: values of AXES (empty where one does not apply), and the claim under them."""
     on_answers, main = claim.test in (*SAFETY, "reversal"), next(iter(judges))
@@ -45,12 +51,8 @@ def variants(claim: Claim, judges) -> list[tuple[dict, Claim]]:
         "weighting": list(WEIGHTED) if claim.test in SAFETY else [""],
         "measure": list(_measures(claim)),
         "lens": list(grid.ITEM_LENSES) if claim.test in BY_LENS else ["text" if claim.test == "ambiguous" else ""],
-        "error": ["items"],
+        "error": _errors(claim),
     }
-    if claim.test in OVER_TRAININGS:
-        axes["error"] = (
-            ["trainings", "items"] if claim.test in constitutions.OMNIBUS else ["trainings", "pair", "items"]
-        )
     as_declared = {"judge": main if on_answers else "", "weighting": axes["weighting"][0]}
     as_declared |= {"measure": " and ".join(claim.measures), "error": claim.error}
     as_declared["lens"] = claim.lens if claim.test in BY_LENS else axes["lens"][0]

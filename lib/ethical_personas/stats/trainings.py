@@ -33,16 +33,16 @@ def residual(table: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def compared(
-    values: dict[str, np.ndarray], first: str, second: str, pseudo=None, trainings: bool = True, strata=None
+    values: dict[str, np.ndarray], first: str, second: str, pseudo=None, error: str = "trainings", strata=None
 ) -> Linear:
     """Mean of one constitution's trainings minus another's.
 
     Args:
         values: (items, blocks) of each constitution, the same items and blocks; NaN where a block does not ask an item.
-        first, second: Names in `values`; the others serve the variance of a training alone, so that without them it is
-            that of these two, a paired t over blocks.
+        first, second: Names in `values`; the others serve the variance of a training alone.
         pseudo: As in stats.linear.
-        trainings: False leaves the error of training out: the result is about these models alone.
+        error: `trainings`, the variance of a training by all of `values`; `pair`, by these two alone (a paired t over
+            blocks); `items`, none: the result is about these models alone.
         strata: A label for each item, as in stats.linear: each has the same weight whatever its number of items.
 
     Returns:
@@ -52,9 +52,10 @@ def compared(
     asked = ~np.isnan(difference).all(1)
     of_asked = None if strata is None else np.asarray(strata)[asked]
     items = linear(np.nanmean(difference[asked], axis=1), pseudo=pseudo, strata=of_asked)
-    if not trainings:
+    if error == "items":
         return items
-    square, df = residual(np.array([_means(as_columns(x), strata) for x in values.values()]))
+    known = values.values() if error == "trainings" else (values[first], values[second])
+    square, df = residual(np.array([_means(as_columns(x), strata) for x in known]))
     return added(items, float(2 * square / difference.shape[1]), df)
 
 
