@@ -26,6 +26,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
 import training
 from ethical_personas.evaluate import lenses
@@ -200,7 +201,8 @@ def draw(table: pd.DataFrame) -> None:
     for axes, name in zip(panels, steps, strict=True):
         part = table[table["step"] == name].iloc[::-1]
         part = part.set_index(part["when"] + ": " + part["way"])[kinds]
-        part.plot.barh(stacked=True, width=0.7, ax=axes, legend=False)
+        shades = sns.color_palette("colorblind", len(kinds))
+        part.plot.barh(stacked=True, width=0.7, ax=axes, legend=False, color=shades)
         axes.set_title(name, fontsize=9, loc="left")
         axes.set_ylabel("")
         axes.spines[["top", "right"]].set_visible(False)
