@@ -32,7 +32,9 @@ room() { # $1 GiB for $2, or stop
     [ "$free" -ge "$1" ] || fail "$free GiB free here; $2 needs $1, free some disk first"
 }
 
-pip_install() { "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$@"; }
+pip_install() { # modules are compiled when they are first imported: most never are
+    "$ENVIRONMENT/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile "$@"
+}
 
 supported() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' >/dev/null 2>&1; }
 

@@ -35,9 +35,9 @@ LONG = {
 }
 
 
-# These files take longest and start first; what is short fills up the other process. A file runs in one process: the
-# smoke tests share a run of this clone, the fault tests a clone of their own that takes minutes to make.
-FIRST = ("test_faults", "test_smoke")
+# These files take longest and start first, then whatever else is long; what is short fills up the other process. A file
+# runs in one process: the smoke tests share a run of this clone, the fault tests a clone that takes minutes to make.
+FIRST = ("test_faults", "test_smoke", "test_extending", "test_voice")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -47,7 +47,9 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker(pytest.mark.skip(reason="slow: ./run_all.sh test --slow runs it"))
         elif long and config.getoption("--fast"):
             item.add_marker(pytest.mark.skip(reason="long: ./run_all.sh test runs it"))
-    items.sort(key=lambda item: FIRST.index(item.path.stem) if item.path.stem in FIRST else len(FIRST))
+    after = len(FIRST)
+    place = dict.fromkeys(LONG, after) | {stem: i for i, stem in enumerate(FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, after + 1))
 
 
 @pytest.fixture(scope="session")

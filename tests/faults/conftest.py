@@ -27,7 +27,6 @@ SMALL = {
     "epochs": "1",
     "bootstrap": "100",
 }
-CELL = "deontology-harassment-s0"
 
 
 class Clone:

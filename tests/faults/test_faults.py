@@ -14,6 +14,8 @@ import pytest
 
 pytestmark = pytest.mark.timeout(2700)  # without a fast bfloat16 the run takes twenty minutes
 
+CELLS = ("deontology-harassment-s0", "plain-harassment-s0")
+
 VICTIMS = {
     "kernel": "ipykernel_launcher",
     "papermill": "ethical_personas.workflow.execute",
@@ -125,7 +127,7 @@ def kill(clone, victim, rule, seconds):
 
 def test_a_full_disk_and_a_power_cut_lose_nothing(clone):
     """No file may grow beyond a megabyte: an adapter does not fit. With room again, everything dies in training."""
-    clone.forget("adapters", "eval")
+    clone.forget("adapters", *(f"eval/{cell}" for cell in CELLS))
     status, told = clone.complete(before="ulimit -f 1000; ")
     assert status == 1 and "error: 02_finetune: " in told and "File too large" in told, told[-2000:]
     assert not list(clone.run.glob("adapters/*/adapter_model.safetensors"))
