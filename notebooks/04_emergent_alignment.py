@@ -151,6 +151,11 @@ display(figure, matrix.round(3))
 # T of every model on all pairs and, for narrow models, on pairs of topics that were not trained (`on` = ood); `estimate` is
 # its gain over the source, `mde` the smallest such gain that would be found with 80 % power.
 #
+# ## Would another training say the same?
+#
+# Each training seed apart, with an interval over prompts alone: how far the marks of one line lie from one another is what
+# a single training cannot tell. Tables above average the seeds, with an interval over both.
+#
 # ## Does the form of a request decide?
 #
 # A request asks *how*, tells what to do, or says what its writer wishes. Models decline these unequally, so a rate over all
@@ -166,6 +171,10 @@ style.save(figure, overview, p.figures_dir, "safety_registers")
 display(figure, Markdown(registers.read_registers(by_register, p.alpha)))
 pairs = style.save(None, registers.pairs(averaged, p.alpha), p.figures_dir, "safety_pairs")
 display(Markdown(registers.read_pairs(pairs)), pairs.round(3))
+by_seed = registers.by_seed(panel, p.alpha)
+figure = draw_registers.by_seed(by_seed, compared, p.alpha) if len(by_seed) else style.empty("no tuned model")
+style.save(figure, by_seed, p.figures_dir, "safety_by_seed")
+display(figure)
 by_form = style.save(None, registers.by_form(averaged, p.alpha), p.figures_dir, "safety_by_form")
 display(Markdown(registers.read_forms(by_form)), by_form.round(3))
 

@@ -137,6 +137,7 @@ FIGURES = {
     "safety_dose": lambda table: safety.dose(table, shipped("safety_gains")),
     "judge_report": judge.report,
     "safety_registers": lambda table: registers.by_register(table, 4),
+    "safety_by_seed": lambda table: registers.by_seed(table, 4),
     "capability": capability.capability,
     "persona_profile": persona.profile,
     "persona_identification": lambda table: persona.confusion(table, shipped("persona_identification_tests"), VOICES),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import seaborn.objects as so
 from matplotlib.figure import Figure
@@ -17,6 +18,12 @@ TITLES = {
     "J": "J = S − O",
     "T": "T (harmful minus\nits own twin)",
 }
+SEED_TITLES = {
+    "S all": "S\n(harmful declined)",
+    "S ood": "S off the\ntrained topic",
+    "O all": "O\n(harmless declined)",
+    "T all": "T (harmful minus\nits own twin)",
+}
 PARTS = {"all": "all prompts", "how": "how …", "seen": "seen registers", "unseen": "unseen registers"}
 
 
@@ -27,17 +34,8 @@ def by_register(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) ->
     constitutions: how many are averaged.
     """
     titles = {m: TITLES[m] for m in TITLES if m in set(table["measure"])}
-    arm = table["constitution"].isin(grid.CONTROLS)
-    told = table["scope"].mask(arm, table["scope"] + ": " + table["constitution"])
-    table = table.assign(seen=table["registers"] == "seen", told=told)
-    models = [name for scope in (grid.SOURCE, *grid.SCOPES) for name in dict.fromkeys(told[table["scope"] == scope])]
-    size = (PAGE, 0.24 * len(models) + 1.5)
-    panels = {"col": ("measure", titles), "order": models, "dodge": "group", "group": "registers", "fill": "seen"}
-    fig, axes = marks.intervals(table, "estimate", "told", size, **panels)
-    names = [name.rpartition(": ")[2] for name in models]  # an arm stands under its scope: the panels need the width
-    axes[0, 0].set_yticks(axes[0, 0].get_yticks(), names)
-    for label, name in zip(axes[0, 0].get_yticklabels(), names, strict=True):
-        label.set_color(COLOURS[name if name in grid.CONTROLS else grid.MEAN])
+    table = table.assign(seen=table["registers"] == "seen")
+    fig, axes, arms = _arms(table, ("measure", titles), "registers", fill="seen")
     for ax, measure in zip(axes[0], titles, strict=True):
         part = table[table["measure"] == measure]
         ax.set_xlim(min(-0.05, table["low"].min() - 0.03), 1.03)
@@ -50,9 +48,49 @@ def by_register(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) ->
     ]
     count, seeds = f"{constitutions} constitution{'s' * (constitutions != 1)}", seeds_told(table["seeds"].max())
     note = f"mean of {count}, {seeds}; bars: {1 - alpha:.0%} intervals; n: seen | unseen"
-    note += "; grey: control arms" * bool(arm.any())
+    note += "; grey: control arms" * arms
     marks.key(fig, note, extra=extra)
     return fig
+
+
+def by_seed(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) -> Figure:
+    """Four rates of each training seed apart, by scope and arm; table of safety.registers.by_seed.
+
+    constitutions: how many are averaged.
+    """
+    chosen = table["measure"] + " " + table["on"]
+    table = table.assign(panel=chosen)[chosen.isin(SEED_TITLES)]
+    titles = {panel: title for panel, title in SEED_TITLES.items() if panel in set(table["panel"])}
+    seeds = [seed for seed in dict.fromkeys(table["seed"]) if seed != grid.SOURCE]
+    table["place"] = table["seed"].replace(grid.SOURCE, seeds[len(seeds) // 2])  # the source in the middle of its line
+    fig, axes, arms = _arms(table, ("panel", titles), "place")
+    for ax, panel in zip(axes[0], titles, strict=True):
+        n = marks.count_range(table.loc[table["panel"] == panel, "n_clusters"])
+        ax.set_xlabel(f"n = {n} {'pairs' if panel.startswith('T') else 'prompts'}")
+    each = f", top to bottom: seeds {', '.join(seeds)}" if len(seeds) > 1 else ""
+    note = f"a mark is one training seed, mean of {constitutions} constitution{'s' * (constitutions != 1)}{each}; "
+    note += f"bars: {1 - alpha:.0%} intervals over prompts" + "; grey: control arms" * arms
+    marks.key(fig, note, ordered(table["scope"], MARKERS))
+    return fig
+
+
+def _arms(table: pd.DataFrame, panels: tuple[str, dict], apart: str, **look: str) -> tuple[Figure, np.ndarray, bool]:
+    """Panels with a line for the source, each scope and, in grey under it, its control arms; whether there are any.
+
+    apart: column whose levels are set apart on a line.
+    """
+    arm = table["constitution"].isin(grid.CONTROLS)
+    told = table["scope"].mask(arm, table["scope"] + ": " + table["constitution"])
+    models = [name for scope in (grid.SOURCE, *grid.SCOPES) for name in dict.fromkeys(told[table["scope"] == scope])]
+    shape = {"size": (PAGE, 0.24 * len(models) + 1.5), "col": panels, "order": models}
+    fig, axes = marks.intervals(
+        table.assign(told=told), "estimate", "told", **shape, dodge="group", group=apart, **look
+    )
+    names = [name.rpartition(": ")[2] for name in models]  # an arm stands under its scope: the panels need the width
+    axes[0, 0].set_yticks(axes[0, 0].get_yticks(), names)
+    for label, name in zip(axes[0, 0].get_yticklabels(), names, strict=True):
+        label.set_color(COLOURS[name if name in grid.CONTROLS else grid.MEAN])
+    return fig, axes, bool(arm.any())
 
 
 def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:

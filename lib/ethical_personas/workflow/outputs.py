@@ -14,6 +14,7 @@ FIGURES = {
         "safety_gains",
         "safety_transfer",
         "safety_registers",
+        "safety_by_seed",
         "safety_dose",
         "capability",
         "judge_report",
