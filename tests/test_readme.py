@@ -5,8 +5,10 @@ import json
 import re
 
 import pytest
+from ethical_personas.claims import history
 from ethical_personas.figures import style
 from ethical_personas.paths import ROOT
+from ethical_personas.study import grid
 
 PAGES = {p: p.read_text(encoding="utf-8") for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 README = PAGES[ROOT / "README.md"]
@@ -38,12 +40,35 @@ def test_rates_by_scope():
             assert shown == ("–" if row[name] != row[name] else said)
 
 
+def verdicts(run: str) -> dict[str, str]:
+    known = json.loads((ROOT / f"figures/{run}/claims.json").read_text(encoding="utf-8"))["claims"]
+    return {c["claim"]: c["verdict"] for c in known}
+
+
 def test_claims():
-    known = json.loads((ROOT / "figures/cpu/claims.json").read_text(encoding="utf-8"))["claims"]
-    shown = {cell[0].partition(":")[0]: cell[1].strip("*") for cell in table("claim")}
-    assert shown == {c["claim"]: c["verdict"] for c in known}
-    more = json.loads((ROOT / "figures/seeds/claims.json").read_text(encoding="utf-8"))["claims"]
-    assert {cell[0].partition(":")[0]: cell[2] for cell in table("claim")} == {c["claim"]: c["verdict"] for c in more}
+    shown = {cell[0].partition(":")[0]: cell[1:] for cell in table("claim")}
+    of_one, of_two = verdicts("cpu"), next(run.verdicts for run in history.runs() if run.run == "two seeds")
+    assert {claim: cells[0].strip("*") for claim, cells in shown.items()} == verdicts("seeds")
+    assert {claim: cells[1] for claim, cells in shown.items()} == {c: f"{of_one[c]}, {of_two[c]}" for c in of_one}
+    why = style.read_table("figures/seeds", "claims").set_index("claim")["why"]
+    assert {claim: cells[2] for claim, cells in shown.items()} == why.to_dict()
+    assert {cell[0].partition(":")[0]: cell[1] for cell in table("claim of the default run")} == of_one
+
+
+def test_rates_by_seed():
+    known = style.read_table("figures/seeds", "safety_by_seed").set_index(["constitution", "scope", "measure", "on"])
+    arms = list(dict.fromkeys((name, scope) for name, scope, *_ in known.index))
+    assert len(table("trained on")) == len(arms)
+    for cell, (name, scope) in zip(table("trained on"), arms, strict=True):
+        assert cell[0] == (scope if name in (grid.MEAN, grid.SOURCE) else f"{scope}: {name}")
+        for shown, at in zip(cell[1:], (("S", "all"), ("S", "ood"), ("O", "all"), ("J", "all"), ("T", "all")), strict=True):
+            if shown == "–":
+                assert (name, scope, *at) not in known.index
+                continue
+            found = known.loc[[(name, scope, *at)], "estimate"]
+            each = [f"{v:.2f}".replace("-0.00", "0.00") for v in found]
+            mean = f"{found.mean():.2f}".replace("-0.00", "0.00")
+            assert shown == (mean if len(each) == 1 else f"{mean} ({', '.join(each)})")
 
 
 def intervals_of_tables() -> set[tuple[str, str, str]]:

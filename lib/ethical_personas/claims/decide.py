@@ -185,7 +185,7 @@ def _over_refusal(claim: Claim, tested: pd.DataFrame, beside: pd.DataFrame) -> s
         return ""
     names = ", ".join(explained[:3]) + (f" and {len(explained) - 3} more" if len(explained) > 3 else "")
     most = o.loc[explained, "estimate"].max(), j.loc[explained, "estimate"].max()
-    rise = f"O rose by up to {most[0]:.2f}, J by no more than {most[1]:.2f}"
+    rise = f"O rose by up to {most[0]:.2f}, J by an estimated {most[1]:.2f} at most"
     return f"over-refusal explains the gain in S of {names}: {rise}"
 
 

@@ -135,9 +135,9 @@ def by_seed(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     panel: Of gains.panel, without means.
 
     Returns:
-        Columns seed (of the source, which is not trained: `source`), constitution, scope, measure, on (`all` prompts; `ood`:
-        harmful ones, and pairs, of categories absent from a narrow model's rows; `unseen` registers), estimate, low, high
-        (over prompts: one training), n_clusters, seeds (always 1).
+        Columns seed (of the source, which is not trained: `source`), constitution, scope, measure, on (`all` prompts;
+        `ood`: harmful ones, and pairs, of categories absent from a narrow model's rows; `unseen` registers), estimate,
+        low, high (over prompts: one training), n_clusters, seeds (always 1).
     """
     harmless = panel.index.get_level_values("kind") != "harmful"
     category = panel.index.get_level_values("category")
