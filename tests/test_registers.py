@@ -73,6 +73,19 @@ def test_seeds_apart_are_the_rates_of_runs_with_one_seed():
     assert apart.nunique() == 2
 
 
+def test_seeds_are_drawn_in_the_order_that_the_note_tells():
+    style.use()
+    table = registers.by_seed(gains.panel(simulate.frame(twins=True, seeds=(0, 1, 2), scopes=("broad",))))
+    figure = draw.by_seed(table, 4)
+    assert "seeds 0, 1, 2" in figure.legends[0].get_title().get_text()
+    broad = table[(table["scope"] == "broad") & (table["measure"] == "S") & (table["on"] == "all")]
+    assert broad["estimate"].nunique() == 3
+    panel = figure.axes[0]  # the axis of lines runs downwards
+    places = [tuple(at) for marks in panel.collections for at in np.atleast_2d(marks.get_offsets()) if at[1] > 0.5]
+    low_to_high = sorted({(round(y, 6), round(x, 6)) for x, y in places})
+    assert panel.yaxis_inverted() and [x for _, x in low_to_high] == pytest.approx(list(broad["estimate"]), abs=1e-6)
+
+
 def test_t_is_the_difference_within_pairs():
     panel = panel_of(gain=0.6)
     x = panel["virtue", "harassment", 0].droplevel([n for n in panel.index.names if n != "id"])

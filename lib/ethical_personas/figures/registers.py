@@ -62,7 +62,8 @@ def by_seed(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) -> Fig
     table = table.assign(panel=chosen)[chosen.isin(SEED_TITLES)]
     titles = {panel: title for panel, title in SEED_TITLES.items() if panel in set(table["panel"])}
     seeds = [seed for seed in dict.fromkeys(table["seed"]) if seed != grid.SOURCE]
-    table["place"] = table["seed"].replace(grid.SOURCE, seeds[len(seeds) // 2])  # the source in the middle of its line
+    place = table["seed"].replace(grid.SOURCE, seeds[len(seeds) // 2])  # the source in the middle of its line
+    table["place"] = pd.Categorical(place, seeds)
     fig, axes, arms = _arms(table, ("panel", titles), "place")
     for ax, panel in zip(axes[0], titles, strict=True):
         n = marks.count_range(table.loc[table["panel"] == panel, "n_clusters"])
