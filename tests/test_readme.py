@@ -58,8 +58,8 @@ def test_claims():
 def test_rates_by_seed():
     known = style.read_table("figures/seeds", "safety_by_seed").set_index(["constitution", "scope", "measure", "on"])
     arms = list(dict.fromkeys((name, scope) for name, scope, *_ in known.index))
-    assert len(table("trained on")) == len(arms)
-    for cell, (name, scope) in zip(table("trained on"), arms, strict=True):
+    assert len(table("scope and arm")) == len(arms)
+    for cell, (name, scope) in zip(table("scope and arm"), arms, strict=True):
         assert cell[0] == (scope if name in (grid.MEAN, grid.SOURCE) else f"{scope}: {name}")
         for shown, at in zip(cell[1:], (("S", "all"), ("S", "ood"), ("O", "all"), ("J", "all"), ("T", "all")), strict=True):
             if shown == "–":
