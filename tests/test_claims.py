@@ -157,6 +157,17 @@ def test_tiny_but_significant_gain_below_the_margin_is_not_supported():
     assert verdict == "not supported" and "below the margin" in why
 
 
+@pytest.mark.parametrize(("mde", "told"), [(0.54, "80 % power: 0.54"), (2.64, "no rise up to 1 is detectable there")])
+def test_what_was_detectable_is_told_in_sizes_that_rates_can_have(mde, told):
+    claim = {c.id: c for c in decide.declared()}["C2"]
+    units = pd.DataFrame(
+        [("a harassment", m, 0.04, -0.4, 0.5, 0.4, mde, np.nan, False) for m in ("S", "J")],
+        columns=["unit", "measure", "estimate", "low", "high", "p", "mde", "p_holm", "passed"],
+    ).assign(note="", high_family=0.5)
+    verdict, why = decide.verdict_of(claim, units, units.iloc[:0], 0.05)
+    assert verdict == "inconclusive" and told in why
+
+
 def test_three_seeds_are_counted():
     frame = simulate.frame(gain=0.8, ood=OOD, seeds=(0, 1, 2), seed_sd=0.05)
     table, units = verdicts(frame, simulate.contrasts(seeds=(0, 1, 2)), only=("C1", "C3"))

@@ -153,14 +153,20 @@ def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: f
         )
     short = tested[~tested["passed"]]
     if len(short):
-        names = _names(short)
-        return OPEN, f"neither shown nor ruled out: {names}; detectable there with 80 % power: {short['mde'].max():.2f}"
+        return OPEN, f"neither shown nor ruled out: {_names(short)}; {_detectable(claim, short['mde'].max())}"
     if len(missing):
         return OPEN, f"shown where tested, but not tested: {_names(missing)} ({missing['note'].iloc[0]})"
     why = f"all {len(tested)} units pass; largest p {tested['p'].max():.2g}"
     models, wanted = tested["unit"].nunique(), paper().narrow_models
     few = claim.test == "gain" and models < wanted
     return SUPPORTED, why + (f"; rests on {models} narrow models, the paper has {wanted}" if few else "")
+
+
+def _detectable(claim: Claim, mde: float) -> str:
+    """The effect that would be found four times in five; a difference of rates has an end."""
+    if claim.unit.startswith("rate difference") and mde > 1:
+        return "with 80 % power no rise up to 1 is detectable there"
+    return f"detectable there with 80 % power: {mde:.2f}"
 
 
 def _below(claim: Claim, tested: pd.DataFrame) -> pd.DataFrame:
@@ -195,7 +201,7 @@ def _any(claim: Claim, tested: pd.DataFrame, missing: pd.DataFrame, alpha: float
             return SUPPORTED, f"{unit}: a range of {rows['estimate'].min():.2f}, p {rows['p_holm'].max():.2g}"
     ends = tested.groupby("unit")["high_family"].min()
     if not len(missing) and (ends < claim.margin).all():
-        return REFUTED, f"any difference is below {ends.max():.2f}, and the margin is {claim.margin:g}"
+        return REFUTED, f"any difference is below {ends.max():.3f}, and the margin is {claim.margin:g}"
     rest = f"; not tested: {_names(missing)}" if len(missing) else ""
     return OPEN, f"no difference shown on every measure; detectable with 80 % power: {tested['mde'].max():.2f}{rest}"
 
