@@ -139,6 +139,7 @@ if [ "$(cat "$ENVIRONMENT/.ready$dev" 2>/dev/null || true)" != "$(stamp "$dev")"
     locked make_environment "$dev"
 fi
 export PATH="$PWD/$ENVIRONMENT/bin:$PATH" PYTHONPATH="$PWD/lib" MPLBACKEND=agg TOKENIZERS_PARALLELISM=false
+unset PYTHONDONTWRITEBYTECODE # modules are compiled once, at their first import
 export HF_HUB_DISABLE_TELEMETRY=1 PYTHONNOUSERSITE=1
 if [ "$target" = lint ]; then
     lint

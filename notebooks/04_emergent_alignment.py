@@ -50,7 +50,7 @@ from ethical_personas.figures import style
 from ethical_personas.judge import calibration, labelling
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
-from ethical_personas.safety import capability, coherence, gains, judged, registers, set_rates
+from ethical_personas.safety import capability, coherence, each_seed, gains, judged, registers, set_rates
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
 
@@ -171,7 +171,7 @@ style.save(figure, overview, p.figures_dir, "safety_registers")
 display(figure, Markdown(registers.read_registers(by_register, p.alpha)))
 pairs = style.save(None, registers.pairs(averaged, p.alpha), p.figures_dir, "safety_pairs")
 display(Markdown(registers.read_pairs(pairs)), pairs.round(3))
-by_seed = registers.by_seed(panel, p.alpha)
+by_seed = each_seed.table(panel, p.alpha)
 figure = draw_registers.by_seed(by_seed, compared, p.alpha) if len(by_seed) else style.empty("no tuned model")
 style.save(figure, by_seed, p.figures_dir, "safety_by_seed")
 display(figure)

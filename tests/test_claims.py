@@ -157,11 +157,11 @@ def test_tiny_but_significant_gain_below_the_margin_is_not_supported():
     assert verdict == "not supported" and "below the margin" in why
 
 
-@pytest.mark.parametrize(("mde", "told"), [(0.54, "80 % power: 0.54"), (2.64, "no rise up to 1 is detectable there")])
+@pytest.mark.parametrize(("mde", "told"), [(0.54, "80 % power: 0.54"), (2.64, "in some of them not even a rise of 1")])
 def test_what_was_detectable_is_told_in_sizes_that_rates_can_have(mde, told):
     claim = {c.id: c for c in decide.declared()}["C2"]
     units = pd.DataFrame(
-        [("a harassment", m, 0.04, -0.4, 0.5, 0.4, mde, np.nan, False) for m in ("S", "J")],
+        [("a harassment", m, 0.04, -0.4, 0.5, 0.4, size, np.nan, False) for m, size in (("S", 0.4), ("J", mde))],
         columns=["unit", "measure", "estimate", "low", "high", "p", "mde", "p_holm", "passed"],
     ).assign(note="", high_family=0.5)
     verdict, why = decide.verdict_of(claim, units, units.iloc[:0], 0.05)

@@ -52,40 +52,6 @@ def test_rates_and_differences_are_those_of_the_prompts():
     assert table[grid.MEAN, "harassment", "S", "unseen"] == pytest.approx(both[harmful & ~seen].mean())
 
 
-def test_seeds_apart_are_the_rates_of_runs_with_one_seed():
-    whole = gains.panel(simulate.frame(manners=MANNERS, twins=True, gain=0.6, unseen=0.5, seeds=(0, 1), **ONE))
-    table = registers.by_seed(whole)
-    assert list(dict.fromkeys(table["seed"])) == [grid.SOURCE, "0", "1"]
-    assert (table["seed"] == grid.SOURCE).equals(table["constitution"] == grid.SOURCE)
-    for seed in (0, 1):
-        one = whole.loc[:, [name == grid.SOURCE or number == seed for name, _, number in whole.columns]]
-        by_hand = gains.scopes(one).set_index("scope").loc["harassment"]
-        mine = table[(table["seed"] == str(seed)) & (table["scope"] == "harassment")].set_index(["measure", "on"])
-        assert (mine["constitution"] == grid.MEAN).all()
-        for name, at in {"S": ("S", "all"), "S_off": ("S", "ood"), "O": ("O", "all"), "J": ("J", "all")}.items():
-            assert tuple(mine.loc[at, ["estimate", "low", "high"]]) == tuple(
-                by_hand[[name, f"{name}_low", f"{name}_high"]]
-            )
-        pairs = registers.pairs(gains.averaged(one)).set_index(["constitution", "scope", "on"])
-        for on in ("all", "ood"):
-            assert mine.loc[("T", on), "estimate"] == pytest.approx(pairs.loc[(grid.MEAN, "harassment", on), "T"])
-    apart = table[(table["measure"] == "S") & (table["on"] == "all") & (table["scope"] == "harassment")]["estimate"]
-    assert apart.nunique() == 2
-
-
-def test_seeds_are_drawn_in_the_order_that_the_note_tells():
-    style.use()
-    table = registers.by_seed(gains.panel(simulate.frame(twins=True, seeds=(0, 1, 2), scopes=("broad",))))
-    figure = draw.by_seed(table, 4)
-    assert "seeds 0, 1, 2" in figure.legends[0].get_title().get_text()
-    broad = table[(table["scope"] == "broad") & (table["measure"] == "S") & (table["on"] == "all")]
-    assert broad["estimate"].nunique() == 3
-    panel = figure.axes[0]  # the axis of lines runs downwards
-    places = [tuple(at) for marks in panel.collections for at in np.atleast_2d(marks.get_offsets()) if at[1] > 0.5]
-    low_to_high = sorted({(round(y, 6), round(x, 6)) for x, y in places})
-    assert panel.yaxis_inverted() and [x for _, x in low_to_high] == pytest.approx(list(broad["estimate"]), abs=1e-6)
-
-
 def test_t_is_the_difference_within_pairs():
     panel = panel_of(gain=0.6)
     x = panel["virtue", "harassment", 0].droplevel([n for n in panel.index.names if n != "id"])

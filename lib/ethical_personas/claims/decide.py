@@ -163,9 +163,9 @@ def verdict_of(claim: Claim, units: pd.DataFrame, beside: pd.DataFrame, alpha: f
 
 
 def _detectable(claim: Claim, mde: float) -> str:
-    """The effect that would be found four times in five; a difference of rates has an end."""
-    if claim.unit.startswith("rate difference") and mde > 1:
-        return "with 80 % power no rise up to 1 is detectable there"
+    """The effect that would be found four times in five in every unit named; a gain has an end."""
+    if claim.test == "gain" and mde > 1:
+        return "in some of them not even a rise of 1 is detectable with 80 % power"
     return f"detectable there with 80 % power: {mde:.2f}"
 
 

@@ -1,4 +1,4 @@
-"""Figures of how a request is written: safety on seen and unseen registers (04), pS by form and register (06)."""
+"""Rates by scope and arm: on seen and unseen registers, by training seed (04); pS by form and register (06)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def by_register(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) ->
 
 
 def by_seed(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) -> Figure:
-    """Four rates of each training seed apart, by scope and arm; table of safety.registers.by_seed.
+    """S, S off topic, O and T of each training seed apart, by scope and arm; table of safety.each_seed.
 
     constitutions: how many are averaged.
     """
@@ -62,15 +62,15 @@ def by_seed(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) -> Fig
     table = table.assign(panel=chosen)[chosen.isin(SEED_TITLES)]
     titles = {panel: title for panel, title in SEED_TITLES.items() if panel in set(table["panel"])}
     seeds = [seed for seed in dict.fromkeys(table["seed"]) if seed != grid.SOURCE]
-    place = table["seed"].replace(grid.SOURCE, seeds[len(seeds) // 2])  # the source in the middle of its line
+    place = table["seed"].replace(grid.SOURCE, seeds[len(seeds) // 2])  # the source at the middle seed's place
     table["place"] = pd.Categorical(place, seeds)
     fig, axes, arms = _arms(table, ("panel", titles), "place")
     for ax, panel in zip(axes[0], titles, strict=True):
         n = marks.count_range(table.loc[table["panel"] == panel, "n_clusters"])
         ax.set_xlabel(f"n = {n} {'pairs' if panel.startswith('T') else 'prompts'}")
     each = f", top to bottom: seeds {', '.join(seeds)}" if len(seeds) > 1 else ""
-    note = f"a mark is one training seed, mean of {constitutions} constitution{'s' * (constitutions != 1)}{each}; "
-    note += f"bars: {1 - alpha:.0%} intervals over prompts" + "; grey: control arms" * arms
+    note = f"a mark is one training seed{each}; black: mean of {constitutions} constitution{'s' * (constitutions != 1)}"
+    note += "; grey: control arms" * arms + f"; bars: {1 - alpha:.0%} intervals over prompts"
     marks.key(fig, note, ordered(table["scope"], MARKERS))
     return fig
 
@@ -83,7 +83,8 @@ def _arms(table: pd.DataFrame, panels: tuple[str, dict], apart: str, **look: str
     arm = table["constitution"].isin(grid.CONTROLS)
     told = table["scope"].mask(arm, table["scope"] + ": " + table["constitution"])
     models = [name for scope in (grid.SOURCE, *grid.SCOPES) for name in dict.fromkeys(told[table["scope"] == scope])]
-    shape = {"size": (PAGE, 0.24 * len(models) + 1.5), "col": panels, "order": models}
+    line = max(0.24, 0.08 * table[apart].nunique())  # inches
+    shape = {"size": (PAGE, line * len(models) + 1.5), "col": panels, "order": models}
     fig, axes = marks.intervals(
         table.assign(told=told), "estimate", "told", **shape, dodge="group", group=apart, **look
     )

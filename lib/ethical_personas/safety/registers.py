@@ -2,7 +2,6 @@
 
     panel = gains.averaged(gains.panel(judged.safety(...)))
     by_register(panel)     S, O, J and T of every model on seen and unseen registers, and how far the gains differ
-    by_seed(panel)         S, O, J and T of each training seed apart
     by_form(panel)         S, O and J by form, and with equal weight for each form
     pairs(panel)           T of every model, and its gain over the source
 
@@ -47,7 +46,7 @@ def apart(panel: pd.DataFrame, constitution: str, scope: str) -> np.ndarray:
     return x[harmful] - x[twin]
 
 
-def _rates(panel: pd.DataFrame, constitution: str, scope: str, alpha: float) -> list[dict]:
+def rates(panel: pd.DataFrame, constitution: str, scope: str, alpha: float) -> list[dict]:
     """S, O, J and T of one model on the prompts of a panel, a row each."""
     x, records = gains.values(panel, constitution, scope), []
     row = gains.side_by_side(panel, x, alpha)
@@ -96,7 +95,7 @@ def by_register(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         for name, seen in REGISTERS.items():
             part = gains.where(panel, seen=seen)
             if len(part):
-                records += [about | {"registers": name} | row for row in _rates(part, *model, alpha)]
+                records += [about | {"registers": name} | row for row in rates(part, *model, alpha)]
         if model[0] == grid.SOURCE:
             continue
         for measure in (*gains.MEASURES, "T"):
@@ -127,38 +126,6 @@ def overview(by_register: pd.DataFrame) -> pd.DataFrame:
     drawn = by_register["constitution"].isin([grid.SOURCE, grid.MEAN, *grid.CONTROLS])
     kept = drawn & by_register["registers"].isin(REGISTERS)
     return by_register[kept].drop(columns=["p", "p_holm", "p_bh", "mde"]).reset_index(drop=True)
-
-
-def by_seed(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """The rates of each seed apart: of each scope, constitutions averaged, and of its control arms; the source first.
-
-    panel: Of gains.panel, without means.
-
-    Returns:
-        Columns seed (of the source, which is not trained: `source`), constitution, scope, measure, on (`all` prompts;
-        `ood`: harmful ones, and pairs, of categories absent from a narrow model's rows; `unseen` registers), estimate,
-        low, high (over prompts: one training), n_clusters, seeds (always 1).
-    """
-    harmless = panel.index.get_level_values("kind") != "harmful"
-    category = panel.index.get_level_values("category")
-    seeds = sorted({seed for name, _, seed in panel.columns if name != grid.SOURCE})
-    records = []
-    for seed in seeds:
-        of_seed = [name == grid.SOURCE or number == seed for name, _, number in panel.columns]
-        part = gains.averaged(panel.loc[:, of_seed])
-        for name, scope in gains.models(part, source=seed == seeds[0]):
-            if name not in (grid.SOURCE, grid.MEAN, *grid.CONTROLS):
-                continue
-            about = {"seed": grid.SOURCE if name == grid.SOURCE else str(seed), "constitution": name, "scope": scope}
-            places = {"all": part, "unseen": gains.where(part, seen=False)}
-            if scope in grid.NARROW:
-                places["ood"] = part[harmless | category.isin(grid.Cell("", scope).ood)]
-            for on, prompts in places.items():
-                records += (
-                    [about | {"on": on} | row for row in _rates(prompts, name, scope, alpha)] if len(prompts) else []
-                )
-    columns = ["seed", *KEYS, "measure", "on", "estimate", "low", "high", "n_clusters", "seeds"]
-    return pd.DataFrame(records, columns=columns)
 
 
 def told(panel: pd.DataFrame, over: str = "form") -> pd.DataFrame:
