@@ -85,7 +85,7 @@ def intervals_of_tables() -> set[tuple[str, str, str]]:
             columns.append((names[names.index("low") - 1], "low", "high"))
         for row, of in ((row, of) for row in rows for of in columns):
             if all(re.fullmatch(r"-?\d+\.\d+", row[n]) for n in of):
-                found.add(tuple(f"{float(row[n]):.2f}" for n in of))
+                found.add(tuple(f"{float(row[n]):.2f}".replace("-0.00", "0.00") for n in of))
     return found
 
 
