@@ -70,7 +70,7 @@ def by_seed(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) -> Fig
         ax.set_xlabel(f"n = {n} {'pairs' if panel.startswith('T') else 'prompts'}")
     each = f", top to bottom: seeds {', '.join(seeds)}" if len(seeds) > 1 else ""
     note = f"a mark is one training seed{each}; black: mean of {constitutions} constitution{'s' * (constitutions != 1)}"
-    note += "; grey: control arms" * arms + f"; bars: {1 - alpha:.0%} intervals over prompts"
+    note += "; grey: control arms" * arms + f";\nbars: {1 - alpha:.0%} intervals over prompts"
     marks.key(fig, note, ordered(table["scope"], MARKERS))
     return fig
 
