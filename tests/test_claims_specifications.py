@@ -75,6 +75,17 @@ def test_a_difference_from_the_plain_arm_shows_under_every_weighting_and_error(m
         assert set(known) == {"4/4 constitutions"} or claim == "C6b"
 
 
+def test_with_several_seeds_an_error_over_scopes_stands_beside():
+    frame = simulate.frame(gain=0.8, ood=OOD | {"plain": 0.0}, seeds=(0, 1), controls=("plain",))
+    panel = gains.panel(frame)
+    claims = [c for c in decide.declared() if c.id in ("C5a", "C6a")]
+    table = specifications.verdicts(evidence.Measured(panel, draws=50), {"bundled": panel}, claims)
+    errors = table.groupby("claim")["error"].agg(set)
+    assert errors["C5a"] == {"items", "scopes", "trainings"} and errors["C6a"] == {*errors["C5a"], "pair"}
+    own = table[(table["claim"] == "C6a") & (table["weighting"] == "as is")].set_index("error")
+    assert (own["high"] - own["low"])["scopes"] > (own["high"] - own["low"])["items"]
+
+
 def test_the_constitutions_falling_short_of_the_plain_arm_shows_too():
     frame = simulate.frame(gain=0.2, ood={"plain": 0.8}, refusal=0.4, over={"plain": 0.0}, controls=("plain",))
     panel = gains.panel(frame)

@@ -71,6 +71,19 @@ def test_where_one_varies_more_only_its_own_trainings_keep_the_level():
     assert all_of_them > 0.1 and pair < 0.08
 
 
+def test_where_a_scope_acts_alike_in_every_seed_seeds_are_no_further_scopes():
+    """Each constitution has something of its own in a scope, which every seed of it shares."""
+    rng, hits, scopes = np.random.default_rng(10), np.zeros(2), ["harassment"] * 3 + ["illegal"] * 3
+    for _ in range(250):
+        base = rng.normal(0.3, 0.05, (60, 1))
+        values = {n: base + np.repeat(rng.normal(0, 0.1, 2), 3) + rng.normal(0, 0.02, (60, 6)) for n in NAMES}
+        found = [trainings.compared(values, "a", "b", error=e, scopes=scopes) for e in ("trainings", "scopes")]
+        hits += [differs(fit) for fit in found]
+    pooled, apart = hits / 250
+    assert pooled > 0.2 and apart < 0.08
+    assert found[1].parts[-1][1] == 3 and found[1].estimate == found[0].estimate
+
+
 def test_strata_weigh_the_same_in_the_difference_and_in_the_variance_of_a_training():
     rng, strata = np.random.default_rng(8), np.repeat(["how", "wish"], [90, 10])
     shift = np.where(strata == "wish", 0.4, 0.0)[:, None]
@@ -100,14 +113,17 @@ def test_the_interval_is_never_narrower_than_that_over_items():
         assert own.estimate == pytest.approx(items.estimate) and own.half_width(0.025) >= items.half_width(0.025)
 
 
-def project(rng, sd, low=0.0, item_sd=0.05, seeds=1):
-    """pS of four constitutions at 0.8, d's lower by `low`; narrow and broad trainings each err by sd."""
+def project(rng, sd, low=0.0, item_sd=0.05, seeds=1, scope_sd=0.0):
+    """pS of four constitutions at 0.8, d's lower by `low`; narrow and broad trainings each err by sd.
+
+    scope_sd: of what a constitution has of its own in a scope, in every seed.
+    """
     scopes, draws, found = ("harassment", "illegal"), {}, {}
     for name in NAMES:
         truth = 0.8 - (low if name == "d" else 0.0)
         broad = np.mean(rng.normal(0, sd, seeds)) * truth
         for scope in scopes:
-            slip = rng.normal(0, item_sd)
+            slip = rng.normal(0, item_sd) + (rng.normal(0, scope_sd) if scope_sd else 0.0)
             for seed in range(seeds):
                 found[name, scope, seed] = truth + rng.normal(0, sd) - broad + slip
             draws[name, scope] = rng.normal(0, item_sd, 100)
@@ -125,6 +141,16 @@ def test_projectability_keeps_its_level_where_items_alone_do_not(seeds, sd):
     items, own, omnibus_items, omnibus = np.mean(hits, axis=0)
     assert items > 0.2 and own < 0.08
     assert omnibus_items > 0.2 and omnibus < 0.08
+
+
+def test_projectability_with_seeds_that_agree_keeps_its_level_over_scopes_alone():
+    rng, hits = np.random.default_rng(11), []
+    for _ in range(150):
+        run = project(rng, 0.01, item_sd=0.005, seeds=3, scope_sd=0.15)
+        row = [differs(run.pair("a", "d", error)) for error in ("trainings", "scopes")]
+        hits.append(row + [run.spread(0.05, error)["p"] < 0.05 for error in ("trainings", "scopes")])
+    pooled, apart, omnibus_pooled, omnibus = np.mean(hits, axis=0)
+    assert pooled > 0.15 and omnibus_pooled > 0.15 and apart < 0.08 and omnibus < 0.08
 
 
 def test_a_planted_lowest_projectability_is_found():

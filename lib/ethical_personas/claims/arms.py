@@ -46,8 +46,9 @@ def over_control(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             if np.isnan(values[name] - values[claim.control]).all():
                 units.append(unit | {"note": "no verdicts"})
                 continue
+            blocks = np.repeat(scopes, values[name].shape[1] // len(scopes))
             items = trainings.compared(values, first, second, PSEUDO, "items", strata)
-            fit = trainings.compared(values, first, second, PSEUDO, claim.error, strata)
+            fit = trainings.compared(values, first, second, PSEUDO, claim.error, strata, blocks)
             row = fitted(fit, alpha, items)
             row["p"] = trainings.shifted(fit, claim.tolerated).p  # of a difference of -tolerated
             units.append(unit | row | {"seeds": values[name].shape[1] // len(scopes)})
@@ -101,9 +102,10 @@ def over_control_persona(measured: Measured, claim, alpha: float) -> pd.DataFram
             spread = match_error[name] if measure == "match" else float((sizes[own] / sp.norm.isf(0.025)).mean())
             fit = stats.Linear(float(blocks[name].mean()), ((spread**2, np.inf),), len(blocks), 0, 0)
             items = fit
-            if claim.error == "trainings":
-                square, df = trainings.residual(whole.to_numpy().T)
-                fit = trainings.added(fit, float(2 * square / len(blocks)), df)
+            if claim.error in ("trainings", "scopes"):
+                known = whole if claim.error == "trainings" else whole.groupby(level="scope").mean()
+                square, df = trainings.residual(known.to_numpy().T)
+                fit = trainings.added(fit, float(2 * square / len(known)), df)
             elif claim.error == "pair":  # the blocks hold differences already
                 fit = trainings.added(fit, float(whole[name].var(ddof=1) / len(blocks)), len(whole) - 1)
             seeds, asked = found["seed"].nunique(), found.loc[own, "n_items"].max()

@@ -96,7 +96,8 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     values = {c: wide[c][sorted(shared)].to_numpy() for c in wide.columns.unique("constitution")} if shared else {}
     units = []
     for name in [c for c in values if c != claim.constitution]:
-        fit = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), claim.error)
+        scopes = [scope for scope, _ in sorted(shared)]
+        fit = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), claim.error, scopes=scopes)
         items = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), "items")
         seeds = len({seed for _, seed in shared})
         units.append({"unit": name, "measure": "ambiguous"} | fitted(fit, alpha, items) | {"seeds": seeds})

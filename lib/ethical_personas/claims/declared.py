@@ -39,7 +39,7 @@ class Claim(BaseModel):
     test: Literal[tuple(TESTS)]
     rule: Literal["all", "any"]
     # trainings: over scopes and seeds (stats.trainings); pair: the same by the two that are compared alone
-    error: Literal["items", "trainings", "pair"] = "items"
+    error: Literal["items", "trainings", "scopes", "pair"] = "items"
     measures: list[str] = Field(min_length=1)
     margin: float = Field(ge=0)
     tolerated: float = Field(0.0, ge=0)  # a loss of this size passes, and only a larger one counts against the claim

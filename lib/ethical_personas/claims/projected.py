@@ -70,10 +70,15 @@ class Projected:
         fit = stats.Linear(float(means[first] - means[second]), items, table.size, self.n, self.seeds)
         if error == "items":
             return fit
-        variance, df = _training(table if error == "trainings" else table.loc[[first, second]])
-        return trainings.added(
-            fit, variance * (2 / table.shape[1] + self.broad[[first, second]].sum() / self.seeds), df
-        )
+        known, seeds = self._replicates(table.loc[[first, second]] if error == "pair" else table, error)
+        variance, df = _training(known)
+        return trainings.added(fit, variance * (2 / known.shape[1] + self.broad[[first, second]].sum() / seeds), df)
+
+    def _replicates(self, table: pd.DataFrame, error: str) -> tuple[pd.DataFrame, int]:
+        """The blocks that an error is taken over, and the seeds of a broad model; of `scopes` a mean of seeds is one."""
+        if error != "scopes":
+            return table, self.seeds
+        return table.T.groupby(level="scope", sort=False).mean().T, 1
 
     def spread(self, alpha: float, error: str) -> dict:
         """Largest minus smallest mean over blocks, and the omnibus test; `high`: no pair differs by more.
@@ -84,7 +89,8 @@ class Projected:
         table = self._table(names)
         if len(names) < 2 or table.empty:
             return {}
-        variance, df = (0.0, 0) if error == "items" else _training(table)
+        replicates, seeds = self._replicates(table, error)
+        variance, df = (0.0, 0) if error == "items" else _training(replicates)
         known = error if df else "items"  # interval and mde are over items alone where training's error is unknown
         couples = itertools.combinations(table.index, 2)
         pairs = {(a, b): fit for a, b in couples if (fit := self.pair(a, b, known))}
@@ -93,7 +99,7 @@ class Projected:
         top = pairs[tuple(name for name in table.index if name in (ranked[0], ranked[-1]))]
         high = max(abs(f.estimate) + f.half_width(alpha / 2) for f in pairs.values())
         row = {"estimate": abs(top.estimate), "low": abs(top.estimate) - top.half_width(alpha / 2), "high": high}
-        own = variance * (1 / table.shape[1] + self.broad[table.index].to_numpy() / self.seeds)
+        own = variance * (1 / replicates.shape[1] + self.broad[table.index].to_numpy() / seeds)
         p = np.nan
         if error == "items" or df:
             p = trainings.omnibus(means.to_numpy(), np.cov(drawn.T), own, df)

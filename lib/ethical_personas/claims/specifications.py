@@ -2,10 +2,10 @@
 
     table = verdicts(measured, {"bundled": panel, "keyword": other})
 
-Judge x weighting of forms x measure for claims on safety, lens for claims on the persona, and error over items alone,
-over all trainings or over those of the two compared, where constitutions are compared with each other or with a control
-arm (specification curve: Simonsohn, Simmons and Nelson 2020). Every combination is in the table, the declared one
-marked; the others decide nothing.
+Judge x weighting of forms x measure for claims on safety, lens for claims on the persona, and, where constitutions are
+compared with each other or with a control arm, error over items alone, over all trainings, over scopes (their seeds
+averaged) or over the trainings of the two compared (specification curve: Simonsohn, Simmons and Nelson 2020). Every
+combination is in the table, the declared one marked; the others decide nothing.
 """
 
 from __future__ import annotations
@@ -37,21 +37,25 @@ def _measures(claim: Claim) -> dict[str, list[str]]:
     return found | ({m: [m] for m in claim.measures} if claim.test in SAFETY else {})
 
 
-def _errors(claim: Claim) -> list[str]:
+def _errors(claim: Claim, seeds: int) -> list[str]:
     if claim.test not in OVER_TRAININGS:
         return ["items"]
-    return ["trainings", *([] if claim.test in constitutions.OMNIBUS else ["pair"]), "items"]
+    scopes, pair = ["scopes"] * (seeds > 1), ["pair"] * (claim.test not in constitutions.OMNIBUS)
+    return ["trainings", *scopes, *pair, "items"]
 
 
-def variants(claim: Claim, judges) -> list[tuple[dict, Claim]]:
-    """The specifications of one claim: values of AXES (empty where one does not apply), and the claim under them."""
+def variants(claim: Claim, judges, seeds: int = 1) -> list[tuple[dict, Claim]]:
+    """The specifications of one claim: values of AXES (empty where one does not apply), and the claim under them.
+
+    seeds: With one, an error over scopes is that over trainings, and left out.
+    """
     on_answers, main = claim.test in (*SAFETY, "reversal"), next(iter(judges))
     axes = {
         "judge": list(judges) if on_answers else [""],
         "weighting": list(WEIGHTED) if claim.test in SAFETY else [""],
         "measure": list(_measures(claim)),
         "lens": list(grid.ITEM_LENSES) if claim.test in BY_LENS else ["text" if claim.test == "ambiguous" else ""],
-        "error": _errors(claim),
+        "error": _errors(claim, seeds),
     }
     as_declared = {"judge": main if on_answers else "", "weighting": axes["weighting"][0]}
     as_declared |= {"measure": " and ".join(claim.measures), "error": claim.error}
@@ -95,8 +99,9 @@ def verdicts(measured: Measured, panels: dict[str, pd.DataFrame], claims: list[C
     """
     claims = claims or declared()
     runs, records = _runs(measured, panels, {claim.control for claim in claims}), []
+    seeds = measured.panel.columns.get_level_values("seed").nunique()
     for claim in claims:
-        for spec, changed in variants(claim, panels):
+        for spec, changed in variants(claim, panels, seeds):
             run = runs[spec["judge"], spec["weighting"], claim.control]
             records.append(decide.of_claim(changed, run)[0] | {"claim": claim.id} | spec)
     return pd.DataFrame(records, columns=COLUMNS)

@@ -32,8 +32,20 @@ def residual(table: np.ndarray) -> tuple[np.ndarray, int]:
     return (rest**2).sum((-2, -1)) / df, df
 
 
+def by_scope(table: np.ndarray, scopes) -> np.ndarray:
+    """A table (names, blocks) with the blocks of a scope averaged, (names, scopes); scopes: a label for each block."""
+    labels = np.asarray(scopes)
+    return np.column_stack([table[:, labels == scope].mean(1) for scope in dict.fromkeys(scopes)])
+
+
 def compared(
-    values: dict[str, np.ndarray], first: str, second: str, pseudo=None, error: str = "trainings", strata=None
+    values: dict[str, np.ndarray],
+    first: str,
+    second: str,
+    pseudo=None,
+    error: str = "trainings",
+    strata=None,
+    scopes=None,
 ) -> Linear:
     """Mean of one constitution's trainings minus another's.
 
@@ -41,9 +53,11 @@ def compared(
         values: (items, blocks) of each constitution, the same items and blocks; NaN where a block does not ask an item.
         first, second: Names in `values`; the others serve the variance of a training alone.
         pseudo: As in stats.linear.
-        error: `trainings`, the variance of a training by all of `values`; `pair`, by these two alone (a paired t over
-            blocks); `items`, none: the result is about these models alone.
+        error: `trainings`, the variance of a training by all of `values`; `scopes`, the same with the seeds of a scope
+            averaged; `pair`, by these two alone (a paired t over blocks); `items`, none: the result is about these
+            models alone.
         strata: A label for each item, as in stats.linear: each has the same weight whatever its number of items.
+        scopes: A label for each block, for the error `scopes`.
 
     Returns:
         Without `parts` (interval and p NaN) where a training's error is asked for and cannot be told.
@@ -54,9 +68,12 @@ def compared(
     items = linear(np.nanmean(difference[asked], axis=1), pseudo=pseudo, strata=of_asked)
     if error == "items":
         return items
-    known = values.values() if error == "trainings" else (values[first], values[second])
-    square, df = residual(np.array([_means(as_columns(x), strata) for x in known]))
-    return added(items, float(2 * square / difference.shape[1]), df)
+    known = (values[first], values[second]) if error == "pair" else values.values()
+    means = np.array([_means(as_columns(x), strata) for x in known])
+    if error == "scopes":
+        means = by_scope(means, scopes)
+    square, df = residual(means)
+    return added(items, float(2 * square / means.shape[1]), df)
 
 
 def _means(values: np.ndarray, strata) -> np.ndarray:
