@@ -75,7 +75,7 @@ class Projected:
         return trainings.added(fit, variance * (2 / known.shape[1] + self.broad[[first, second]].sum() / seeds), df)
 
     def _replicates(self, table: pd.DataFrame, error: str) -> tuple[pd.DataFrame, int]:
-        """The blocks that an error is taken over, and the seeds of a broad model; of `scopes` a mean of seeds is one."""
+        """The blocks that an error is taken over, and a broad model's seeds; `scopes`: a mean of seeds is one block."""
         if error != "scopes":
             return table, self.seeds
         return table.T.groupby(level="scope", sort=False).mean().T, 1
