@@ -151,6 +151,9 @@ def test_projectability_with_seeds_that_agree_keeps_its_level_over_scopes_alone(
         hits.append(row + [run.spread(0.05, error)["p"] < 0.05 for error in ("trainings", "scopes")])
     pooled, apart, omnibus_pooled, omnibus = np.mean(hits, axis=0)
     assert pooled > 0.15 and omnibus_pooled > 0.15 and apart < 0.08 and omnibus < 0.08
+    means = run.blocks.T.groupby(level="scope").mean().T  # one broad model, as if it had one seed
+    variance = trainings.residual(means.to_numpy())[0] * (2 / 2 + run.broad[["a", "d"]].sum())
+    assert run.pair("a", "d", "scopes").parts[-1] == pytest.approx((variance, 3))
 
 
 def test_a_planted_lowest_projectability_is_found():
