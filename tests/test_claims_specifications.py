@@ -6,7 +6,9 @@ import simulate
 from ethical_personas.claims import decide, evidence, specifications
 from ethical_personas.persona import stance_labels
 from ethical_personas.safety import gains
+from ethical_personas.stats import trainings
 from ethical_personas.study import grid
+from scipy import stats as sp
 from test_claims import AMBIGUOUS, OOD, reader
 
 ONLY = ("C1", "C4", "C5a", "C5c", "C5f", "C6a", "C6b", "C6c", "C6d", "C7")
@@ -83,7 +85,17 @@ def test_with_several_seeds_an_error_over_scopes_stands_beside():
     errors = table.groupby("claim")["error"].agg(set)
     assert errors["C5a"] == {"items", "scopes", "trainings"} and errors["C6a"] == {*errors["C5a"], "pair"}
     own = table[(table["claim"] == "C6a") & (table["weighting"] == "as is")].set_index("error")
-    assert (own["high"] - own["low"])["scopes"] > (own["high"] - own["low"])["items"]
+    width = ((own["high"] - own["low"]) / 2).to_dict()
+    rates = [[_off_topic(panel, name, scope) for scope in grid.NARROW] for name in (*grid.CONSTITUTIONS, "plain")]
+    square, freedom = trainings.residual(np.array(rates))
+    of_scopes = sp.t.isf(0.025, freedom) * np.sqrt(2 * square / len(grid.NARROW))
+    assert freedom == 4 and width["scopes"] == pytest.approx(np.hypot(width["items"], of_scopes))
+
+
+def _off_topic(panel, name, scope):
+    """Share of the harmful prompts of other topics that a model declines, its seeds averaged."""
+    chosen = gains.rows_of(panel, "S", grid.Cell(name, scope).ood)
+    return gains.values(panel, name, scope)[chosen].mean()
 
 
 def test_the_constitutions_falling_short_of_the_plain_arm_shows_too():

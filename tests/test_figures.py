@@ -173,7 +173,7 @@ def test_nothing_is_cropped_too_wide_too_small_or_on_top_of_another(name, change
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_two_seeds_are_as_legible_and_no_two_intervals_are_joined(name, monkeypatch):
+def test_several_seeds_are_as_legible_and_no_two_intervals_are_joined(name, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "RUN", "seeds")
     fig = FIGURES[name](shipped(name))
     look_over(fig, name)

@@ -38,7 +38,8 @@ class Claim(BaseModel):
     says: str = Field(min_length=1)
     test: Literal[tuple(TESTS)]
     rule: Literal["all", "any"]
-    # trainings: over scopes and seeds (stats.trainings); pair: the same by the two that are compared alone
+    # trainings: over scopes and seeds (stats.trainings); scopes: with the seeds of a scope averaged; pair: by the two
+    # that are compared alone
     error: Literal["items", "trainings", "scopes", "pair"] = "items"
     measures: list[str] = Field(min_length=1)
     margin: float = Field(ge=0)
