@@ -50,7 +50,7 @@ from ethical_personas.figures import style
 from ethical_personas.judge import calibration, labelling
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
-from ethical_personas.safety import capability, coherence, each_seed, gains, judged, registers, set_rates
+from ethical_personas.safety import capability, coherence, control_arms, each_seed, gains, judged, registers, set_rates
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
 
@@ -156,6 +156,13 @@ display(figure, matrix.round(3))
 # Each training seed apart, with an interval over prompts alone: how far the marks of one line lie from one another is what
 # a single training cannot tell. Tables above average the seeds, with an interval over both.
 #
+# ## What do reasons add?
+#
+# The control arms share prompts, rows and steps with the constitutions, so their models minus an arm's is what a
+# constitution's reasons add: over refusals without reasons (`plain`), and over reasons of no one constitution (`shuffled`).
+# A loss in S that O shares, J and T being equal, is less caution and no less judgement. Models are paired by prompt and
+# scope; the error is over prompts and trainings. Claims C6 and C7 in 06 test a part of this; the rest is shown.
+#
 # ## Does the form of a request decide?
 #
 # A request asks *how*, tells what to do, or says what its writer wishes. Models decline these unequally, so a rate over all
@@ -175,6 +182,10 @@ by_seed = each_seed.table(panel, p.alpha)
 figure = draw_registers.by_seed(by_seed, compared, p.alpha) if len(by_seed) else style.empty("no tuned model")
 style.save(figure, by_seed, p.figures_dir, "safety_by_seed")
 display(figure)
+added = control_arms.table(panel, p.alpha)
+figure = draw_registers.added(added, p.alpha) if len(added) else style.empty("no control arm beside a constitution")
+style.save(figure, added, p.figures_dir, "safety_added")
+display(figure, Markdown(control_arms.reading(added)))
 by_form = style.save(None, registers.by_form(averaged, p.alpha), p.figures_dir, "safety_by_form")
 display(Markdown(registers.read_forms(by_form)), by_form.round(3))
 

@@ -213,7 +213,8 @@ display(recipes, past, power.round(3))
 # ## Would another analysis have said the same?
 #
 # The claims under every combination of what could have been chosen otherwise: the judge, each form of request with equal
-# weight or as it comes, one measure instead of both, the lens, and the error: over all trainings, over those of the two
+# weight or as it comes, the registers of C1's and C2's prompts (unseen in training, seen, all), one measure instead of both
+# (of C6a and C6b also J and T, of C6d J), the lens, and the error: over all trainings, with a scope's seeds averaged (`scopes`), over those of the two
 # compared (`pair`), or over items alone. `declared` marks the one that decides; the others are shown so that a verdict that
 # hangs on a choice is seen to. A specification without enough data is inconclusive, as a claim is.
 

@@ -39,9 +39,9 @@ def test_every_combination_stands_once(made):
     table, _ = made
     assert not table.duplicated(["claim", *specifications.AXES]).any()
     counts = table["claim"].value_counts()
-    paper = {"C1": 12, "C5a": 24, "C4": 4, "C5c": 4, "C5f": 3}
-    # Beside a control: judge x weighting x error, and of C7 lens x error.
-    assert counts.to_dict() == paper | {"C6a": 12, "C6b": 12, "C6c": 12, "C6d": 12, "C7": 12}
+    paper = {"C1": 36, "C5a": 24, "C4": 4, "C5c": 4, "C5f": 3}
+    # Beside a control: judge x weighting x measures (S, J, T; O; pS on S and J) x error, and of C7 lens x error.
+    assert counts.to_dict() == paper | {"C6a": 36, "C6b": 36, "C6c": 12, "C6d": 24, "C7": 12}
     assert (table.groupby("claim")["declared"].sum() == 1).all()
 
 
@@ -55,18 +55,21 @@ def test_the_declared_specification_is_the_verdict(made):
 
 def test_a_blind_judge_and_a_lens_not_measured_change_the_verdict(made):
     table, _ = made
-    c1 = table[table["claim"] == "C1"].set_index(["judge", "weighting", "measure"])["verdict"]
-    assert set(c1["bundled"]) == {"supported"} and set(c1["keyword"]) == {"not supported"}
+    c1 = table[table["claim"] == "C1"].set_index(["prompts", "judge", "weighting", "measure"]).sort_index()
+    for prompts in ("unseen", "all"):  # here all are of unseen registers
+        by_judge = c1.loc[prompts, "verdict"]
+        assert set(by_judge["bundled"]) == {"supported"} and set(by_judge["keyword"]) == {"not supported"}
+    assert c1.loc["seen", "why"].str.contains("lacks .* of a register that training has").all()
     c4 = table[table["claim"] == "C4"].set_index("lens")
     assert c4.loc["text", "why"] == "not tested: lens text not measured" and c4.loc["pairs", "verdict"] == "supported"
     line = specifications.reading(table).splitlines()[0]
-    assert line == "* C1: supported as declared, and in 6 of 12 specifications (6 not supported)."
+    assert line == "* C1: supported as declared, and in 12 of 36 specifications (12 inconclusive, 12 not supported)."
 
 
 def test_a_difference_from_the_plain_arm_shows_under_every_weighting_and_error(made):
     table, _ = made
     for claim in BESIDE_PLAIN:
-        rows = table[table["claim"] == claim].set_index("judge")
+        rows = table[(table["claim"] == claim) & table["measure"].isin(["S", "O"])].set_index("judge")
         assert rows["declared"].sum() == 1 and set(rows["weighting"]) == {"as is", "standardised"}
         # The constitution nearest to the arm decides: off topic that is the subordinate, 0.35 above it.
         seen = rows.loc["bundled"]

@@ -13,11 +13,9 @@ from scipy import stats as sp
 from ethical_personas import stats
 from ethical_personas.claims import constitutions, projected
 from ethical_personas.claims.evidence import Measured, fitted, lens_of, missing, table_of
-from ethical_personas.safety import gains
+from ethical_personas.safety import control_arms
 from ethical_personas.stats import trainings
 from ethical_personas.study import grid
-
-PSEUDO = (-1.0, 1.0)
 
 
 def _blocks(models, control: str) -> tuple[list[str], list[str]]:
@@ -28,9 +26,8 @@ def _blocks(models, control: str) -> tuple[list[str], list[str]]:
 
 
 def over_control(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Rate of each constitution's narrow models minus the control's (C6a, C6b); in O the reverse (C6c)."""
+    """Each constitution's narrow models minus the control's in S, J or T (C6a, C6b); in O the reverse (C6c)."""
     names, scopes = _blocks(measured.narrow(), claim.control)
-    strata = measured.panel.index.get_level_values(measured.over) if measured.over else None
     units = []
     for measure in claim.measures:
         if not names:
@@ -39,31 +36,21 @@ def over_control(measured: Measured, claim, alpha: float) -> pd.DataFrame:
             note = f"no {claim.control} model of a scope that all constitutions have in the run"
             units += [missing(name, measure, note) for name in names]
             continue
-        values = {c: _rates(measured.panel, c, scopes, measure, claim.categories) for c in (*names, claim.control)}
+        everybody, over = [*names, claim.control], measured.over
+        values, strata = control_arms.verdicts(measured.panel, everybody, scopes, measure, claim.categories, over)
         for name in names:
             first, second = (claim.control, name) if measure == "O" else (name, claim.control)
             unit = {"unit": name, "measure": measure}
             if np.isnan(values[name] - values[claim.control]).all():
                 units.append(unit | {"note": "no verdicts"})
                 continue
-            blocks = np.repeat(scopes, values[name].shape[1] // len(scopes))
-            items = trainings.compared(values, first, second, PSEUDO, "items", strata)
-            fit = trainings.compared(values, first, second, PSEUDO, claim.error, strata, blocks)
+            blocks, pseudo = np.repeat(scopes, values[name].shape[1] // len(scopes)), control_arms.PSEUDO[measure]
+            items = trainings.compared(values, first, second, pseudo, "items", strata)
+            fit = trainings.compared(values, first, second, pseudo, claim.error, strata, blocks)
             row = fitted(fit, alpha, items)
             row["p"] = trainings.shifted(fit, claim.tolerated).p  # of a difference of -tolerated
             units.append(unit | row | {"seeds": values[name].shape[1] // len(scopes)})
     return table_of(units)
-
-
-def _rates(panel: pd.DataFrame, constitution: str, scopes, measure: str, categories: str) -> np.ndarray:
-    """Verdicts (prompts, scopes x seeds); NaN where the measure does not read a prompt in a scope."""
-    columns = []
-    for scope in scopes:
-        cell = grid.Cell(constitution, scope)
-        read = {"all": grid.CATEGORIES, "ood": cell.ood, "held_out": (cell.held_out,)}[categories]
-        chosen = gains.rows_of(panel, measure, read)
-        columns.append(np.where(chosen[:, None], gains.values(panel, constitution, scope), np.nan))
-    return np.hstack(columns)
 
 
 def over_control_projected(measured: Measured, claim, alpha: float) -> pd.DataFrame:

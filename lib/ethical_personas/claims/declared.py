@@ -49,7 +49,7 @@ class Claim(BaseModel):
     not_supported: str
     inconclusive: str
     categories: Literal["all", "ood", "held_out"] = "all"
-    prompts: Literal["all", "unseen"] = "all"  # unseen: of registers that training never saw
+    prompts: Literal["all", "seen", "unseen"] = "all"  # of registers that training has, or (unseen) never saw
     lens: str = "choice"
     also: list[str] = []  # lenses shown beside, which decide nothing
     constitution: str = ""

@@ -45,11 +45,14 @@ def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     measures `S (seen)` and so on, and are not tested.
     """
     units: list[dict] = []
-    parts: dict[str, bool | None] = {"": None}
+    parts: dict[str, bool | None] = {"": {"all": None, "seen": True, "unseen": False}[claim.prompts]}
     if claim.prompts == "unseen":
-        parts, unseen = {"": False, " (seen)": True}, gains.where(measured.panel, seen=False)
-        if any(not gains.rows_of(unseen, side).any() for side in ("S", "O")):
-            note = "this run lacks harmful or harmless prompts of a register that training never saw"
+        parts[" (seen)"] = True
+    if parts[""] is not None:
+        tested = gains.where(measured.panel, seen=parts[""])
+        if any(not gains.rows_of(tested, side).any() for side in ("S", "O")):
+            which = "has" if parts[""] else "never saw"
+            note = f"this run lacks harmful or harmless prompts of a register that training {which}"
             units = [missing("every narrow model", m, note) for m in claim.measures]
             del parts[""]
     for name, seen in parts.items():

@@ -2,10 +2,11 @@
 
     table = verdicts(measured, {"bundled": panel, "keyword": other})
 
-Judge x weighting of forms x measure for claims on safety, lens for claims on the persona, and, where constitutions are
-compared with each other or with a control arm, error over items alone, over all trainings, over scopes (their seeds
-averaged) or over the trainings of the two compared (specification curve: Simonsohn, Simmons and Nelson 2020). Every
-combination is in the table, the declared one marked; the others decide nothing.
+Judge x weighting of forms x measure for claims on safety (for gains also the registers of the prompts: those that
+training never saw, has, or both), lens for claims on the persona, and, where constitutions are compared with each other
+or with a control arm, error over items alone, over all trainings, over scopes (their seeds averaged) or over the
+trainings of the two compared (specification curve: Simonsohn, Simmons and Nelson 2020). Every combination is in the
+table, the declared one marked; the others decide nothing.
 """
 
 from __future__ import annotations
@@ -21,20 +22,23 @@ from ethical_personas.claims.measured import Measured
 from ethical_personas.safety import registers
 from ethical_personas.study import grid
 
-AXES = ["judge", "weighting", "measure", "lens", "error"]
+AXES = ["judge", "prompts", "weighting", "measure", "lens", "error"]
 COLUMNS = ["claim", *AXES, "declared", "verdict", "estimate", "low", "high", "p", "passed", "why"]
 WEIGHTED = {"as is": None, registers.STANDARDISED: "form"}
 SAFETY = ("gain", "differ_safety", "weakest_safety", "over_control", "over_control_projected")
 BY_LENS = ("signature", "contrast", "differ_persona", "weakest_persona", "over_control_persona")
+REGISTERS = ["unseen", "seen", "all"]
+MORE = {"over_control": ["J", "T"], "over_control_projected": ["J"]}  # where a claim names S alone
 OVER_TRAININGS = (*constitutions.TESTS, *arms.TESTS)
 
 
 def _measures(claim: Claim) -> dict[str, list[str]]:
-    """All measures together as declared, and each alone where the claim needs several of safety; of C5c S and J."""
+    """All measures as declared, each alone where a claim on safety needs several, and those of MORE; of C5c S and J."""
     if claim.test == "reversal":
         return {"S": ["S"], "J": ["J"]}
     found = {" and ".join(claim.measures): claim.measures}
-    return found | ({m: [m] for m in claim.measures} if claim.test in SAFETY else {})
+    more = MORE.get(claim.test, []) if claim.measures == ["S"] else []
+    return found | ({m: [m] for m in (*claim.measures, *more)} if claim.test in SAFETY else {})
 
 
 def _errors(claim: Claim, seeds: int) -> list[str]:
@@ -52,12 +56,14 @@ def variants(claim: Claim, judges, seeds: int = 1) -> list[tuple[dict, Claim]]:
     on_answers, main = claim.test in (*SAFETY, "reversal"), next(iter(judges))
     axes = {
         "judge": list(judges) if on_answers else [""],
+        "prompts": REGISTERS if claim.test == "gain" else [""],
         "weighting": list(WEIGHTED) if claim.test in SAFETY else [""],
         "measure": list(_measures(claim)),
         "lens": list(grid.ITEM_LENSES) if claim.test in BY_LENS else ["text" if claim.test == "ambiguous" else ""],
         "error": _errors(claim, seeds),
     }
     as_declared = {"judge": main if on_answers else "", "weighting": axes["weighting"][0]}
+    as_declared["prompts"] = claim.prompts if claim.test == "gain" else ""
     as_declared |= {"measure": " and ".join(claim.measures), "error": claim.error}
     as_declared["lens"] = claim.lens if claim.test in BY_LENS else axes["lens"][0]
     found = []
@@ -65,6 +71,7 @@ def variants(claim: Claim, judges, seeds: int = 1) -> list[tuple[dict, Claim]]:
         spec = dict(zip(axes, values, strict=True))
         changed = {"measures": _measures(claim)[spec["measure"]], "error": spec["error"], "also": []}
         changed |= {"lens": spec["lens"]} if claim.test in BY_LENS else {}
+        changed |= {"prompts": spec["prompts"]} if claim.test == "gain" else {}
         found.append((spec | {"declared": spec == as_declared}, claim.model_copy(update=changed)))
     return found
 

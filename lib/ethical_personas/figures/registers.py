@@ -1,4 +1,4 @@
-"""Rates by scope and arm: on seen and unseen registers, by training seed (04); pS by form and register (06)."""
+"""By scope and arm: rates on seen and unseen registers, by seed, beside control arms (04); pS by form (06)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,12 @@ SEED_TITLES = {
     "S ood": "S off the\ntrained topic",
     "O all": "O\n(harmless declined)",
     "T all": "T (harmful minus\nits own twin)",
+}
+ADDED_TITLES = {
+    "broad": "broad models",
+    "ood": "narrow models,\noff their topic",
+    "held_out": "narrow models,\nfiltered category",
+    "unseen": "narrow models,\nunseen registers",
 }
 PARTS = {"all": "all prompts", "how": "how …", "seen": "seen registers", "unseen": "unseen registers"}
 
@@ -70,8 +76,27 @@ def by_seed(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) -> Fig
         ax.set_xlabel(f"n = {n} {'pairs' if panel.startswith('T') else 'prompts'}")
     each = f", top to bottom: seeds {', '.join(seeds)}" if len(seeds) > 1 else ""
     note = f"a mark is one training seed{each}; black: mean of {constitutions} constitution{'s' * (constitutions != 1)}"
-    note += "; grey: control arms" * arms + f";\nbars: {1 - alpha:.0%} intervals over prompts"
+    note += "; grey, under each scope: its control arms" * arms + f";\nbars: {1 - alpha:.0%} intervals over prompts"
     marks.key(fig, note, ordered(table["scope"], MARKERS))
+    return fig
+
+
+def added(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
+    """Constitutions minus a control arm in S, O, J and T, and their mean; table of safety.control_arms."""
+    titles = {on: title for on, title in ADDED_TITLES.items() if on in set(table["on"])}
+    arms = list(dict.fromkeys(table["arm"]))
+    table = table.assign(row="minus " + table["arm"])
+    size = (PAGE, 1.7 * len(arms) + 1.0)
+    panels = {"col": ("on", titles), "row": ("row", [f"minus {arm}" for arm in arms])}
+    fig, axes = marks.intervals(table, "estimate", "measure", size, **panels, dodge="color", points=3)
+    for ax, on in zip(axes[-1], titles, strict=True):
+        rows = table[(table["on"] == on) & (table["arm"] == arms[-1])]
+        n = [f"{m} {marks.count_range(rows.loc[rows['measure'] == m, 'n_clusters'])}" for m in ("S", "O", "T")]
+        ax.set_xlabel(f"n: {', '.join(n)}", fontsize=6)
+    note = f"constitution minus arm, {seeds_told(table['seeds'].max())}; black: the constitutions' mean; bars: "
+    note += f"{1 - alpha:.0%} intervals\nover prompts and trainings (one training of each: over prompts alone); "
+    note += "n: prompts, of T pairs"
+    marks.key(fig, note, names=ordered(n for n in table["constitution"].unique() if n != grid.MEAN))
     return fig
 
 

@@ -40,18 +40,18 @@ def by_scope(table: np.ndarray, scopes) -> np.ndarray:
 
 def compared(
     values: dict[str, np.ndarray],
-    first: str,
+    first: str | list[str],
     second: str,
     pseudo=None,
     error: str = "trainings",
     strata=None,
     scopes=None,
 ) -> Linear:
-    """Mean of one constitution's trainings minus another's.
+    """Mean of one constitution's trainings, or of several constitutions', minus another's.
 
     Args:
         values: (items, blocks) of each constitution, the same items and blocks; NaN where a block does not ask an item.
-        first, second: Names in `values`; the others serve the variance of a training alone.
+        first, second: Names in `values`, of `first` the mean; the others serve the variance of a training alone.
         pseudo: As in stats.linear.
         error: `trainings`, the variance of a training by all of `values`; `scopes`, the same with the seeds of a scope
             averaged; `pair`, by these two alone (a paired t over blocks); `items`, none: the result is about these
@@ -62,18 +62,21 @@ def compared(
     Returns:
         Without `parts` (interval and p NaN) where a training's error is asked for and cannot be told.
     """
-    difference = as_columns(values[first] - values[second])
+    names = [first] if isinstance(first, str) else first
+    ahead = np.mean([values[name] for name in names], axis=0)
+    difference = as_columns(ahead - values[second])
     asked = ~np.isnan(difference).all(1)
     of_asked = None if strata is None else np.asarray(strata)[asked]
     items = linear(np.nanmean(difference[asked], axis=1), pseudo=pseudo, strata=of_asked)
     if error == "items":
         return items
-    known = (values[first], values[second]) if error == "pair" else values.values()
+    known = (ahead, values[second]) if error == "pair" else values.values()
     means = np.array([_means(as_columns(x), strata) for x in known])
     if error == "scopes":
         means = by_scope(means, scopes)
     square, df = residual(means)
-    return added(items, float(2 * square / means.shape[1]), df)
+    share = 2.0 if error == "pair" else 1 / len(names) + 1
+    return added(items, float(share * square / means.shape[1]), df)
 
 
 def _means(values: np.ndarray, strata) -> np.ndarray:

@@ -15,6 +15,7 @@ FIGURES = {
         "safety_transfer",
         "safety_registers",
         "safety_by_seed",
+        "safety_added",
         "safety_dose",
         "capability",
         "judge_report",
