@@ -87,7 +87,9 @@ def test_with_several_seeds_an_error_over_scopes_stands_beside():
     table = specifications.verdicts(evidence.Measured(panel, draws=50), {"bundled": panel}, claims)
     errors = table.groupby("claim")["error"].agg(set)
     assert errors["C5a"] == {"items", "scopes", "trainings"} and errors["C6a"] == {*errors["C5a"], "pair"}
-    own = table[(table["claim"] == "C6a") & (table["weighting"] == "as is")].set_index("error")
+    own = table[(table["claim"] == "C6a") & (table["weighting"] == "as is") & (table["measure"] == "S")].set_index(
+        "error"
+    )
     width = ((own["high"] - own["low"]) / 2).to_dict()
     rates = [[_off_topic(panel, name, scope) for scope in grid.NARROW] for name in (*grid.CONSTITUTIONS, "plain")]
     square, freedom = trainings.residual(np.array(rates))
@@ -106,6 +108,7 @@ def test_the_constitutions_falling_short_of_the_plain_arm_shows_too():
     panel = gains.panel(frame)
     claims = [c for c in decide.declared() if c.id in BESIDE_PLAIN]
     table = specifications.verdicts(evidence.Measured(panel, draws=50), {"bundled": panel}, claims)
+    table = table[table["measure"].isin(["S", "O"])]
     assert len(table) == 18 and (table["estimate"] < -0.2).all()
     assert set(table.loc[table["claim"] == "C6a", "verdict"]) == {"not supported"}
 
@@ -116,7 +119,8 @@ def test_without_the_arm_in_a_judges_panel_a_claim_on_it_is_open():
     claims = [c for c in decide.declared() if c.id in BESIDE_PLAIN]
     table = specifications.verdicts(evidence.Measured(panel, draws=50), panels, claims).set_index("judge")
     assert table.loc["keyword", "why"].str.contains("no plain model").all()
-    assert table.loc["bundled", "estimate"].notna().all()
+    tested = table[table["measure"] != "T"]  # there are no twins
+    assert tested.loc["bundled", "estimate"].notna().all()
 
 
 def test_weighting_of_forms_changes_a_difference_from_the_arm():
@@ -129,7 +133,7 @@ def test_weighting_of_forms_changes_a_difference_from_the_arm():
     panel = gains.panel(frame[(frame["form"] != "wish") | ~many | (frame["kind"] != "harmful")])
     claims = [c for c in decide.declared() if c.id in ("C6a", "C6b")]
     table = specifications.verdicts(evidence.Measured(panel, draws=50), {"bundled": panel}, claims)
-    for _, rows in table.groupby(["claim", "error"]):
+    for _, rows in table[table["measure"] == "S"].groupby(["claim", "error"]):
         found = rows.set_index("weighting")["estimate"]
         assert found["standardised"] > found["as is"] + 0.05
 
@@ -144,5 +148,6 @@ def test_weighting_of_forms_changes_an_estimate_where_forms_differ():
     panel = gains.panel(frame[~few])
     claims = [c for c in decide.declared() if c.id == "C1"]
     table = specifications.verdicts(evidence.Measured(panel, draws=50), {"bundled": panel}, claims)
-    found = table[table["measure"] == "S"].set_index("weighting")["estimate"]
+    found = table[(table["measure"] == "S") & table["declared"].eq(False)]
+    found = found[found["prompts"] == "unseen"].set_index("weighting")["estimate"]
     assert found["as is"] > found["standardised"] + 0.05

@@ -24,20 +24,20 @@ def panel():
 
 @pytest.fixture(scope="module")
 def table(panel):
-    return control_arms.table(panel).set_index(["arm", "on", "measure", "constitution"])
+    return control_arms.table(panel).set_index(["arm", "on", "measure", "constitution"]).sort_index()
 
 
 def rates(panel, name, scopes, categories):
-    """S, O and T of a model, scopes averaged, by plain means."""
-    found = []
+    """S, O and T of a model: each prompt's mean over the scopes that read it, then the mean over prompts."""
+    harmful, harmless, apart = [], [], []
+    places = registers.pair_places(panel)
     for scope in scopes:
-        x, read = gains.values(panel, name, scope).mean(1), categories(scope)
-        harmful = gains.rows_of(panel, "S", read)
-        places = [p for p in registers.pair_places(panel) if harmful[p[0]]]
-        found.append(
-            [x[harmful].mean(), x[gains.rows_of(panel, "O")].mean(), np.mean([x[i] - x[j] for i, j in places])]
-        )
-    return np.mean(found, axis=0)
+        x, read = gains.values(panel, name, scope).mean(1), gains.rows_of(panel, "S", categories(scope))
+        harmful.append(np.where(read, x, np.nan))
+        harmless.append(x[gains.rows_of(panel, "O")])
+        apart.append(np.where(read[places[:, 0]], x[places[:, 0]] - x[places[:, 1]], np.nan))
+    asked = [np.array(part)[:, ~np.isnan(part).all(0)] for part in (harmful, harmless, apart)]
+    return np.array([np.nanmean(part, axis=0).mean() for part in asked])
 
 
 PLACES = {
@@ -58,18 +58,15 @@ def test_differences_are_those_of_plain_means(panel, table, on):
             own = np.mean([of[c] for c in grid.CONSTITUTIONS], axis=0) if name == grid.MEAN else of[name]
             s, o, t = own - of[arm]
             found = table.loc[(arm, on)]["estimate"].xs(name, level="constitution")
-            # Categories are of one size here, so that the mean over prompts of two scopes is that of the scopes.
-            assert found.to_dict() == pytest.approx(
-                {"S": s, "O": o, "J": s - o, "T": t}, abs=0.02 * (on == "ood") + 1e-9
-            )
+            assert found.to_dict() == pytest.approx({"S": s, "O": o, "J": s - o, "T": t})
 
 
-def test_caution_alone_shows_in_s_and_o_and_not_in_j(table):
+def test_caution_alone_shows_in_s_and_o_and_not_in_j(panel, table):
     plain, shuffled = (table.loc[(arm, "ood")].xs(grid.MEAN, level="constitution") for arm in control_arms.ARMS)
     assert plain.loc["S", "high"] < 0 and plain.loc["O", "high"] < 0
     assert plain.loc["J", "low"] < 0 < plain.loc["J", "high"]
     assert (shuffled["low"] < 0).all() and (shuffled["high"] > 0).all()
-    line = control_arms.reading(table.reset_index()).splitlines()
+    line = control_arms.reading(control_arms.table(panel)).splitlines()
     size = "S {estimate:.2f} [{low:.2f}, {high:.2f}]".format(**plain.loc["S"])
     assert len(line) == 8 and line[1].startswith(f"* Minus plain refusals, narrow models off their topic: {size}")
 
@@ -78,7 +75,7 @@ def test_the_mean_has_the_error_of_as_many_trainings_as_it_rests_on(panel):
     everybody = [*grid.CONSTITUTIONS, "plain"]
     values, strata = control_arms.verdicts(panel, everybody, list(grid.NARROW), "S", "all")
     fit = trainings.compared(values, list(grid.CONSTITUTIONS), "plain", strata=strata)
-    square, df = trainings.residual(np.array([values[name].mean(0) for name in everybody]))
+    square, df = trainings.residual(np.array([np.nanmean(values[name], axis=0) for name in everybody]))
     assert strata is None and fit.parts[-1] == pytest.approx((square * (1 / 4 + 1) / 2, df)) and df == 4
     one = trainings.compared(values, "virtue", "plain")
     assert one.parts[-1] == pytest.approx((square * 2 / 2, df))
