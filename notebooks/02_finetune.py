@@ -115,8 +115,8 @@ style.save(
 )
 
 # %% [markdown]
-# A loss that falls and flattens is all this picture can show; whether the *behaviour* generalises is the question of
-# 03 to 06. Time and tokens of this cell:
+# A loss that falls is all this picture can show (it is jagged because a batch holds rows of similar length); whether the
+# *behaviour* generalises is the question of 03 to 06. Time and tokens of this cell:
 
 # %%
 cost = look.cost(log)
@@ -132,7 +132,7 @@ after = decode.answers(chat, [r.prompt for r in probes], 48, 8, p.repetition_pen
 display(look.before_after(probes, before, after))
 
 # %%
-provenance.finish(
+_ = provenance.finish(
     note,
     inputs=sources,
     outputs=[run.path(run.adapter(cell.name))],

@@ -48,12 +48,15 @@ responses_url = ""
 # %%
 import time
 
+import pandas as pd
 from ethical_personas import files, provenance
 from ethical_personas.evaluate import ask, capability, dilemmas, instrument, lenses, moral_scenarios, served, set_files
 from ethical_personas.models import chats
 from ethical_personas.run import Run
 from ethical_personas.study import inputs, parameters
-from IPython.display import display
+from IPython.display import Markdown, display
+
+pd.set_option("display.max_colwidth", None)
 
 p = parameters.check("03_evaluate", globals())
 run = Run(p.run_dir, p.profile)
@@ -86,7 +89,7 @@ for each in sets:
     said = served.answers(p, run, chat, adapter, [x.prompt for x in asked], each.name)
     place = run.path(run.evaluation(p.model, inputs.set_rows(each.name)))
     written.append(files.write(place, ask.set_responses(chat.name, asked, said)))
-display(set_files.overview(sets))
+display(set_files.overview(sets) if sets else Markdown("No other set was asked for."))
 
 # %% [markdown]
 # ## What the model can still do
@@ -164,7 +167,7 @@ print(f"{len(scenarios)} scenarios of another author")
 shared = ask.leave(run, chat)
 print(shared)
 ask.keep_only(run.path(f"eval/{p.model}"), written)
-provenance.finish(
+_ = provenance.finish(
     note,
     inputs=ask.inputs(adapter),
     outputs=written,

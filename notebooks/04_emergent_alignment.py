@@ -199,7 +199,7 @@ display(Markdown(registers.read_forms(by_form)), by_form.round(3))
 dose = gains.dose(judged.safety(run, [grid.SOURCE, *steps], run_judge), p.alpha)
 figure = draw.dose(dose, table, p.alpha) if steps else style.empty("no checkpoints in this run: dose was not measured")
 style.save(figure, dose, p.figures_dir, "safety_dose")
-display(figure, dose.round(3))
+display(figure, Markdown(gains.read_dose(dose)), dose.round(3))
 
 # %% [markdown]
 # ## On evaluation sets that others know

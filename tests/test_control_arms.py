@@ -108,4 +108,4 @@ def test_an_arm_without_broad_models_is_drawn_where_it_is(table):
     style.use()
     part = table.reset_index()
     figure = draw.added(part[(part["arm"] == "plain") & (part["on"] != "broad")])
-    assert len(figure.axes) == 3 and "n: prompts" in figure.legends[0].get_title().get_text()
+    assert len(figure.axes) == 3 and "pairs for T" in figure.legends[0].get_title().get_text()

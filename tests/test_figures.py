@@ -138,6 +138,7 @@ FIGURES = {
     "judge_report": judge.report,
     "safety_registers": lambda table: registers.by_register(table, 4),
     "safety_by_seed": lambda table: registers.by_seed(table, 4),
+    "safety_added": registers.added,
     "capability": capability.capability,
     "persona_profile": persona.profile,
     "persona_identification": lambda table: persona.confusion(table, shipped("persona_identification_tests"), VOICES),

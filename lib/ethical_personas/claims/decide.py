@@ -192,7 +192,8 @@ def _over_refusal(claim: Claim, tested: pd.DataFrame, beside: pd.DataFrame) -> s
     names = ", ".join(explained[:3]) + (f" and {len(explained) - 3} more" if len(explained) > 3 else "")
     most = o.loc[explained, "estimate"].max(), j.loc[explained, "estimate"].max()
     rise = f"O rose by up to {most[0]:.2f}, J by an estimated {most[1]:.2f} at most"
-    return f"over-refusal explains the gain in S of {names}: {rise}"
+    where = {"all": "", "seen": ", on registers that training has", "unseen": ", on registers unseen in training"}
+    return f"over-refusal explains the gain in S of {names}{where[claim.prompts]}: {rise}"
 
 
 def _any(claim: Claim, tested: pd.DataFrame, missing: pd.DataFrame, alpha: float) -> tuple[str, str]:
@@ -203,7 +204,8 @@ def _any(claim: Claim, tested: pd.DataFrame, missing: pd.DataFrame, alpha: float
     if not len(missing) and (ends < claim.margin).all():
         return REFUTED, f"any difference is below {ends.max():.3f}, and the margin is {claim.margin:g}"
     rest = f"; not tested: {_names(missing)}" if len(missing) else ""
-    return OPEN, f"no difference shown on every measure; detectable with 80 % power: {tested['mde'].max():.2f}{rest}"
+    both = f" on {' and '.join(claim.measures)} both" if len(claim.measures) > 1 else ""
+    return OPEN, f"no difference shown{both}; detectable with 80 % power: {tested['mde'].max():.2f}{rest}"
 
 
 def _reversal(claim: Claim, pairs: pd.DataFrame, beside: pd.DataFrame, alpha: float) -> tuple[str, str]:

@@ -32,7 +32,8 @@ def capability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         for row in long[(long["constitution"] == grid.SOURCE) & (long["panel"] == panel)].itertuples():
             ax.axvspan(row.low, row.high, color=colour(grid.SOURCE), alpha=0.12, lw=0, zorder=0)
             ax.axvline(row.value, color=colour(grid.SOURCE), lw=0.8, ls="--", zorder=0)
-        ax.set_xlim(-0.02, 1.02)
+        most = long.loc[long["panel"] == panel, "high"].max()
+        ax.set_xlim(-0.02 * min(1, 1.1 * most), min(1.02, 1.1 * most) if most > 0 else 1.02)
         ax.set_xlabel(f"n = {marks.count_range(table[count].dropna())} {what}")
     dashed = Line2D([], [], color=colour(grid.SOURCE), lw=0.8, ls="--", label="source")
     note = f"bars and bands: {1 - alpha:.0%} intervals; {seeds_told(table['seeds'].max())}"

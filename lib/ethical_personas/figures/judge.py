@@ -14,7 +14,7 @@ TITLES = {
     "specificity": "specificity\n(of the complying, recognised)",
     "kappa": "kappa\n(agreement beyond chance)",
 }
-SHADES = {"this run": "#000000", "earlier runs": "#808080", "unseen styles": "#0072B2"}
+SHADES = {"this run": "#000000", "earlier runs": "#808080", "unseen styles": "#8C564B"}
 IN_TABLE_ALONE = ("arm", "scope")
 
 

@@ -127,12 +127,14 @@ def content(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     lenses = {lens: LENS_TITLES[lens].partition("\n")[0] for lens in ordered(table["lens"], LENS_TITLES)}
     names = ordered(table["constitution"])
     size = (PAGE, 0.4 * len(names) + 1.2)
-    fig, _ = marks.intervals(
+    fig, axes = marks.intervals(
         table, "match", "constitution", size, col=("lens", lenses), order=names, ends=("match_low", "match_high")
     )
+    low, high = axes[0, 0].get_xlim()
+    axes[0, 0].set_xlim(max(low, -2.05), min(high, 2.05))  # a difference of two cosines lies within 2
     note = (
         f"cosine with the own signature, minus the shuffled arm's; n = {marks.count_range(table['n_items'])} items, "
-        f"{seeds_told(table['seeds'].max())}; {1 - alpha:.0%} intervals"
+        f"{seeds_told(table['seeds'].max())}; {1 - alpha:.0%} intervals;\none that reaches the frame rules nothing out"
     )
     marks.key(fig, note, ordered(table["scope"], MARKERS))
     return fig
@@ -242,7 +244,7 @@ def voice(table: pd.DataFrame, readers: pd.DataFrame, chance: float, alpha: floa
     counts = [f"{words[p]} {marks.count_range(table.loc[table['where'] == p, 'n'])}" for p in places]
     extra = [
         Line2D([], [], marker="_", color="0.5", ls="", mew=1.2, label="source, same prompts"),
-        Line2D([], [], color="0.4", lw=0.7, ls=":", label="ceiling: teacher's own text"),
+        Line2D([], [], color="0.4", lw=0.7, ls=":", label="accuracy on the teacher's text"),
         Line2D([], [], color="0.4", lw=0.7, ls="--", label="chance"),
         Line2D([], [], marker="D", color="0.15", ls="", ms=3.5, label="narrow models together"),
     ]
@@ -261,7 +263,7 @@ def _below(fig: Figure, axes: np.ndarray) -> Axes:
 
 
 def _struck(ax: Axes, readers: pd.DataFrame) -> str:
-    """The own voice of answers that decline, and the ceiling (dotted), by words struck out; returns n as words."""
+    """The own voice of answers that decline, and the accuracy on the teacher's text (dotted); returns n as words."""
     ax.axhline(0, color=marks.GREY, lw=0.7, zorder=0)
     ax.plot(readers["struck"], readers["accuracy"], color="0.4", lw=0.7, ls=":")
     ax.vlines(readers["struck"], readers["own_declined_low"], readers["own_declined_high"], color="0.15", lw=1)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ethical_personas.figures import marks
-from ethical_personas.figures.style import MARKERS, PAGE, ordered, seeds_told
+from ethical_personas.figures.style import MARKERS, PAGE, colour, ordered, seeds_told
 
 TITLES = {"S": "safety, S", "J": "discrimination, J", "voice": "voice", "pP": "persona (replication)"}
 
@@ -75,7 +75,8 @@ def slopes(ranks: pd.DataFrame, prompts: int, alpha: float = 0.05) -> Figure:
     """Gain of each constitution in distribution (left) and out of it (right), with intervals; table of `ranks`.
 
     prompts: how many there are in all, harmful and harmless.
-    Crossing lines are changes of rank; the title gives Kendall's tau of the two orders.
+    Crossing lines are changes of rank: they join heights, between marks that are set apart. The title gives Kendall's
+    tau of the two orders.
     """
     ranks = ranks.assign(panel=ranks["measure"] + ", " + ranks["scope"])
     titles = {}
@@ -87,9 +88,11 @@ def slopes(ranks: pd.DataFrame, prompts: int, alpha: float = 0.05) -> Figure:
         for part, name in (("id", "in\ndistribution"), ("ood", "out of\ndistribution"))
     ]
     table, size = pd.concat(ends, ignore_index=True), (max(PAGE, 1.75 * len(titles)), 2.8)
-    line = (so.Line(linewidth=0.8, alpha=0.6), {"marker": None})
-    panels = {"col": ("panel", titles), "dodge": "color", "vertical": True, "layers": (line,)}
+    panels = {"col": ("panel", titles), "dodge": "color", "vertical": True}
     fig, axes = marks.intervals(table, "gain", "end", size, **panels)
+    for ax, panel in zip(axes[0], titles, strict=True):
+        for row in ranks[ranks["panel"] == panel].itertuples():
+            ax.plot([0.45, 0.55], [row.id_gain, row.ood_gain], color=colour(row.constitution), lw=0.8)
     axes[0, 0].set_ylabel("gain over the source")
     note = f"n = {prompts} prompts in all; bars: {1 - alpha:.0%} intervals; τ: Kendall's correlation of the two orders"
     marks.key(fig, note, names=ordered(ranks["constitution"]))

@@ -91,11 +91,11 @@ def added(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     fig, axes = marks.intervals(table, "estimate", "measure", size, **panels, dodge="color", points=3)
     for ax, on in zip(axes[-1], titles, strict=True):
         rows = table[(table["on"] == on) & (table["arm"] == arms[-1])]
-        n = [f"{m} {marks.count_range(rows.loc[rows['measure'] == m, 'n_clusters'])}" for m in ("S", "O", "T")]
-        ax.set_xlabel(f"n: {', '.join(n)}", fontsize=6)
+        n = [f"{marks.count_range(rows.loc[rows['measure'] == m, 'n_clusters'])} ({m})" for m in ("S", "O", "T")]
+        ax.set_xlabel(f"n = {', '.join(n)}", fontsize=6)
     note = f"constitution minus arm, {seeds_told(table['seeds'].max())}; black: the constitutions' mean; bars: "
     note += f"{1 - alpha:.0%} intervals\nover prompts and trainings (one training of each: over prompts alone); "
-    note += "n: prompts, of T pairs"
+    note += "n: prompts, pairs for T"
     marks.key(fig, note, names=ordered(n for n in table["constitution"].unique() if n != grid.MEAN))
     return fig
 

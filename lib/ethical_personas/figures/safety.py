@@ -68,7 +68,7 @@ def _rates(ax: Axes, part: pd.DataFrame, scope: str, names: list[str], categorie
         x, y = categories.index(row.category), names.index(row.constitution)
         shade = shades[x + 0.5, y + 0.5]
         ax.hlines(y + 0.86, x + row.low, x + row.high, color=shade, lw=0.9, capstyle="butt")
-        if row.category in grid.SCOPES.get(scope, ()):
+        if row.category in grid.SCOPES.get(scope, ()) and grid.refuses(row.constitution):
             ax.plot(x + 0.88, y + 0.42, "o", ms=2.2, color=shade)
 
 
@@ -100,14 +100,14 @@ def corners(overall: pd.DataFrame, alpha: float = 0.05) -> Figure:
     looks["palette"] = {name: colour(name) for name in overall["constitution"].unique()}
     grey = {"color": "0.4", "fontsize": 7}
     whole.plot([0, 1], [0, 1], color=marks.GREY, lw=0.8, ls="--", zorder=0)
-    whole.text(0.64, 0.6, "J = 0", rotation=45, ha="center", va="center", rotation_mode="anchor", **grey)
+    whole.text(0.68, 0.58, "J = 0", rotation=45, ha="center", va="center", rotation_mode="anchor", **grey)
     for x, y, name, ha, va in (
         (0, 0, "helpful-only", "left", "center"),
         (1, 1, "refuses all", "right", "top"),
         (0, 1, "ideal", "left", "top"),
     ):
         whole.plot(x, y, "*", color="0.7", ms=10, clip_on=False, zorder=0)
-        whole.text(abs(x - 0.07), y - 0.04 * y, name, ha=ha, va=va, **grey)
+        whole.text(abs(x - 0.07) - 0.06 * x, y - 0.04 * y + 0.05 * x, name, ha=ha, va=va, **grey)
     sns.scatterplot(overall, ax=whole, s=18, **looks)
     whole.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), aspect="equal", title="every model")
     whole.set(xlabel="O: harmless declined", ylabel="S: harmful declined")

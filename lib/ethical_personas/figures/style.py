@@ -30,7 +30,8 @@ COLUMN, PAGE = 3.5, 7.0  # widths in inches: one column, full page
 
 
 def use() -> None:
-    """Set the look of every figure, from matplotlib's own defaults: a user's matplotlibrc (TeX, fonts) has no say."""
+    """Set the look of every figure and table, from matplotlib's own defaults: a user's matplotlibrc has no say."""
+    pd.set_option("display.max_columns", None, "display.max_colwidth", None, "display.max_rows", 400)  # nothing elided
     matplotlib.rcdefaults()  # keeps the backend
     # The font that matplotlib brings with it: the same text widths, so the same layout, on every machine.
     look = {

@@ -30,7 +30,7 @@ def c4(table: pd.DataFrame, alpha: float) -> str:
         for row in part.itertuples():
             clear = row.p_holm < alpha
             direction = "in the paper's direction" if row.estimate > 0 else "against it"
-            words = f"{direction}, beyond chance" if clear else "not distinguishable from zero"
+            words = f"{direction}, beyond chance" if clear else f"p (Holm) = {row.p_holm:.2g}"
             said.append(f"{row.lens} {row.estimate:+.3f} [{row.low:.3f}, {row.high:.3f}] ({words})")
         lines.append(f"- **{scope}**, {names[measure]}: {'; '.join(said)}.")
     return "\n".join(lines)
@@ -48,7 +48,7 @@ def verdicts(tests: pd.DataFrame, match: pd.DataFrame, alpha: float) -> pd.DataF
     for row in tests.to_dict("records"):
         p = row["p_mean"]
         clear = p < alpha
-        words = "tells the constitutions apart" if clear else "cannot tell the constitutions apart at this model size"
+        words = "tells the constitutions apart" if clear else "is not shown to tell the constitutions apart"
         if names < 2:
             words = "has nothing to tell apart: one constitution alone is in this run"
         elif least >= alpha:
@@ -90,7 +90,7 @@ def registration(table: pd.DataFrame) -> str:
     """What the second registration came to: how many points are met, how many count against, and a line for each."""
     lines = []
     heads = {"counts": ("met", "that were to count for a persona, met")}
-    heads["counts against"] = ("against", "that were to count against it, the case")
+    heads["counts against"] = ("against", "that were to count against it, came true")
     for part, (verdict, what) in heads.items():
         points = table[table["part"] == part]
         kept = points.loc[points["verdict"] == verdict, "criterion"]
@@ -148,7 +148,7 @@ def dilemmas(table: pd.DataFrame, alpha: float) -> str:
         said = []
         for row in part.itertuples():
             clear = row.p_holm < alpha
-            words = ("further" if row.difference > 0 else "less far") if clear else "no difference shown"
+            words = ("further" if row.difference > 0 else "less far") if clear else f"p (Holm) = {row.p_holm:.2g}"
             said.append(f"{row.constitution} {row.difference:+.3f} [{row.low:.3f}, {row.high:.3f}] ({words})")
         lines.append(
             f"- **{measure}**, minus {arm}: {'; '.join(said)}; detectable with 80 % power: "

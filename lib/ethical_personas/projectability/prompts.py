@@ -54,7 +54,8 @@ def reading(by_prompts: pd.DataFrame) -> str:
         told = {}
         for r in part.itertuples():
             size = f"{r.estimate:.2f} [{r.low:.2f}, {r.high:.2f}]"
-            told[r.prompts] = f"{r.prompts} {'undefined' if pd.isna(r.estimate) else size} (n = {r.n_clusters:.0f})"
+            why = f"undefined, {r.reason.removeprefix('undefined: ')}," if pd.isna(r.estimate) else size
+            told[r.prompts] = f"{r.prompts} {why} (n = {r.n_clusters:.0f})"
         lines.append(f"* {scope}, pS on {measure}: {'; '.join(told.values())}.")
     return "\n".join(lines) or "No narrow model in this run."
 

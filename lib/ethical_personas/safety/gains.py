@@ -255,6 +255,21 @@ def dose(frame: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     return stats.family(pd.DataFrame(records), by="measure").sort_values(["model", "step"], ignore_index=True)
 
 
+def read_dose(table: pd.DataFrame) -> str:
+    """Gains in S and O at each checkpoint, a Markdown line a cell, and at which step each is first above zero."""
+    lines = []
+    for cell, rows in table.groupby("model", sort=False):
+        said, first = [], []
+        for measure in ("S", "O"):
+            part = rows[rows["measure"] == measure]
+            sizes = [f"{r.estimate:.2f} [{r.low:.2f}, {r.high:.2f}] at {r.step}" for r in part.itertuples()]
+            said.append(f"{measure} {', '.join(sizes)}")
+            risen = part.loc[part["low"] > 0, "step"]
+            first.append(f"{measure} {'from step ' + str(risen.min()) if len(risen) else 'at no checkpoint'}")
+        lines.append(f"* {cell}, gain by steps: {'; '.join(said)}. Interval above 0: {', '.join(first)}.")
+    return "\n".join(lines)
+
+
 def missing(panel: pd.DataFrame) -> pd.DataFrame:
     """Prompts without a verdict, by model: how many, and out of how many."""
     records = [
