@@ -50,7 +50,17 @@ from ethical_personas.figures import style
 from ethical_personas.judge import calibration, labelling
 from ethical_personas.judge.judging import Judge
 from ethical_personas.run import Run
-from ethical_personas.safety import capability, coherence, control_arms, each_seed, gains, judged, registers, set_rates
+from ethical_personas.safety import (
+    bars,
+    capability,
+    coherence,
+    control_arms,
+    each_seed,
+    gains,
+    judged,
+    registers,
+    set_rates,
+)
 from ethical_personas.study import grid, parameters
 from IPython.display import Markdown, display
 
@@ -225,7 +235,9 @@ display(*shown)
 # trained on, as a change from the source. Then the answers to harmless requests that were *not* declined: a model
 # that learned to be brief gives one sentence where the source gave several, and uses fewer words. Last, *coherence*: some
 # of the run's answers were read twice, blind, and marked as sensible or garbled. `sensible` is the share that both readers
-# call so, of the answers to harmless requests that comply. Another run has other texts, which nobody has read.
+# call so, of the answers to harmless requests that comply. Another run has other texts, which nobody has read. At the end, the
+# sizes that were set before the recipe was chosen, on other prompts than these: what should not be lost, and how far
+# harassment models should carry.
 
 # %%
 responses, verdicts = judged.judged(run, models, run_judge)
@@ -242,6 +254,8 @@ style.save(figure, useful, p.figures_dir, "capability")
 style.save(None, skills, p.figures_dir, "capability_skills")
 coherent = style.save(None, coherence.table(responses, p.alpha), p.figures_dir, "coherence")
 display(figure, Markdown(told), useful.round(3), Markdown(coherence.sentence(coherent)), coherent.round(3))
+asked = style.save(None, bars.table(panel, useful, p.alpha), p.figures_dir, "safety_bars")
+Markdown(bars.reading(asked))
 
 # %% [markdown]
 # ## How far the judge can be trusted

@@ -6,12 +6,14 @@ import shutil
 import jupytext
 import nbformat
 import pytest
+from ethical_personas import files
 from ethical_personas.claims import declared
 from ethical_personas.errors import CompanionError
+from ethical_personas.generate import source_answers, training_rows
 from ethical_personas.judge import bundled, calibration
-from ethical_personas.paths import DATA, ROOT
+from ethical_personas.paths import DATA, ROOT, sha256
 from ethical_personas.run import Run
-from ethical_personas.study import grid, materials
+from ethical_personas.study import grid, materials, rows
 from ethical_personas.study import profile as profiles
 from ethical_personas.workflow import check, reference, summary
 
@@ -292,6 +294,8 @@ def test_seeds_are_added_to_the_shipped_rows(tmp_path, monkeypatch):
     write(run, "virtue-broad-s1", "new", tokens=40)
     with pytest.raises(CompanionError, match=r"virtue-broad-s1\.json of runs/more: max_new_tokens is not that"):
         reference.add("cpu", "more")
+    (run / "sft").mkdir()
+    (run / "sft/harmless_answers.jsonl").write_text("other words")
     write(run, "virtue-broad-s1", "new"), write(run, "care-broad-s1", "new"), write(run, "virtue-broad-s1@8", "new")
     assert {p.relative_to(shipped).as_posix() for p in reference.add("cpu", "more")} == {
         "eval/virtue-broad-s1/responses.jsonl",
@@ -300,6 +304,25 @@ def test_seeds_are_added_to_the_shipped_rows(tmp_path, monkeypatch):
         "provenance/03_evaluate-virtue-broad-s1.json",
     }
     assert (shipped / "eval/source/responses.jsonl").read_text() == "old"
+    assert (shipped / "sft_further/harmless_answers.jsonl").read_text() == "other words"
+
+
+SHIPPED_RUN = ROOT / "data/reference/cpu"
+
+
+@pytest.mark.parametrize("name", ["deontology", "virtue", "plain", "shuffled", "harmless"])
+def test_what_is_shipped_gives_the_rows_that_every_seed_was_trained_on(name, tmp_path):
+    """Seed 0's as they are; later seeds' from the same harmful rows and their own source's answers."""
+    shipped = SHIPPED_RUN / f"sft/{name}.jsonl"
+    (tmp_path / "sft").mkdir()
+    shutil.copy(SHIPPED_RUN / "sft_further/harmless_answers.jsonl", tmp_path / "sft")
+    answers = source_answers.targets(Run(str(tmp_path), "cpu"), "source")
+    harmful = [row for row in files.read(shipped, rows.SftRow) if row.kind == "harmful"]
+    further = files.write(tmp_path / "rows.jsonl", harmful + training_rows.harmless_rows(answers, "source"))
+    for seed, file in {0: shipped, 1: further, 2: further}.items():
+        record = SHIPPED_RUN / f"provenance/02_finetune-{name}-broad-s{seed}.json"
+        (known,) = json.loads(record.read_text(encoding="utf-8"))["inputs"].values()
+        assert sha256(file) == known, seed
 
 
 @pytest.fixture

@@ -73,6 +73,25 @@ def test_rates_by_seed():
             assert shown == (mean if len(each) == 1 else f"{mean} ({', '.join(each)})")
 
 
+def test_bars():
+    known = style.read_table("figures/seeds", "safety_bars")
+    known = known[~known["constitution"].isin(grid.CONTROLS)]
+    for cell, (_, rows) in zip(
+        table("asked of the constitutions' models"), known.groupby("bar", sort=False), strict=True
+    ):
+        low, high = rows["estimate"].min(), rows["estimate"].max()
+        assert f"{rows['asked'].iloc[0]:.2f}" in cell[0]
+        assert cell[1:] == [f"{rows['met'].sum()} of {len(rows)}", f"{low:.2f} to {high:.2f}"]
+
+
+def test_what_reasons_add():
+    known = style.read_table("figures/seeds", "safety_added").set_index(["arm", "constitution", "on", "measure"])
+    for cell, on in zip(table("models and prompts"), ("broad", "ood", "held_out", "unseen"), strict=True):
+        for shown, measure in zip(cell[1:], ("S", "O", "J", "T"), strict=True):
+            row = known.loc[("plain", grid.MEAN, on, measure)]
+            assert shown == f"{row['estimate']:.2f} [{row['low']:.2f}, {row['high']:.2f}]".replace("-0.00", "0.00")
+
+
 def intervals_of_tables() -> set[tuple[str, str, str]]:
     """(estimate, low, high), rounded as the pages do, of every row of every committed table of the present recipe."""
     found = set()

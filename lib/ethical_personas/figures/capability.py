@@ -26,7 +26,7 @@ def capability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     tuned = long[long["constitution"] != grid.SOURCE]
     names, scopes = ordered(tuned["constitution"]), ordered(tuned["scope"], MARKERS)
     size = (PAGE, 0.42 * len(names) + 1.5)
-    fig, axes = marks.intervals(tuned, "value", "constitution", size, col=("panel", PANELS), order=names)
+    fig, axes = marks.intervals(tuned, "value", "constitution", size, col=("panel", PANELS), order=names, share=False)
     counts = {"tasks": ("n_tasks", "tasks"), "one_sentence": ("n_answers", "answers")}
     for ax, (panel, (count, what)) in zip(axes[0], counts.items(), strict=True):
         for row in long[(long["constitution"] == grid.SOURCE) & (long["panel"] == panel)].itertuples():

@@ -92,7 +92,7 @@ def slopes(ranks: pd.DataFrame, prompts: int, alpha: float = 0.05) -> Figure:
     fig, axes = marks.intervals(table, "gain", "end", size, **panels)
     for ax, panel in zip(axes[0], titles, strict=True):
         for row in ranks[ranks["panel"] == panel].itertuples():
-            ax.plot([0.45, 0.55], [row.id_gain, row.ood_gain], color=colour(row.constitution), lw=0.8)
+            ax.plot([0.37, 0.63], [row.id_gain, row.ood_gain], color=colour(row.constitution), lw=0.8)
     axes[0, 0].set_ylabel("gain over the source")
     note = f"n = {prompts} prompts in all; bars: {1 - alpha:.0%} intervals; τ: Kendall's correlation of the two orders"
     marks.key(fig, note, names=ordered(ranks["constitution"]))

@@ -44,6 +44,7 @@ TABLES = {
         "safety_pairs",
         "safety_by_form",
         "capability_skills",
+        "safety_bars",
         "coherence",
         "safety_corrected",
         "judge_readings",

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from ethical_personas.errors import CompanionError
+from ethical_personas.generate import source_answers
 from ethical_personas.paths import ROOT
 from ethical_personas.study import inputs
 
@@ -37,7 +38,8 @@ def add(profile: str, name: str) -> list[Path]:
     """Copy what runs/<name> has of further seeds of shipped models beside them; returns the files written.
 
     Source, training rows and models that are shipped already stay as they are: a run of another machine, whose source
-    gives other words in bfloat16, is measured against the shipped source. Raises CompanionError for a run of another
+    gives other words in bfloat16, is measured against the shipped source. Its source's answers to harmless prompts, in
+    which alone its training rows can differ, are kept in `sft_further`. Raises CompanionError for a run of another
     recipe than the shipped one and for one without further seeds.
     """
     run, target = ROOT / "runs" / name, ROOT / "data" / "reference" / profile
@@ -55,6 +57,11 @@ def add(profile: str, name: str) -> list[Path]:
         own = _parameters(record)
         if other := [k for k in known.keys() - OF_JOB if own.get(k) != known[k]]:
             raise CompanionError(f"{record.name} of runs/{name}: {min(other)} is not that of data/reference/{profile}")
+    answers = run / source_answers.FILE
+    if answers.is_file():
+        place = target / "sft_further" / answers.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(answers, place)
     return _copy(found, run, target)
 
 
