@@ -74,7 +74,7 @@ def write_figures(run, p, panel):
     figures = style.ROOT / "figures/x"
     (figures / "claims.json").write_text('{"claims": []}')
     (figures / "summary.md").write_text("# Summary of the run\n")
-    parameters = json.loads(json.dumps(p.model_dump()))
+    parameters = json.loads(json.dumps(p.told()))  # as the graph hands them to the summary
     (figures / "provenance.json").write_text(json.dumps(summary.gather(run.path("provenance"), parameters)))
 
 
