@@ -175,6 +175,23 @@ def test_an_answer_ends_where_the_model_ends_its_turn(family, template):
         assert (answer.text, answer.tokens, answer.finished) == ("Agree Yes", len(words) + 1, True)
 
 
+ENDS = {"the model's": "<stop>", "the tokenizer's": "<over>", "the template's": "<|im_end|>"}
+
+
+@pytest.mark.parametrize("ending", ENDS)
+def test_an_answer_ends_at_each_of_three_different_ends(ending):
+    tokenizer = families.tokenizer("qwen2", TEXTS)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<stop>"], "eos_token": "<over>"})
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in ENDS.items()}
+    assert len(set(ids.values())) == 3 and tokenizer.eos_token_id == ids["the tokenizer's"]
+    chat = Chat("x", families.model("qwen2", len(tokenizer)), tokenizer)
+    chat.model.generation_config = transformers.GenerationConfig(eos_token_id=ids["the model's"])
+    words = tokenizer.encode("Agree Yes", add_special_tokens=False)
+    says(chat, [*words, ids[ending], *tokenizer.encode(" user False", add_special_tokens=False)])
+    (answer,) = decode.answers(chat, ["Yes"], 12, 1, 1.0)
+    assert (answer.text, answer.tokens, answer.finished) == ("Agree Yes", len(words) + 1, True)
+
+
 @pytest.mark.parametrize("template", ["own", "alpaca"])
 @pytest.mark.parametrize("family", FORMATTED)
 def test_a_text_begins_once_with_what_the_model_begins_with(family, template):
