@@ -135,6 +135,17 @@ def test_every_file_of_the_run_is_there_as_it_was(made, published):
     assert not list(published.rglob("checkpoints")) and not list(published.rglob(".*"))
 
 
+def test_a_record_is_published_without_what_looks_like_a_key(copy):
+    place, call = copy
+    record = place / "runs/x/provenance/03_evaluate-source.json"
+    known = json.loads(record.read_text(encoding="utf-8"))
+    known["parameters"]["judge_url"] = "https://me:hunter2@host/v1"
+    record.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    call()
+    published = (place / "out/provenance/03_evaluate-source.json").read_text(encoding="utf-8")
+    assert published == record.read_text(encoding="utf-8").replace("me:hunter2", "[hidden]")
+
+
 def front(card) -> dict:
     return yaml.safe_load(card.read_text(encoding="utf-8").split("---\n")[1])
 
