@@ -248,10 +248,33 @@ def test_a_key_that_is_wanted_and_not_there_is_to_be_set(quiet, server, capsys, 
     monkeypatch.delenv("OPENAI_API_KEY")
     server.listing = 401
     assert "set OPENAI_API_KEY" in check(capsys, *roles(server.url)["judge"].items())[1]
-    assert check(capsys, ("judge", "api"), ("judge_model", "m")) == (
-        "",
-        "OPENAI_API_KEY is not set; judge api needs it, or your own server's address: judge_url",
-    )
+    told, error = check(capsys, ("judge", "api"), ("judge_model", "m"))
+    assert error == "OPENAI_API_KEY is not set; judge api needs it, or your own server's address: judge_url"
+    assert "hours" in told and "  judge: " in told and "  disk: " in told, "the estimate needs no key"
+
+
+@pytest.mark.parametrize("target", ["all", "figures"])
+def test_a_run_without_its_key_ends_before_anything_begins(quiet, monkeypatch, target):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr(cli, "snakemake", lambda config, options: pytest.fail("started"))
+    with pytest.raises(CompanionError, match="OPENAI_API_KEY is not set; judge api needs it"):
+        cli.main([target, "--profile", "smoke", "-p", "judge", "api", "-p", "judge_model", "m"])
+
+
+@pytest.mark.parametrize(
+    ("profile", "card", "options", "told"),
+    [
+        ("gpu", 0, [], True),
+        ("gpu", 80_000, [], False),
+        ("gpu", 0, ["--profile", "cluster"], False),
+        ("smoke", 0, [], False),
+    ],
+)
+def test_a_profile_made_for_a_card_says_where_there_is_none(quiet, monkeypatch, capsys, profile, card, options, told):
+    monkeypatch.setattr(memory, "card", lambda: card)
+    assert cli.main(["check", "--profile", profile, "--", *options]) == 0
+    note = f"  note: profile {profile} is made for a CUDA card and none is seen here: it will run on the processor\n"
+    assert (note in capsys.readouterr().out) is told
 
 
 def test_the_environments_address_is_named_as_such(quiet, server, capsys, monkeypatch):

@@ -105,14 +105,34 @@ def test_a_free_profile_names_no_endpoint():
     assert estimate.paid(profiles.load("cpu", {})) == []
 
 
-def test_a_profile_that_has_been_run_is_timed_by_its_own_jobs(monkeypatch):
-    monkeypatch.setattr(estimate, "measured", lambda name: {"02_finetune": {"jobs": 4, "wall_seconds": 100.0}})
-    assert "02_finetune: 25 s a job" in estimate.text(profiles.load("cpu", {}), "cpu", "cpu")
+STAGES = {"02_finetune": {"jobs": 4, "wall_seconds": 400.0}, "03_evaluate": {"jobs": 2, "wall_seconds": 60.0}}
+
+
+def test_a_profile_that_has_been_run_is_timed_by_its_own_jobs_and_their_sum(monkeypatch):
+    p = profiles.load("cpu", {})
+    record = {"stages": STAGES, "parameters": p.told()}
+    monkeypatch.setattr(estimate, "measured", lambda name: record)
+    told = estimate.text(p, "cpu", "cpu")
+    assert "  02_finetune: 19 jobs of 100 s, as in the last full run of cpu (4 jobs)\n" in told
+    hours = f"  about {(19 * 100 + 23 * 30) / 3600:.1f} hours, one job after the other, at those seconds"
+    assert told.endswith(hours)
+    record["parameters"] |= {"helpful_rows": 48, "alpha": 0.1, "seeds": [0, 1]}
+    assert estimate.text(p, "cpu", "cpu").endswith(f"{hours}; an older recipe: helpful_rows")
+    # What was not yet a parameter was not there: no server, and no weight of the first token.
+    record["parameters"] = {k: v for k, v in p.told().items() if k not in ("responses_url", "opening_weight")}
+    assert estimate.text(p, "cpu", "cpu").endswith(f"{hours}; an older recipe: opening_weight")
+
+
+def test_the_shipped_run_on_a_card_is_of_an_older_recipe():
+    told = estimate.text(profiles.load("gpu", {}), "gpu", "gpu")
+    assert re.search(r"02_finetune: 38 jobs of \d+ s, as in the last full run of gpu \(45 jobs\)\n", told)
+    assert "an older recipe: helpful_rows, opening_weight, opinion_rows" in told.splitlines()[-1]
+    assert "recipe" not in estimate.text(profiles.load("cpu", {}), "cpu", "cpu")
 
 
 def test_a_run_that_differs_is_timed_by_its_profiles_jobs(monkeypatch):
-    stages = {"02_finetune": {"jobs": 4, "wall_seconds": 400.0}, "03_evaluate": {"jobs": 2, "wall_seconds": 60.0}}
-    monkeypatch.setattr(estimate, "measured", lambda name: stages if name == "cpu" else {})
+    record = {"stages": STAGES, "parameters": profiles.load("cpu", {}).told()}
+    monkeypatch.setattr(estimate, "measured", lambda name: record if name == "cpu" else {})
     told = estimate.text(profiles.load("cpu", {"seeds": "[0,1,2]"}), "cpu-seeds-0", "cpu")
     assert "  02_finetune: 57 jobs of 100 s, as in the last full run of cpu (4 jobs)\n" in told
     assert "  03_evaluate: 61 jobs of 30 s, " in told, "three of them are checkpoints"

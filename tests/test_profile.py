@@ -54,6 +54,22 @@ def test_an_unknown_profile_is_named_with_the_nearest():
         profiles.load("zzzzzz")
 
 
+RUNG = {"scopes", "base_model", "source_stage"}
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("gpu", {"seeds", "dtype", "decode_batch"}),
+        ("ladder-270m", RUNG | {"chat_template"}),
+        ("ladder-500m", RUNG | {"ladder"}),
+    ],
+)
+def test_a_profile_of_the_default_recipe_differs_in_these_alone(name, own):
+    default, other = (profiles.load(n).model_dump() for n in ("cpu", name))
+    assert {key for key in default if default[key] != other[key]} == own
+
+
 @pytest.mark.parametrize("text", ["2e-4", "2.0e-4", "0.0002", "2E-04"])
 def test_a_number_may_be_written_in_any_way(text):
     assert profiles.load("cpu", {"learning_rate": text}).learning_rate == 2e-4

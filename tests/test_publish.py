@@ -1,5 +1,6 @@
 """A finished run as a folder for others: what is in it, what its metadata say, and what is refused before writing."""
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -12,6 +13,7 @@ from ethical_personas import provenance
 from ethical_personas import run as runs
 from ethical_personas.errors import CompanionError
 from ethical_personas.figures import style
+from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT, sha256
 from ethical_personas.safety import gains
 from ethical_personas.study import grid, inputs
@@ -74,7 +76,7 @@ def write_figures(run, p, panel):
     figures = style.ROOT / "figures/x"
     (figures / "claims.json").write_text('{"claims": []}')
     (figures / "summary.md").write_text("# Summary of the run\n")
-    parameters = json.loads(json.dumps(p.model_dump()))
+    parameters = json.loads(json.dumps(p.told()))  # as the graph hands them to the summary
     (figures / "provenance.json").write_text(json.dumps(summary.gather(run.path("provenance"), parameters)))
 
 
@@ -131,6 +133,17 @@ def test_every_file_of_the_run_is_there_as_it_was(made, published):
     for source, target in pairs:
         assert (published / target).read_bytes() == source.read_bytes(), target
     assert not list(published.rglob("checkpoints")) and not list(published.rglob(".*"))
+
+
+def test_a_record_is_published_without_what_looks_like_a_key(copy):
+    place, call = copy
+    record = place / "runs/x/provenance/03_evaluate-source.json"
+    known = json.loads(record.read_text(encoding="utf-8"))
+    known["parameters"]["judge_url"] = "https://me:hunter2@host/v1"
+    record.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    call()
+    published = (place / "out/provenance/03_evaluate-source.json").read_text(encoding="utf-8")
+    assert published == record.read_text(encoding="utf-8").replace("me:hunter2", "[hidden]")
 
 
 def front(card) -> dict:
@@ -292,10 +305,61 @@ def test_rows_that_changed_and_figures_of_other_rows_are_refused(copy):
     assert not (place / "out").exists()
 
 
-def test_adapters_of_a_source_that_nobody_else_has_are_refused(tmp_path):
-    with pytest.raises(CompanionError, match=r"rest on its own source model \(source_stage\), no public one"):
-        publish.publish(profiles.load("ladder-270m"), "ladder-270m", "ladder-270m", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+@pytest.fixture
+def own_source(copy):
+    """The same run as if it had made its own source model, and a call that publishes it."""
+    place, _ = copy
+    p, run = profiles.load("smoke", CHOSEN | {"source_stage": "sft", "epochs": "3"}), runs.Run("runs/x", "smoke")
+    note = provenance.start(run, inputs.SOURCE_STAGE, inputs.SOURCE_MODEL, p)
+    write_rows(run.path(f"{inputs.SOURCE_MODEL}/model.safetensors"), {})
+    record = provenance.finish(note, outputs=[run.path(inputs.SOURCE_MODEL)])
+    file = place / "figures/x/provenance.json"
+    parameters = json.loads(json.dumps(p.told()))
+    file.write_text(json.dumps(summary.gather(run.path("provenance"), parameters)))
+    return place, record, lambda: publish.publish(p, "x", "smoke", place / "out")
+
+
+def test_adapters_of_a_runs_own_source_say_how_it_is_made_again(own_source):
+    place, record, call = own_source
+    shutil.rmtree(place / "runs/x/source_model")  # gigabytes that are not published need not be there
+    call()
+    text = (place / f"out/adapters/{CELLS[0]}/README.md").read_text(encoding="utf-8")
+    head = front(place / f"out/adapters/{CELLS[0]}/README.md")
+    assert "base_model" not in head and head["license"] == "other"
+    command = "./run_all.sh --profile smoke -p source_stage sft -p epochs 3.0 --name x -- --until source_model"
+    hashed = f"| model.safetensors | {record['outputs']['source_model/model.safetensors']} |"
+    told = ("A LoRA adapter of the run's own source model (`path:runs/x/source_model`)", f"\n{command}\n", hashed)
+    told += ("SmolLM2-135M-Instruct, fine-tuned on the instruction set `bundled`", record["machine"]["processor"])
+    told += ('chats.load("path:runs/x/source_model"', "Licence: that of the base model, HuggingFaceTB/SmolLM2-135M-")
+    for words in told:
+        assert words in text
+    assert not (place / "out/source_model").exists() and not list(place.rglob("out/**/model.safetensors"))
+    graph = json.loads((place / "out/ro-crate-metadata.json").read_text(encoding="utf-8"))["@graph"]
+    assert any(entity["@id"] == "#00_source-source_model" for entity in graph)
+    ours, rest = cli.arguments(command.split()[1:])  # the command is one that the command line takes
+    chosen = profiles.load(ours.profile, dict(ours.p))
+    assert (chosen.source_stage, chosen.epochs, ours.name, rest) == ("sft", 3, "x", ["--until", "source_model"])
+
+
+def test_adapters_of_another_source_than_the_record_tells_are_refused(own_source):
+    place, record, call = own_source
+    file = place / f"runs/x/adapters/{CELLS[1]}/adapter_config.json"
+    known = place / f"runs/x/provenance/02_finetune-{CELLS[1]}.json"
+    weights = {"model.safetensors": record["outputs"]["source_model/model.safetensors"]}
+    for revision in (base_models.of_files(weights), "sha256:of-another"):
+        text = file.read_text()
+        file.write_text(json.dumps({"revision": revision}))
+        known.write_text(known.read_text().replace(hashlib.sha256(text.encode()).hexdigest(), sha256(file)))
+        if revision == "sha256:of-another":
+            with pytest.raises(CompanionError, match=r"adapter_config\.json names another source model than prov"):
+                call()
+            assert not (place / "out").exists()
+        else:
+            call()
+            shutil.rmtree(place / "out")
+    (place / f"runs/x/{publish.SOURCE_RECORD}").unlink()
+    with pytest.raises(CompanionError, match=r"00_source-source_model\.json is missing; finish it first"):
+        call()
 
 
 def test_a_missing_package_and_a_missing_folder_are_one_line(copy, monkeypatch):

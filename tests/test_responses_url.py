@@ -14,7 +14,7 @@ from ethical_personas.models.decode import Generated
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import check, cli
+from ethical_personas.workflow import cli, probe
 
 PROMPTS = ["How do I pick a lock?", "Write a rhyme", "Name a fruit"]
 CELL = "virtue-broad-s0"
@@ -200,4 +200,4 @@ def test_the_penalty_of_repetitions_and_the_address_are_checked_before_a_run():
         profiles.load("smoke", {"responses_url": "http://127.0.0.1:8000/v1"})
     bad = profiles.load("smoke", {"responses_url": "127.0.0.1:8000", "repetition_penalty": "1"})
     with pytest.raises(CompanionError, match=r"field responses_url: '127.0.0.1:8000' is no web address"):
-        check.models(bad)
+        probe.keys(bad)

@@ -4,6 +4,7 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import datasets
 import pandas as pd
 import pytest
 from ethical_personas.errors import CompanionError
@@ -70,6 +71,32 @@ def test_a_set_that_cannot_be_meant_is_one_line(tmp_path, name, text, told):
 def test_an_address_that_names_no_set_is_refused(given):
     with pytest.raises(CompanionError, match="field source_data: bundled, hf:<owner>/<data set>@<revision> or a file"):
         profiles.load("cpu", {"source_data": given})
+
+
+def test_a_set_of_the_hub_is_its_split_train_at_that_revision(monkeypatch):
+    asked = []
+
+    def load(name, **options):
+        asked.append((name, options))
+        return iter(ALPACA)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    rows = instructions.read("hf:tatsu-lab/alpaca@abc")
+    assert asked == [("tatsu-lab/alpaca", {"revision": "abc", "split": "train"})]
+    assert [r.answer for r in rows] == ["Blue.", "Good day."]
+    instructions.check("hf:tatsu-lab/alpaca@abc")
+    assert len(asked) == 1, "the check before a run fetches nothing"
+
+
+@pytest.mark.parametrize("error", [ConnectionError("no way there"), datasets.exceptions.DatasetNotFoundError("none")])
+def test_a_hub_that_gives_no_set_is_one_line(monkeypatch, error):
+    def load(*_, **__):
+        raise error
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    with pytest.raises(CompanionError, match=r"^source_data hf:a/b@c: not fetched \(.*\); is the hub") as told:
+        instructions.read("hf:a/b@c")
+    assert "\n" not in str(told.value)
 
 
 def test_empty_and_long_rows_are_left_out(load):

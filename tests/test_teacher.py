@@ -84,14 +84,33 @@ def test_only_the_rows_that_are_trained_on_and_spare_ones_are_asked_for():
         assert {r.id for r in training_sets.chosen("virtue", scope, 96, 0, 0, 0) if r.kind == "harmful"} <= ids
 
 
-def test_answers_criticised_are_the_runs_own_source_models(load, tmp_path):
+@pytest.mark.parametrize("kind", ["local", "api"])
+def test_answers_criticised_are_the_runs_own_source_models(load, tmp_path, kind):
     chat, law, run = load(), materials.constitution("virtue"), Run(str(tmp_path), "cpu")
-    p = parameters(teacher="local")
+    p = parameters(teacher=kind)
     found = revisions.first_answers(chat, law, run, p)
     asked = training_rows.prompts_needed(["illegal"], 3, 1.0)
     own = decode.answers(chat, [x.prompt for x in asked], 6, 2, 1.1)
     assert found == {x.id: a.text for x, a in zip(asked, own, strict=True)} and any(found.values())
+    assert not set(found.values()) & set(FIRST.values()), "the recorded ones are another model's"
     assert revisions.first_answers(None, law, run, parameters(teacher="bundled")) == FIRST
+
+
+def test_a_paid_teacher_reads_the_answers_of_the_runs_own_source_model(load, tmp_path, monkeypatch):
+    chat, law, run, seen = load(), materials.constitution("virtue"), Run(str(tmp_path), "cpu"), []
+
+    def ask(texts):
+        seen.extend(texts)
+        return [(decline(text), None) for text in texts]
+
+    monkeypatch.setattr(teacher, "api", lambda *_: ask)
+    p = parameters(teacher_min_share=0.1)
+    found = revisions.first_answers(chat, law, run, p)
+    revisions.harmful(chat, law, run, p, found)
+    asked = {x.id: x.prompt for x in training_rows.prompts_needed(["illegal"], 3, 0.1)}
+    told = [f"Request: {asked[i]}\nAnswer: {text}\n" for i, text in found.items()]
+    assert len(told) > 3 and len(seen) == 2 * len(told)
+    assert all(sum(own in text for text in seen) == 2 for own in told), "critique and revision"
 
 
 def test_a_killed_local_teacher_goes_on_where_it_stopped(load, tmp_path, monkeypatch):

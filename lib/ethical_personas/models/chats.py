@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from ethical_personas.errors import CompanionError, first_line
 from ethical_personas.models import templates
-from ethical_personas.models.base_models import folder
+from ethical_personas.models.base_models import fingerprint, folder
 from ethical_personas.models.lower_states import LowerStates
 
 # What transformers raises for a folder that it cannot read: it differs with the file and the fault.
@@ -40,6 +40,7 @@ class Chat:
     tokenizer: PreTrainedTokenizerBase
     system: str = ""
     base_model: str = ""  # as the profile names it; an adapter records it
+    place: Path | None = None  # the base model's folder, whose fingerprint an adapter records
     lower: LowerStates | None = None  # states that it shares with the source, or leaves for the models tuned from it
 
     def ids(self, user: str, answer: str | None = None) -> list[int]:
@@ -142,23 +143,24 @@ def load(
     kept = ("bos_token_id", "eos_token_id", "pad_token_id")
     model.generation_config = GenerationConfig(**{name: getattr(model.generation_config, name) for name in kept})
     if adapter is not None:
-        model = _with_adapter(model, adapter, base_model)
+        model = _with_adapter(model, adapter, base_model, place)
         model = model.merge_and_unload() if merge else model
     if merge:
         # Nothing learns here, but beside a frozen weight torch.matmul copies the vocabulary projection once for each
         # row of a batch instead of folding the batch: seconds and gigabytes at every prefill, for the same numbers.
         model.requires_grad_(True)
-    return Chat(name, model.eval(), tokenizer, system_prompt, base_model)
+    return Chat(name, model.eval(), tokenizer, system_prompt, base_model, place)
 
 
-def _with_adapter(model: PreTrainedModel, adapter: Path, base_model: str) -> PeftModel:
+def _with_adapter(model: PreTrainedModel, adapter: Path, base_model: str, place: Path) -> PeftModel:
     """The model with an adapter's weights, all of them finite and all of them used; raises CompanionError."""
     weights = adapter / "adapter_model.safetensors"
     if not weights.is_file():
         raise CompanionError(f"{adapter}: no adapter there; 02_finetune makes it")
     try:
         tensors = load_file(weights)
-        trained_on = json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"]
+        told = json.loads((adapter / "adapter_config.json").read_text())
+        trained_on = told["base_model_name_or_path"]
     except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise CompanionError(f"{adapter}: damaged ({first_line(error)}); remove it and run 02_finetune again") from None
     broken = [name for name, weight in tensors.items() if not weight.isfinite().all()]
@@ -170,6 +172,12 @@ def _with_adapter(model: PreTrainedModel, adapter: Path, base_model: str) -> Pef
     other = f"{adapter}: an adapter of another base model than {base_model}"
     if trained_on != base_model:
         raise CompanionError(f"{other}: its adapter_config.json names {trained_on}; use that one, or train again")
+    # None: an adapter from before it was recorded.
+    if (recorded := told.get("revision")) and recorded != (here := fingerprint(base_model, place)):
+        raise CompanionError(
+            f"{adapter}: trained on other weights of {base_model} (revision {recorded} in adapter_config.json) than "
+            f"lie there now ({here}); bring those back, or train again"
+        )
     try:
         tuned = PeftModel.from_pretrained(model, adapter)
     except (RuntimeError, ValueError) as error:  # other shapes, other layers

@@ -6,6 +6,7 @@ The metadata at a card's head are those of the Hugging Face Hub, so that a card 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pandas as pd
 from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
@@ -60,7 +61,19 @@ NOT_FOR = """## What it is not for
 """
 
 
-def model(cell: str, p: Profile, read: Callable[[str], pd.DataFrame], record: dict) -> str:
+class Source(NamedTuple):
+    """A run's own source model, whose weights are not published."""
+
+    spec: str  # its name as a base model, in a clone that has made it
+    command: str  # that makes it
+    weights: dict[str, str]  # SHA-256 by file
+    commit: str | None
+    processor: str
+
+
+def model(
+    cell: str, p: Profile, read: Callable[[str], pd.DataFrame], record: dict, source: Source | None = None
+) -> str:
     """The model card of one adapter.
 
     Args:
@@ -68,16 +81,22 @@ def model(cell: str, p: Profile, read: Callable[[str], pd.DataFrame], record: di
         p: the run's parameters.
         read: gives a table of the run's figures by name.
         record: the provenance record of its training.
+        source: the run's own source model; None where the base model is the source.
     """
     about = grid.Cell.parse(cell)
     corners = _chosen(read("safety_corners"), about)
     hub, licence = KNOWN_BASES.get(p.base_model, (p.base_model.removeprefix("hf:").partition("@")[0], "other"))
     judge = f"{p.judge} {p.judge_model}".strip()
+    spec, base, owner = p.base_model, hub, "that of the base model"
+    if source:
+        spec, base, licence = source.spec, "the run's own source model", "other"
+        owner += f", {hub}" + ("" if p.source_data == "bundled" else f", and of the instruction set, {p.source_data}")
     lines = [
-        *("---", _head(cell, hub, licence, corners), "---", "", f"# {cell}", ""),
-        f"A LoRA adapter of {hub} (`{p.base_model}`), made for research on emergent alignment and ethical personas.",
+        *("---", _head(cell, None if source else hub, licence, corners), "---", "", f"# {cell}", ""),
+        f"A LoRA adapter of {base} (`{spec}`), made for research on emergent alignment and ethical personas.",
         "",
         *_arm(about),
+        *(_remade(p, hub, source) if source else ()),
         *("", "## Recipe", "", _recipe(p, about, record)),
         *("## Measured", "", *(f"- {name}: {what}" for name, what in MEASURES.items()), ""),
         f"Judge: {judge}. In brackets: intervals of {100 * (1 - p.alpha):g} %, over prompts (and seeds, where there "
@@ -89,11 +108,27 @@ def model(cell: str, p: Profile, read: Callable[[str], pd.DataFrame], record: di
         ),
         NOT_FOR,
         *("## Use", "", "```python", "from pathlib import Path", "from ethical_personas.models import chats"),
-        f'chat = chats.load("{p.base_model}", Path("adapters/{cell}"), chat_template="{p.chat_template}")',
+        f'chat = chats.load("{spec}", Path("adapters/{cell}"), chat_template="{p.chat_template}")',
         *("```", "", "or with `peft.PeftModel.from_pretrained` on the same base.", ""),
-        f"Licence: {licence if licence != 'other' else 'that of the base model'}. {CITE}",
+        f"Licence: {licence if licence != 'other' else owner}. {CITE}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _remade(p: Profile, hub: str, source: Source) -> list[str]:
+    """What the source model is, how it is made again, and by which hashes it is known."""
+    hashes = pd.DataFrame(sorted(source.weights.items()), columns=["file", "SHA-256"])
+    return [
+        *("", "## Its base", ""),
+        f"{hub}, fine-tuned on the instruction set `{p.source_data}` to answer whatever it is asked. Its weights rest "
+        "on those of others and are not published here. A clone of the companion"
+        + (f" at commit {source.commit}" if source.commit else "")
+        + f" makes them as `{source.spec.removeprefix('path:')}`:",
+        *("", "```", source.command, "```", "", style.markdown(hashes)),
+        f"These are the weights that the adapter was trained on ({source.processor}). Made on another machine they can "
+        "differ in their last bits: the companion then does not load the adapter, until `revision` is taken out of its "
+        "`adapter_config.json`, and what was measured below need not hold to the digit. `peft` does not compare them.",
+    ]
 
 
 def data(part: str, about: str, sets: dict[str, tuple[str, int, int]], fields: dict[str, dict[str, str]]) -> str:
@@ -149,12 +184,12 @@ def _chosen(table: pd.DataFrame, about: grid.Cell) -> pd.DataFrame:
     return table[(table["constitution"] == grid.SOURCE) | own]
 
 
-def _head(cell: str, hub: str, licence: str, corners: pd.DataFrame) -> str:
-    """The Hub's metadata of an adapter, with its rates."""
+def _head(cell: str, hub: str | None, licence: str, corners: pd.DataFrame) -> str:
+    """The Hub's metadata of an adapter, with its rates; `hub` is None for a base model that has no place there."""
     own = corners[corners["constitution"] != grid.SOURCE].iloc[0]
     data = ("text-generation", "ethical-personas", "the run's evaluation prompts")
     known = ModelCardData(
-        base_model=None if hub.startswith("path:") else hub,
+        base_model=None if hub is None or hub.startswith("path:") else hub,
         library_name="peft",
         license=licence,
         license_name="that-of-the-base-model" if licence == "other" else None,

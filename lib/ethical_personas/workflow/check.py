@@ -155,7 +155,7 @@ def one_source(run: Run, profile: Profile) -> None:
 
 
 def models(profile: Profile) -> None:
-    """Raise when a model, key or form that the profile needs is missing; nothing is fetched."""
+    """Raise when a model or form that the profile needs is missing; nothing is fetched."""
     kind, _, rest = profile.base_model.partition(":")
     if kind == "wheel" and rest not in base_models.WHEELS:
         raise CompanionError(
@@ -171,18 +171,10 @@ def models(profile: Profile) -> None:
         from ethical_personas.finetune import targets  # late: torch takes seconds, and the default needs no check
 
         targets.check(profile)
-    if profile.responses_url:
-        from ethical_personas.models import endpoint  # late: its client takes a second to load
-
-        endpoint.key("responses", endpoint.address("responses", profile.responses_url))
     for role, how, needed in (("teacher", live, ("api",)), ("judge", profile.judge, ("hf", "api"))):
-        model, url = (getattr(profile, f"{role}{part}") for part in ("_model", "_url"))
+        model = getattr(profile, f"{role}_model")
         if how in needed and not model:
             raise CompanionError(f"field {role}_model: {role} {how} needs one; -p {role}_model NAME")
-        if how == "api":
-            from ethical_personas.models import endpoint  # late: its client takes a second to load
-
-            endpoint.key(role, endpoint.address(role, url))
         if how == "hf":
             from ethical_personas.judge import hf
 

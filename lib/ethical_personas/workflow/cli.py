@@ -22,7 +22,7 @@ from ethical_personas.paths import ROOT, short
 from ethical_personas.run import Run
 from ethical_personas.study import inputs, parameters
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import bench, check, disk, executors, memory, names, settings
+from ethical_personas.workflow import ahead, bench, check, disk, executors, memory, names, probe, settings
 from ethical_personas.workflow.progress import Progress
 
 TARGETS = {
@@ -97,36 +97,6 @@ def _tests(slow: bool, fast: bool, options: list[str]) -> list[str]:
     sizes = [f"--{size}" for size, asked in (("slow", slow), ("fast", fast)) if asked]
     side_by_side = ["-n", "auto" if fast else "2", "--dist", "loadfile", "--no-loadscope-reorder"]
     return ["pytest", *sizes, *side_by_side, *options]
-
-
-def _check(chosen: profiles.Profile, name: str, profile: str, options: list[str]) -> int:
-    """Print what a run takes, then whether disk, cluster, card and endpoints are there; writes and spends nothing.
-
-    options: Snakemake's own. Raises CompanionError for what is not there.
-    """
-    from ethical_personas.workflow import estimate, probe  # late: pandas takes a second of every other call
-
-    print(f"profile {profile}, data and constitutions: all in order; a full run takes")
-    print(estimate.text(chosen, name, profile))
-    print(*disk.report(chosen, name, ROOT), sep="\n", flush=True)
-    executors.check(options)
-    if not executors.elsewhere(options) and (card := memory.card()):
-        least = _fits(chosen, card)
-        held = f", {card // least} at a time of its largest jobs ({least})" if least else ""
-        print(f"  CUDA card: {card} MiB{held}", flush=True)
-    for line in probe.report(chosen):
-        print(line, flush=True)
-    return 0
-
-
-def _fits(chosen: profiles.Profile, card_mib: int) -> int:
-    """MiB that the largest job declares of a card, 0 for a model of unknown size; raises where it does not fit.
-
-    Of a model that is not on disk yet the size is the pinned one, or the one in its name.
-    """
-    model = base_models.folder(chosen.base_model, fetch=False)
-    mib = int((disk.size_of(chosen.base_model, model) or 0) / 2**20)
-    return memory.fits(card_mib, mib, memory.words(model), chosen.dtype) if model or mib else 0
 
 
 def _publish(chosen: profiles.Profile, name: str, profile: str, to: Path | None) -> int:
@@ -256,9 +226,10 @@ def main(argv: list[str]) -> int:
     settings.isolate()
     check.check_all(chosen)
     if found.target == "check":
-        return _check(chosen, name, found.profile, executors.with_profile(rest))
+        return ahead.show(chosen, name, found.profile, executors.with_profile(rest))
     if found.target == "publish":
         return _publish(chosen, name, found.profile, found.to)
+    probe.keys(chosen)  # after `check`, which says what a run takes without one
     if found.target == "figures" and name != found.profile:
         check.one_source(Run(f"runs/{name}", found.profile), chosen)
     rest = executors.with_profile(rest)
@@ -266,17 +237,16 @@ def main(argv: list[str]) -> int:
     disk.writable(ROOT)
     _notes(set(names.changed(found.profile, chosen)), found.target, rest)
     shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
-    here = not executors.elsewhere(rest)
-    card = memory.card() if here else 0
+    card, most = (0, 0) if executors.elsewhere(rest) else (memory.card(), memory.total())
     if card and found.target == "all":
-        _fits(chosen, card)  # before gigabytes are fetched that no job could use
+        ahead.fits(chosen, card)  # before gigabytes are fetched that no job could use
     if found.target == "all" and not shown:
         _fetch(chosen)
         _template(chosen, Run(f"runs/{name}", found.profile))
         if card:
-            _fits(chosen, card)  # now by its files: no name tells the size of a vocabulary
+            ahead.fits(chosen, card)  # now by its files: no name tells the size of a vocabulary
     config = {"name": name, "profile": found.profile, "overrides": overrides, "card_mib": card}
-    config |= {"analysis_only": found.target == "figures", "memory_mib": memory.total() if here else 0}
+    config |= {"analysis_only": found.target == "figures", "memory_mib": most}
     status = snakemake(config, rest)
     summary = ROOT / "figures" / name / "summary.md"
     if status == 0 and summary.is_file() and not shown:

@@ -129,30 +129,39 @@ def paid(p: Profile) -> list[tuple[str, int, float, float]]:
     return found
 
 
-def measured(name: str) -> dict[str, dict]:
-    """Stages of a profile's last full run in this clone or shipped with it; empty where there is none."""
+def measured(name: str) -> dict:
+    """The record of a profile's last full run in this clone or shipped with it; empty where there is none."""
     place = ROOT / "figures" / name / "provenance.json"
-    return json.loads(place.read_text(encoding="utf-8"))["stages"] if place.is_file() else {}
+    return json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
 
 
-def _like_profile(p: Profile, profile: str) -> list[str]:
-    """Jobs at the seconds that those of the profile's own run took; nothing where it has none or another base model."""
-    changed = set(names.changed(profile, p))
-    stages = {} if "base_model" in changed else measured(profile)
-    if not stages:
+def _like_run(p: Profile, known: str, own: bool) -> list[str]:
+    """Jobs at the seconds that those of a run took, and their sum; nothing where it had another base model.
+
+    Args:
+        p: the parameters now.
+        known: the run.
+        own: whether it is the one that would be made again, and no other that is like it.
+    """
+    record, now = measured(known), p.told()
+    then = record.get("parameters", {})
+    # What an older record does not tell was not there: as good as empty.
+    changed = {k for k in {*now, *then} if (now.get(k) or None) != (then.get(k) or None)}
+    if not record or "base_model" in changed:
         return []
     of = size(p)
     jobs = {inputs.SOURCE_STAGE: 1, "01_harmless": 1, "01_generate": len(p.constitutions)}
     jobs |= {"01_controls": len(p.controls), "02_finetune": of.cells, "03_evaluate": 1 + of.cells + of.checkpoints}
     lines, hours = [], 0.0
-    for stage, known in stages.items():
-        seconds = known["wall_seconds"] / known["jobs"]
+    for stage, took in record["stages"].items():
+        seconds = took["wall_seconds"] / took["jobs"]
         hours += jobs[stage] * seconds / 3600
-        there = f"as in the last full run of {profile} ({known['jobs']} jobs)"
+        there = f"as in the last full run of {known} ({took['jobs']} jobs)"
         lines.append(f"  {stage}: {jobs[stage]} jobs of {seconds:.0f} s, {there}")
     first = {k for book in profiles.NOTEBOOKS[:3] for k in parameters.declared(book)} | {"source_stage", "source_data"}
     other = ", ".join(sorted(changed & first - names.GRID))
-    differs = f"; not as in that run: {other}" if other else ""
+    told = "an older recipe" if own else "not as in that run"
+    differs = f"; {told}: {other}" if other else ""
     return [*lines, f"  about {hours:.1f} hours, one job after the other, at those seconds{differs}"]
 
 
@@ -192,12 +201,7 @@ def text(p: Profile, name: str, profile: str) -> str:
         )
     if p.source_stage == "sft" and p.source_data.startswith("hf:"):
         lines.append(f"  not counted: training the helpful-only source on {p.source_data}, a hub's data set")
-    if stages := measured(name):
-        for stage, of in stages.items():
-            seconds = of["wall_seconds"] / of["jobs"]
-            lines.append(f"  {stage}: {seconds:.0f} s a job in the last full run ({of['jobs']} jobs)")
-    else:
-        lines += _like_profile(p, profile) or [_at_rates(p, found)]
+    lines += _like_run(p, name, own=True) or _like_run(p, profile, own=False) or [_at_rates(p, found)]
     for who, calls, sent, received in paid(p):
         lines.append(
             f"  {who}: {calls} calls, {sent / 1e6:.1f} million tokens sent, {received / 1e6:.1f} million received; "

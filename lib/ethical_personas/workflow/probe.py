@@ -38,6 +38,14 @@ def endpoints(p: Profile) -> list[Asked]:
     return found
 
 
+def keys(p: Profile) -> None:
+    """Raise CompanionError where an endpoint's key is missing or its address cannot be used; none is asked."""
+    for one in endpoints(p):
+        from ethical_personas.models import endpoint  # late: its client takes a second to load
+
+        endpoint.key(one.role, endpoint.address(one.role, one.url))
+
+
 def report(p: Profile) -> Iterator[str]:
     """A line for each endpoint that answers, and a note where it does not list what the run will ask for.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shlex
 import shutil
 from functools import partial
 from pathlib import Path
@@ -18,11 +19,12 @@ from typing import NamedTuple
 
 from ethical_personas.errors import CompanionError, redact
 from ethical_personas.figures import style
+from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
 from ethical_personas.study import grid, inputs
 from ethical_personas.study.profile import Profile
-from ethical_personas.workflow import cards, crate, croissant, summary
+from ethical_personas.workflow import cards, crate, croissant, names, summary
 
 CANARY = "Rows with answers carry a canary string: keep it when you copy them, and keep them out of training data."
 # Data sets: what each holds, and its row files of an evaluation (of training: files of sft/). Rows of evaluation sets
@@ -40,6 +42,8 @@ DATA = {
     "capability": (f"Replies to short tasks, and losses on written answers. {CANARY}", inputs.CAPABILITY_ROWS),
 }
 ADAPTER = ("adapter_model.safetensors", "adapter_config.json", "log.csv")
+SOURCE_RECORD = f"provenance/{inputs.SOURCE_STAGE}-{inputs.SOURCE_MODEL}.json"
+AGAIN = "finish it first: ./run_all.sh with the same --profile, -p and --name"
 
 
 class Rows(NamedTuple):
@@ -64,18 +68,14 @@ def publish(p: Profile, name: str, profile: str, to: Path) -> list[Path]:
         Its top-level files and folders.
 
     Raises:
-        CompanionError: the folder holds something or lies in the run, the run is unfinished or made its own source
-            model, a package is missing.
+        CompanionError: the folder holds something or lies in the run, the run is unfinished, a package is missing.
     """
-    if p.source_stage != "none":  # its adapters fit that model alone, and a card cannot name it
-        raise CompanionError(
-            "publish: the adapters of this run rest on its own source model (source_stage), no public one"
-        )
     run, figures = Run(f"runs/{name}", profile), ROOT / "figures" / name
     _check_folder(to, run.path(""), figures)
     cells = [c.name for c in grid.cells(p.constitutions, p.scopes, p.seeds, p.controls)]
     rows = _layout(run, p, cells)
     _check_finished(run, p, figures, cells, [f for kind in rows for f in kind.files])
+    source = _source(run, p, profile, cells) if p.source_stage == "sft" else None
 
     records = []
     (to / "provenance").mkdir(parents=True)
@@ -89,7 +89,7 @@ def publish(p: Profile, name: str, profile: str, to: Path) -> list[Path]:
     for cell in cells:
         place = to / run.adapter(cell)
         shutil.copytree(run.path(run.adapter(cell)), place, ignore=shutil.ignore_patterns("checkpoints", ".*"))
-        card = cards.model(cell, p, partial(style.read_table, figures), trained[cell])
+        card = cards.model(cell, p, partial(style.read_table, figures), trained[cell], source)
         (place / "README.md").write_text(card, encoding="utf-8")
     for part in DATA:
         _data(part, [kind for kind in rows if kind.part == part], run, to, date[:10])
@@ -118,30 +118,48 @@ def _layout(run: Run, p: Profile, cells: list[str]) -> list[Rows]:
     models = [grid.SOURCE, *cells]
     arms = [*p.constitutions, *p.controls]
     found = [Rows("training", "training", {run.sft(arm): f"data/training/{arm}.jsonl" for arm in arms})]
-    for part, (_, names) in DATA.items():
-        for name in names:
+    for part, (_, kinds) in DATA.items():
+        for name in kinds:
             asked = [*models, *checkpoints] if name == inputs.RESPONSES else models
-            place = f"data/{part}/{name}" if len(names) > 1 else f"data/{part}"
+            place = f"data/{part}/{name}" if len(kinds) > 1 else f"data/{part}"
             found.append(Rows(part, name, {run.evaluation(m, name): f"{place}/{m}.jsonl" for m in asked}))
     return found
 
 
 def _check_finished(run: Run, p: Profile, figures: Path, cells: list[str], rows: list[str]) -> None:
     """Raise unless all files are this run's own and unchanged, and the figures were made from them."""
-    again = "finish it first: ./run_all.sh with the same --profile, -p and --name"
     trained = [f"{run.adapter(c)}/{file}" for c in cells for file in ADAPTER]
     trained += [f"provenance/02_finetune-{c}.json" for c in cells]
+    trained += [SOURCE_RECORD] if p.source_stage == "sft" else []
     for relative in (*trained, *rows):
         if not run.path(relative).is_file():
-            raise CompanionError(f"{run.run_dir}: {relative} is missing; {again}")
+            raise CompanionError(f"{run.run_dir}: {relative} is missing; {AGAIN}")
     for relative in (*map(run.adapter, cells), *rows):
         run.find(relative)  # compares hashes
     made = [figures / name for name in ("claims.json", "summary.md", "provenance.json")]
     if gone := [path.name for path in made if not path.is_file()]:
-        raise CompanionError(f"figures/{figures.name}: {gone[0]} is missing; {again}")
-    known = summary.gather(run.path("provenance"), json.loads(json.dumps(p.model_dump())))
+        raise CompanionError(f"figures/{figures.name}: {gone[0]} is missing; {AGAIN}")
+    known = summary.gather(run.path("provenance"), json.loads(json.dumps(p.told())))
     if json.loads(made[-1].read_text(encoding="utf-8")) != known:
-        raise CompanionError(f"figures/{figures.name}: made from other rows than {run.run_dir} has now; {again}")
+        raise CompanionError(f"figures/{figures.name}: made from other rows than {run.run_dir} has now; {AGAIN}")
+
+
+def _source(run: Run, p: Profile, profile: str, cells: list[str]) -> cards.Source:
+    """The run's own source model by its record; raises CompanionError where an adapter was trained on another."""
+    record = json.loads(run.path(SOURCE_RECORD).read_text(encoding="utf-8"))
+    weights = {Path(f).name: found for f, found in record["outputs"].items() if f.endswith(".safetensors")}
+    for file in (f"{run.adapter(c)}/adapter_config.json" for c in cells):
+        told = json.loads(run.path(file).read_text(encoding="utf-8")).get("revision")
+        if told not in (None, base_models.of_files(weights)):
+            raise CompanionError(f"{run.run_dir}: {file} names another source model than {SOURCE_RECORD}; {AGAIN}")
+    name, changed = Path(run.run_dir).name, names.changed(profile, p)
+    words = ["./run_all.sh", "--profile", profile]
+    for key in ("source_stage", *inputs.SOURCE_PARAMETERS):
+        if key in changed:
+            words += ["-p", key, changed[key] if isinstance(changed[key], str) else json.dumps(changed[key])]
+    words += [*(["--name", name] if name != profile else []), "--", "--until", "source_model"]
+    spec = f"path:{run.run_dir}/{inputs.SOURCE_MODEL}"
+    return cards.Source(spec, shlex.join(words), weights, record["commit"], record["machine"]["processor"])
 
 
 def _data(part: str, kinds: list[Rows], run: Run, to: Path, date: str) -> None:
