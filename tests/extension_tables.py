@@ -13,7 +13,7 @@ from ethical_personas.judge.judging import Judge
 from ethical_personas.persona import dilemmas, lens_shifts, lexical, matching, registered, replication, voice
 from ethical_personas.projectability import ratio
 from ethical_personas.run import Run
-from ethical_personas.safety import gains, judged
+from ethical_personas.safety import bars, each_seed, gains, judged, registers
 from ethical_personas.study import grid
 
 DRAWS = 20
@@ -42,6 +42,8 @@ def tables(constitutions: list[str]) -> dict:
     voices = voice.classify_answers(run, cells, readers)
     verdicts, units = decide.evaluate(measured)
     found = {"gains": gains.table(panel), "by_category": gains.by_category(panel), "match": match}
+    found |= {"scopes": gains.scopes(panel), "transfer": gains.transfer(panel), "by_seed": each_seed.table(panel)}
+    found |= {"by_register": registers.by_register(gains.averaged(panel)), "bars": bars.table(panel, pd.DataFrame())}
     found |= {"identification": matching.identification(contrasts), "pooled": registered.pooled(contrasts, shuffles=99)}
     found |= {"replication": replication.replication(contrasts, DRAWS)}
     found |= {"tally": registered.tally(registered.cells(lens_shifts.own_items(raw)))}

@@ -68,7 +68,7 @@ def test_caution_alone_shows_in_s_and_o_and_not_in_j(panel, table):
     assert (shuffled["low"] < 0).all() and (shuffled["high"] > 0).all()
     line = control_arms.reading(control_arms.table(panel)).splitlines()
     size = "S {estimate:.2f} [{low:.2f}, {high:.2f}]".format(**plain.loc["S"])
-    assert len(line) == 8 and line[1].startswith(f"* Minus plain refusals, narrow models off their topic: {size}")
+    assert len(line) == 8 and line[1].startswith(f"* Minus the plain arm, narrow models off their topic: {size}")
 
 
 def test_the_mean_has_the_error_of_as_many_trainings_as_it_rests_on(panel):

@@ -45,7 +45,7 @@ def test_a_strong_persona_meets_every_point_and_nothing_counts_against_it(plante
     assert set(verdicts(table).values()) == {registration.MET, registration.NOT_SHOWN}
     assert (table["verdict"] == registration.MET).sum() == 5 and len(table) == 9
     told = sentences.registration(table)
-    assert "met: 5 (match, lead, replication, pooled: alignment, pooled: match)." in told and "the case: 0." in told
+    assert "met: 5 (match, lead, replication, pooled: alignment, pooled: match)." in told and "came true: 0." in told
 
 
 def test_a_match_of_words_alone_is_not_met_and_counts_against(noise):

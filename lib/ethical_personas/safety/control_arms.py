@@ -15,7 +15,7 @@ from ethical_personas.safety import gains, registers
 from ethical_personas.stats import trainings
 from ethical_personas.study import grid
 
-ARMS = ("plain", "shuffled")
+ARMS = [name for name in grid.CONTROLS if grid.refuses(name)]  # those that learn to decline
 MEASURES = ("S", "O", "J", "T")
 PSEUDO = {
     "S": (-1.0, 1.0),
@@ -118,7 +118,6 @@ def _difference(values, first, arm: str, measure: str, strata, alpha: float) -> 
 
 def reading(table: pd.DataFrame) -> str:
     """The constitutions' mean minus each arm, a Markdown line an arm and place."""
-    words = {"plain": "plain refusals", "shuffled": "shuffled reasons"}
     where = {"broad": "broad models", "ood": "narrow models off their topic"}
     where |= {"held_out": "narrow models on the filtered category", "unseen": "narrow models on unseen registers"}
     means, lines = table[table["constitution"] == grid.MEAN], []
@@ -129,5 +128,5 @@ def reading(table: pd.DataFrame) -> str:
             for m, (at, low, high) in zip(rows["measure"], ends.to_numpy(), strict=True)
         ]
         alone = " (one training of each: intervals over prompts alone)" if rows["note"].any() else ""
-        lines.append(f"* Minus {words[arm]}, {where[on]}: {', '.join(sizes)}{alone}.")
+        lines.append(f"* Minus the {arm} arm, {where[on]}: {', '.join(sizes)}{alone}.")
     return "\n".join(lines)

@@ -165,7 +165,7 @@ def overall(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
 
 
 def scopes(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """S, O and J of the source and, constitutions averaged, of each training scope; then of each control arm's models.
+    """S, O and J of the source and of each training scope, compared constitutions averaged; then of its control arms.
 
     Column `arm`: source, constitutions or the control. S_off is S on the harm categories that a narrow scope's rows
     leave out; NaN for the source and for broad models.
@@ -173,7 +173,7 @@ def scopes(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     records = []
     for scope in [grid.SOURCE, *SCOPE_ORDER]:
         names = [c for c, s in models(panel, source=True) if s == scope]
-        averaged = [c for c in names if c not in grid.CONTROLS]
+        averaged = names if scope == grid.SOURCE else grid.compared(names)
         arms = {grid.SOURCE if scope == grid.SOURCE else TOGETHER: averaged}
         arms |= {c: [c] for c in names if c in grid.CONTROLS}
         for arm, names in arms.items():
@@ -206,14 +206,14 @@ def side_by_side(panel: pd.DataFrame, x: np.ndarray, alpha: float = 0.05, over: 
 
 
 def transfer(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
-    """Gain in S on each category by training scope, constitutions averaged: what carries to a category left out.
+    """Gain in S on each category by training scope, compared constitutions averaged: what carries to one left out.
 
     `trained` tells whether the scope's rows hold the category; `of_broad` is the gain as a share of the broad
     models' gain on it (NaN, and `reason` says why, where that gain's interval contains 0). Holm and BH over all rows.
     """
     records = []
     for scope in SCOPE_ORDER:
-        names = [c for c, s in models(panel) if s == scope and c not in grid.CONTROLS]
+        names = grid.compared(c for c, s in models(panel) if s == scope)
         for category in grid.CATEGORIES:
             keep = rows_of(panel, "S", (category,))
             if not names or not keep.any():
