@@ -37,6 +37,13 @@ def test_the_gain_off_topic_is_asked_of_narrow_models_alone():
         assert rows["estimate"].to_dict() == pytest.approx(off["estimate"].to_dict())
 
 
+def test_a_difference_that_is_the_bar_itself_meets_it():
+    assert bars.ONE_SENTENCE < 0.45 - 0.35  # by a rounding error
+    useful = USEFUL.assign(one_sentence=[0.35, 0.45, 0.46])
+    table = bars.table(gains.panel(simulate.frame(harmless=(9, 9, 9))), useful).set_index(["bar", "scope"])
+    assert table.loc[("one_sentence", "harassment"), "met"] and not table.loc[("one_sentence", "broad"), "met"]
+
+
 def test_the_reading_counts_constitutions_models():
     _, table = made(gain=0.8, controls=("plain",))
     lines = bars.reading(table.reset_index()).splitlines()
