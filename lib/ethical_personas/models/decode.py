@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from tqdm.auto import tqdm
-from transformers import LogitsProcessorList, RepetitionPenaltyLogitsProcessor, SuppressTokensLogitsProcessor
+from transformers import LogitsProcessor, LogitsProcessorList
 
 from ethical_personas.models.chats import Chat
 
@@ -19,6 +19,24 @@ class Generated:
     text: str
     tokens: int
     finished: bool
+
+
+class _Rules(LogitsProcessor):
+    """The repetition penalty over the answer's own tokens, and tokens that are never said, on the scores in place.
+
+    The same numbers as transformers' two processors, which copy all scores five times at every step: two fifths of
+    a step's time where the vocabulary has 262,144 tokens. `generate` passes a copy of the logits, so nothing is lost.
+    """
+
+    def __init__(self, width: int, penalty: float, never: list[int]):
+        self.width, self.penalty, self.never = width, penalty, never
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        said = input_ids[:, self.width :]
+        score = scores.gather(1, said)
+        scores.scatter_(1, said, torch.where(score < 0, score * self.penalty, score / self.penalty))
+        scores[:, self.never] = -torch.inf
+        return scores
 
 
 def answers(
@@ -43,9 +61,7 @@ def answers(
             chosen = order[start : start + batch]
             inputs = chat.tokenizer.pad({"input_ids": [encoded[i] for i in chosen]}, return_tensors="pt")
             width = inputs["input_ids"].shape[1]
-            rules = [RepetitionPenaltyLogitsProcessor(repetition_penalty, prompt_ignore_length=width)]
-            if pad not in ends:
-                rules.append(SuppressTokensLogitsProcessor([pad], device=chat.model.device.type))
+            rules = [_Rules(width, repetition_penalty, [pad] if pad not in ends else [])]
             with torch.inference_mode():
                 output = chat.model.generate(
                     **inputs.to(chat.model.device),
