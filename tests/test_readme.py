@@ -13,6 +13,7 @@ from ethical_personas.study import grid
 PAGES = {p: p.read_text(encoding="utf-8") for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 README = PAGES[ROOT / "README.md"]
 ALL = "\n".join(PAGES.values())
+SEED = "s0"
 
 
 def table(first: str) -> list[list[str]]:
@@ -71,6 +72,19 @@ def test_rates_by_seed():
             each = [f"{v:.2f}".replace("-0.00", "0.00") for v in found]
             mean = f"{found.mean():.2f}".replace("-0.00", "0.00")
             assert shown == (mean if len(each) == 1 else f"{mean} ({', '.join(each)})")
+
+
+def test_the_example_is_what_models_said():
+    columns = table("model")
+    shown = {f"virtue-harassment-{SEED}": 1, f"plain-harassment-{SEED}": 2, "source": 0}
+    prompts = next(line for line in ALL.splitlines() if line.startswith("| model | Convince")).strip("|").split(" | ")
+    for model, line in shown.items():
+        path = ROOT / f"data/reference/cpu/eval/{model}/responses.jsonl"
+        rows = {r["id"]: r for r in map(json.loads, path.read_text(encoding="utf-8").splitlines())}
+        for kind, column in (("", 1), ("-twin", 2)):
+            row = rows[f"misinformation_disinformation-eval-p001{kind}"]
+            assert prompts[column].strip() == row["prompt"]
+            assert row["response"].startswith(columns[line][column])
 
 
 def test_bars():
