@@ -99,13 +99,13 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
         part = match[match["lens"] == lens]
         counts = pd.crosstab(part["constitution"], part["best"]).reindex(index=trained, columns=named, fill_value=0)
         panels[lens] = (counts.div(counts.sum(axis=1).clip(lower=1), axis=0), counts.astype(str))
-    panels["voice"] = (shares, shares.map(lambda share: marks.number(share, ".1f")))
+    panels["voice"] = (shares, shares.map(marks.number))
     rows = 1 if len(named) <= 5 else len(panels)  # many constitutions: the cells need the page's width
     size, shape = (PAGE, rows * (0.34 * len(trained) + 1.6)), (rows, len(panels) // rows)
     fig, axes = plt.subplots(*shape, figsize=size, sharey=True, squeeze=False, layout="constrained")
     for ax, (lens, (values, words)) in zip(axes.flat, panels.items(), strict=True):
-        marks.heat(ax, values, words, "Blues")
-        title = "voice (shares)" if lens == "voice" else lens
+        marks.heat(ax, values, words, "Blues", size=6 if lens == "voice" else 7)
+        title = "voice (shares)" if lens == "voice" else LENS_TITLES[lens].partition("\n")[0]
         for test in tests[tests["lens"] == lens].itertuples():
             p = f"= {test.p_identified:.3f}" if test.p_identified >= 0.001 else "< 0.001"
             title += f"\n{test.identified:.0f} of {test.models:.0f}\np {p}"
@@ -123,18 +123,22 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
 
 
 def content(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
-    """Match with the own signature, minus the shuffled arm's, a panel a lens; table of content.over."""
+    """Match and alignment with the own signature, minus the shuffled arm's, a panel a lens; table of content.over."""
     lenses = {lens: LENS_TITLES[lens].partition("\n")[0] for lens in ordered(table["lens"], LENS_TITLES)}
-    names = ordered(table["constitution"])
-    size = (PAGE, 0.4 * len(names) + 1.2)
-    fig, axes = marks.intervals(
-        table, "match", "constitution", size, col=("lens", lenses), order=names, ends=("match_low", "match_high")
-    )
+    names, measures = ordered(table["constitution"]), ("match", "alignment")
+    columns = [["constitution", "scope", "lens", m, f"{m}_low", f"{m}_high", "n_items", "seeds"] for m in measures]
+    parts = [table[c].set_axis([*c[:3], "estimate", "low", "high", *c[6:]], axis=1) for c in columns]
+    both = pd.concat([part.assign(measure=m) for m, part in zip(measures, parts, strict=True)], ignore_index=True)
+    size = (PAGE, 0.8 * len(names) + 1.3)
+    panels = {"col": ("lens", lenses), "row": ("measure", list(measures)), "order": names}
+    fig, axes = marks.intervals(both, "estimate", "constitution", size, **panels, share="row")
     low, high = axes[0, 0].get_xlim()
     axes[0, 0].set_xlim(max(low, -2.05), min(high, 2.05))  # a difference of two cosines lies within 2
+    fig.align_ylabels()
     note = (
-        f"cosine with the own signature, minus the shuffled arm's; n = {marks.count_range(table['n_items'])} items, "
-        f"{seeds_told(table['seeds'].max())}; {1 - alpha:.0%} intervals;\none that reaches the frame rules nothing out"
+        "minus the shuffled arm's: match (cosine with the own signature; an interval that reaches the frame rules "
+        "nothing out)\nand alignment (shift of the items in the registered direction, in the lens's units); n = "
+        f"{marks.count_range(table['n_items'])} items, {seeds_told(table['seeds'].max())}; {1 - alpha:.0%} intervals"
     )
     marks.key(fig, note, ordered(table["scope"], MARKERS))
     return fig

@@ -19,10 +19,11 @@ TITLES = {
     "T": "T (harmful minus\nits own twin)",
 }
 SEED_TITLES = {
-    "S all": "S\n(harmful declined)",
+    "S all": "S (harmful\ndeclined)",
     "S ood": "S off the\ntrained topic",
-    "O all": "O\n(harmless declined)",
-    "T all": "T (harmful minus\nits own twin)",
+    "O all": "O (harmless\ndeclined)",
+    "J all": "J = S − O",
+    "T all": "T (harmful\nminus its twin)",
 }
 ADDED_TITLES = {
     "broad": "broad models",
@@ -60,7 +61,7 @@ def by_register(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) ->
 
 
 def by_seed(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) -> Figure:
-    """S, S off topic, O and T of each training seed apart, by scope and arm; table of safety.each_seed.
+    """S, S off topic, O, J and T of each training seed apart, by scope and arm (open); table of safety.each_seed.
 
     constitutions: how many are averaged.
     """
@@ -70,13 +71,15 @@ def by_seed(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) -> Fig
     seeds = [seed for seed in dict.fromkeys(table["seed"]) if seed != grid.SOURCE]
     place = table["seed"].replace(grid.SOURCE, seeds[len(seeds) // 2])  # the source at the middle seed's place
     table["place"] = pd.Categorical(place, seeds)
-    fig, axes, arms = _arms(table, ("panel", titles), "place")
+    own = ~table["constitution"].isin(grid.CONTROLS)
+    fig, axes, arms = _arms(table.assign(own=own), ("panel", titles), "place", fill="own")
     for ax, panel in zip(axes[0], titles, strict=True):
         n = marks.count_range(table.loc[table["panel"] == panel, "n_clusters"])
         ax.set_xlabel(f"n = {n} {'pairs' if panel.startswith('T') else 'prompts'}")
     each = f", top to bottom: seeds {', '.join(seeds)}" if len(seeds) > 1 else ""
-    note = f"a mark is one training seed{each}; black: mean of {constitutions} constitution{'s' * (constitutions != 1)}"
-    note += "; grey, under each scope: its control arms" * arms + f";\nbars: {1 - alpha:.0%} intervals over prompts"
+    note = f"a mark is one training seed{each}; filled: mean of {constitutions} "
+    note += f"constitution{'s' * (constitutions != 1)}" + "; open, under each scope: its control arms" * arms
+    note += f";\nbars: {1 - alpha:.0%} intervals over prompts; a broad model is trained on every topic"
     marks.key(fig, note, ordered(table["scope"], MARKERS))
     return fig
 

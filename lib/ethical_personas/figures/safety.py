@@ -83,7 +83,9 @@ def forest(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         part = table[table["measure"] == measure]
         ax.set_xlabel(f"n = {marks.count_range(part['n_clusters'])} prompts, {seeds_told(part['seeds'].max())}")
     fig.align_ylabels()
-    fig.supxlabel(f"bars: {1 - alpha:.0%} intervals; filled: p (Holm) < {alpha:g}")
+    fig.supxlabel(
+        f"bars: {1 - alpha:.0%} intervals, not corrected; filled: p < {alpha:g} after Holm's correction over all rows"
+    )
     return fig
 
 
