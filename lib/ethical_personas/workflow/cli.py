@@ -78,16 +78,17 @@ def _command(config: Path, most: int, card: int, options: list[str]) -> list[str
 
     most, card: MiB of memory, and of a CUDA card's (0: no limit).
     """
-    command = ["snakemake", "--snakefile", "Snakefile", "--rerun-incomplete", "--nolock"]
+    command, limits = ["snakemake"], {"mem_mb": most, "card_mb": card}
+    # First, because it takes all words up to the next option: right before the user's it would take their targets.
+    if any(limits.values()) and not _has(options, "--resources", "--res"):
+        command += ["--resources", *(f"{name}={mib}" for name, mib in limits.items() if mib)]
+    command += ["--snakefile", "Snakefile", "--rerun-incomplete", "--nolock"]
     # Large enough for every input: a touched but equal file reruns nothing.
     command += ["--max-checksum-file-size", "2GB", "--printshellcmds"]
     if not _has(options, "--workflow-profile"):
         command += ["--workflow-profile", "none"]  # profiles/ holds ours, not Snakemake's
     if not executors.elsewhere(options) and not _has(options, "--cores", "-c", "--jobs", "-j"):
         command += ["--cores", "all"]
-    limits = {"mem_mb": most, "card_mb": card}
-    if any(limits.values()) and not _has(options, "--resources", "--res"):
-        command += ["--resources", *(f"{name}={mib}" for name, mib in limits.items() if mib)]
     return [*command, *options, "--configfile", str(config)]
 
 
