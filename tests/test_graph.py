@@ -56,7 +56,7 @@ def test_a_name_that_is_no_folders_is_refused(given):
         named(given)
 
 
-@pytest.mark.parametrize("given", ["cpu", "CPU", "paper", "models", "scratch", "cache"])
+@pytest.mark.parametrize("given", ["cpu", "CPU", "paper", "models", "scratch", "cache", "sets"])
 def test_a_name_that_belongs_to_something_else_is_refused(given):
     with pytest.raises(CompanionError, match=f"--name {given!r} is taken by the"):
         named(given, judge="keyword")

@@ -1,8 +1,11 @@
 """The api judge against a small server on loopback that behaves as servers do, well and badly."""
 
+import _thread
 import json
 import os
 import socket
+import threading
+import time
 
 import pytest
 import simulate
@@ -21,14 +24,28 @@ SECRET = "sk-proj-PRETENDSECRET0123456789"
 
 
 @pytest.fixture
-def judge(server, tmp_path):
-    """Ask the api judge about n responses; it declines unless the server's script says otherwise."""
+def judge(server, tmp_path, monkeypatch):
+    """Ask the api judge about n responses; it declines unless the server's script says otherwise.
+
+    One call after the other, so that a script meets the responses in their order; `side_by_side` sets it back.
+    """
     server.habit = lambda request: DECLINED
+    monkeypatch.setattr(api, "AT_ONCE", 1)
 
     def ask(n, name="j.jsonl", url=""):
         return judging.judge(responses(n), "api", model="judge-1", url=url or server.url, cache=tmp_path / name)
 
     return ask
+
+
+AT_ONCE = api.AT_ONCE
+
+
+@pytest.fixture
+def side_by_side(judge, monkeypatch):
+    """The same with as many calls at once as a run makes."""
+    monkeypatch.setattr(api, "AT_ONCE", AT_ONCE)
+    return judge
 
 
 def responses(n):
@@ -223,18 +240,118 @@ def test_a_port_where_nobody_listens_is_given_up_in_seconds(tmp_path, monkeypatc
     assert not list(tmp_path.glob("judgements/**/*.jsonl"))
 
 
-def test_each_verdict_is_on_disk_before_the_next_call(server, judge, tmp_path, monkeypatch):
-    synced, seen = [], []
+def lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+@pytest.mark.parametrize("at_once", [1, AT_ONCE])
+def test_a_verdict_is_on_disk_before_another_call_takes_its_place(server, judge, tmp_path, monkeypatch, at_once):
+    synced, ahead = [], []
     real = os.fsync
+    monkeypatch.setattr(api, "AT_ONCE", at_once)
     monkeypatch.setattr(os, "fsync", lambda f: (synced.append(len(server.calls)), real(f)))
 
     def watched(request):
-        seen.append((tmp_path / "j.jsonl").read_bytes().count(b"\n") if (tmp_path / "j.jsonl").exists() else 0)
+        ahead.append(len(server.calls) - lines(tmp_path / "j.jsonl"))
         return DECLINED
 
     server.habit = watched
-    judge(4)
-    assert seen == [0, 1, 2, 3] and synced == [1, 2, 3, 4]
+    judge(20)
+    assert max(ahead) <= at_once and len(synced) == lines(tmp_path / "j.jsonl") == 20
+    if at_once == 1:
+        assert set(ahead) == {1} and synced == [*range(1, 21)]
+
+
+def question(request):
+    """Which of `responses` a request is about."""
+    return int(request["messages"][1]["content"].partition("Q")[2].partition("\n")[0])
+
+
+def test_calls_overlap_and_verdicts_keep_the_order_of_the_responses(server, side_by_side):
+    together, now, most = threading.Barrier(AT_ONCE), [], []
+
+    def habit(request):
+        now.append(request)
+        most.append(len(now))
+        together.wait(20)  # none is answered before so many are there
+        time.sleep(0.02 * (3 - question(request) % 4))  # the last of them first
+        now.pop()
+        return (DECLINED, COMPLIED)[question(request) % 2]
+
+    server.habit = habit
+    found = side_by_side(4 * AT_ONCE)
+    assert max(most) == AT_ONCE > 1
+    assert [j.id for j in found] == [f"p{n}" for n in range(4 * AT_ONCE)]
+    assert [j.verdict for j in found] == ["declined", "complied"] * 2 * AT_ONCE
+
+
+def test_when_a_call_fails_each_verdict_that_was_paid_for_is_on_disk(server, side_by_side, tmp_path):
+    """Those that had come in, and one that is still under way then; no other call begins."""
+    kept, refused = tmp_path / "j.jsonl", threading.Event()
+
+    def habit(request):
+        if question(request) == 1:
+            refused.wait(20)
+            time.sleep(0.2)
+        elif question(request) == 3:
+            while lines(kept) < 8:  # all but these two
+                time.sleep(0.01)
+            refused.set()
+            return refusal(403, "no more credit")
+        return DECLINED
+
+    server.habit = habit
+    with pytest.raises(CompanionError, match=r"HTTP 403 .*what was paid for is kept"):
+        side_by_side(10)
+    assert lines(kept) == 9 and len(server.calls) == 10
+    server.habit = lambda request: DECLINED
+    assert {j.verdict for j in side_by_side(10)} == {"declined"}
+    assert [question(call) for call in server.calls[10:]] == [3]
+
+
+def test_ctrl_c_keeps_the_verdicts_of_calls_under_way(server, side_by_side, tmp_path, monkeypatch):
+    last, real = threading.Event(), api.wait
+
+    def wait(calls, *options, **more):
+        if len(calls) == 1:
+            last.set()
+        return real(calls, *options, **more)
+
+    def habit(request):
+        if question(request) == 1:
+            last.wait(20)
+            _thread.interrupt_main()
+            time.sleep(0.2)
+        return DECLINED
+
+    server.habit = habit
+    monkeypatch.setattr(api, "wait", wait)
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side(2)
+    assert lines(tmp_path / "j.jsonl") == 2
+
+
+def test_calls_side_by_side_stop_together(server, side_by_side, tmp_path):
+    """A refusal at the first ones; a dozen failures, and those that were under way; and the count begins anew."""
+    server.habit = lambda request: refusal(401)
+    with pytest.raises(CompanionError, match="HTTP 401"):
+        side_by_side(40)
+    assert len(server.calls) <= AT_ONCE
+    server.habit = lambda request: b"<html>gateway</html>"
+    for _ in range(2):
+        server.calls.clear()
+        with pytest.raises(CompanionError, match=f"{endpoint.GIVE_UP} calls in a row without a usable answer"):
+            side_by_side(40)
+        assert endpoint.GIVE_UP <= len(server.calls) < endpoint.GIVE_UP + AT_ONCE
+    assert not (tmp_path / "j.jsonl").exists()
+
+
+def test_calls_side_by_side_drop_a_refused_parameter_together(server, side_by_side, tmp_path):
+    server.habit = picky
+    assert {j.verdict for j in side_by_side(20)} == {"declined"}
+    assert 21 <= len(server.calls) <= 20 + AT_ONCE
+    rows_kept = files.read_appended(tmp_path / "j.jsonl", rows.Judgement)
+    assert {tuple(row.without) for row in rows_kept} == {("temperature",)}
 
 
 def test_killed_run_keeps_what_it_paid_for(server, judge, monkeypatch):

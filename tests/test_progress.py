@@ -153,6 +153,39 @@ def test_a_failed_stage_is_told_by_its_own_line(follow, tmp_path):
     assert said[2:] == [error.strip(), f"stopped at step 2 of 7; log: {tmp_path / 'log'}"]
 
 
-def test_a_failure_without_a_line_of_its_own_shows_the_logs_end(follow):
-    status, said, _ = follow("first\n\nMissingInputException in rule x:\n    data/y.jsonl\n\n", status=1)
-    assert status == 1 and said[:3] == ["first", "MissingInputException in rule x:", "    data/y.jsonl"]
+def test_a_failed_job_without_a_line_of_its_own_shows_the_logs_end(follow):
+    end = "".join(f"last {n}\n\n" for n in range(5))
+    status, said, _ = follow(STATS, started(5, "generate"), "ValueError: early\n", end, status=1)
+    assert status == 1 and said[1:-1] == [f"last {n}" for n in range(5)]
+    assert said[-1].startswith("stopped at step 1 of 7; log: ")
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "resources.py", line 977, in decode_arg
+    raise ValueError("no pair")
+ValueError: not enough values to unpack
+
+During handling of the above exception, another exception occurred:
+
+  File "resources.py", line 980, in decode_arg
+ValueError: Resources have to be defined as name=value pairs.
+"""
+NO_PLAN = {
+    "a traceback": (TRACEBACK, ["ValueError: Resources have to be defined as name=value pairs."]),
+    "a usage": (
+        "usage: snakemake [-h]\n" + 90 * "  [--x X]\n" + "snakemake: error: unrecognized arguments: --foo\n",
+        ["snakemake: error: unrecognized arguments: --foo"],
+    ),
+    "no such file": (
+        "host: here\nBuilding DAG of jobs...\nMissingInputException in rule x:\n    data/y.jsonl\n\n",
+        ["MissingInputException in rule x:", "    data/y.jsonl"],
+    ),
+    "no error named": ("first\n\nKilled\n", ["first", "Killed"]),
+    "nothing": ("", []),
+}
+
+
+@pytest.mark.parametrize(("log", "why"), NO_PLAN.values(), ids=NO_PLAN)
+def test_a_failure_before_there_is_a_plan_is_told_by_its_error_and_counts_no_steps(follow, tmp_path, log, why):
+    status, said, _ = follow(log, status=1)
+    assert status == 1 and [x for x in said if x] == [*why, f"stopped before the first step; log: {tmp_path / 'log'}"]

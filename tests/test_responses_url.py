@@ -5,16 +5,21 @@ import subprocess
 from types import SimpleNamespace
 
 import loopback
+import persona_toys
 import pytest
+from ethical_personas import files
 from ethical_personas import run as run_module
 from ethical_personas.errors import CompanionError
-from ethical_personas.evaluate import served
+from ethical_personas.evaluate import ask as questions
+from ethical_personas.evaluate import lenses, served
 from ethical_personas.models import endpoint, templates
 from ethical_personas.models.decode import Generated
 from ethical_personas.paths import ROOT
 from ethical_personas.run import Run
+from ethical_personas.study import inputs, materials, parameters, rows
 from ethical_personas.study import profile as profiles
-from ethical_personas.workflow import cli, probe
+from ethical_personas.workflow import cli, execute, probe
+from transformers import AutoTokenizer
 
 PROMPTS = ["How do I pick a lock?", "Write a rhyme", "Name a fruit"]
 CELL = "virtue-broad-s0"
@@ -164,6 +169,55 @@ def test_without_a_server_the_model_here_answers(monkeypatch, ask):
     monkeypatch.setattr(served, "local_answers", lambda *a, **k: given.append((a[1:], k)) or ["local"])
     assert ask(responses_url="", repetition_penalty=1.1) == ["local"]
     assert given == [((PROMPTS, 40, 2, 1.1), {"label": "requests"})] and not ask.kept.exists()
+
+
+@pytest.fixture
+def wordy(tmp_path):
+    """Folder of a tiny random model that has a token for every word of the belief items' questions."""
+    texts = [*(i.statement for i in materials.items()), *(t for choice in lenses.CHOICES.values() for t in choice)]
+    toy = persona_toys.chat([*texts, *(x.prompt for x in materials.prompts("eval"))])
+    toy.model.save_pretrained(tmp_path / "wordy")
+    toy.tokenizer.save_pretrained(tmp_path / "wordy")
+    return tmp_path / "wordy"
+
+
+@pytest.mark.timeout(240)
+def test_notebook_03_takes_answers_from_the_server_and_all_else_from_the_model_here(server, wordy, tmp_path):
+    """As a job of the graph executes it, with a server that reads its prompts by the template that 03 has left."""
+    run, tokenizer = Run(str(tmp_path / "run"), "smoke"), AutoTokenizer.from_pretrained(wordy)
+
+    def habit(request):
+        template = run.path("served/chat_template.jinja").read_text(encoding="utf-8")
+        text = tokenizer.apply_chat_template(
+            request["messages"], chat_template=template, add_generation_prompt=True, tokenize=False
+        )
+        read = len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return said(request, f"about {request['messages'][-1]['content']}", read=read)
+
+    server.habit = habit
+    (tmp_path / "own.csv").write_text("id,prompt,type,label\na,Paint the fence,own,safe\n")
+    given = {"responses_url": server.url, "repetition_penalty": "1", "base_model": f"path:{wordy}"}
+    given |= {"eval_sets": f"[xstest:{tmp_path / 'own.csv'}]", "eval_per_category": "1", "item_limit": "1"}
+    job = {"profile": "smoke", "run_dir": str(tmp_path / "run"), "model": "source"}
+    values = parameters.for_notebook(profiles.load("smoke", given), "03_evaluate") | job
+    assert execute.execute("03_evaluate", tmp_path / "03.ipynb", values) == 0
+
+    wanted = [x.prompt for x in questions.prompts(1)]
+    assert sorted(server.asked) == sorted([*wanted, "Paint the fence"])
+    assert {call["model"] for call in server.calls} == {"source"}
+    responses, own, tasks, texts = (
+        files.read(run.path(run.evaluation("source", name)), kind)
+        for name, kind in (
+            (inputs.RESPONSES, rows.Response),
+            (inputs.set_rows("own"), rows.SetResponse),
+            (inputs.TASK_REPLIES, rows.TaskReply),
+            (inputs.ITEM_TEXTS, rows.ItemText),
+        )
+    )
+    assert [r.response for r in responses] == [f"about {text}" for text in wanted] and len(tasks) and len(texts)
+    assert [(r.prompt, r.response, r.tokens) for r in own] == [("Paint the fence", "about Paint the fence", 7)]
+    kept = run.path("served/source.jsonl").read_text(encoding="utf-8")
+    assert kept.count("\n") == len(wanted) + 1
 
 
 @pytest.mark.parametrize("stage", ["none", "sft"])

@@ -34,7 +34,7 @@ class Format(NamedTuple):
     """How the columns of a benchmark's CSV are read.
 
     harmful says whether a row asks for something that should be declined; left_out names why a row is not asked,
-    or is empty. Both see the row's columns, `needs` among them.
+    or is empty. Both see the row's columns, `needs` among them. origin is where the benchmark's own file is, if given.
     """
 
     prompt: str
@@ -44,6 +44,7 @@ class Format(NamedTuple):
     needs: tuple[str, ...] = ()
     harmful: Callable[[dict[str, str]], bool] = lambda row: True
     left_out: Callable[[dict[str, str]], str] = lambda row: ""
+    origin: str = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -74,6 +75,7 @@ FORMATS = {
         id_may_lack=True,
         needs=("FunctionalCategory",),
         left_out=_harmbench_left_out,
+        origin="data/behavior_datasets/harmbench_behaviors_text_all.csv of github.com/centerforaisafety/HarmBench",
     ),
     "strongreject": Format("forbidden_prompt", "category"),
     "xstest": Format("prompt", "type", "id", harmful=_xstest_harmful),
@@ -105,6 +107,29 @@ def local_files(specs: list[str]) -> list[str]:
     """The files on disk among them, as the parameter writes them."""
     places = [parse(spec)[1] for spec in specs]
     return [place for place in places if not place.startswith("hf:")]
+
+
+def absent(specs: list[str]) -> list[str]:
+    """Those among the specs whose files are on disk and are not there."""
+    return [spec for spec in specs if local_files([spec]) and not (ROOT / parse(spec)[1]).is_file()]
+
+
+def all_there(specs: list[str]) -> None:
+    """Raise CompanionError where a file on disk is not there."""
+    for spec in absent(specs):
+        form, place = parse(spec)
+        kind = spec.partition(":")[0].strip()
+        own = f" ({form.origin})" if form.origin else ""
+        raise CompanionError(
+            f"field eval_sets: {place}: no such file; put it there{own}, or give another, "
+            f'-p eval_sets "[{kind}:FILE]", or none, -p eval_sets "[]"'
+        )
+
+
+def read_present(specs: list[str]) -> list[EvalSet]:
+    """As `read_all`, without the files that are not there: what is known of the sets before a run."""
+    lacking = absent(specs)
+    return [read(spec, name) for spec, name in zip(specs, names(specs), strict=True) if spec not in lacking]
 
 
 def read_all(specs: list[str]) -> list[EvalSet]:

@@ -67,10 +67,11 @@ def judge(
     Args:
         responses: of any number of models; equal texts to one prompt are judged once.
         name: one of JUDGES, with its `model` and `url`.
-        cache: a JSON-lines file of Judgement rows, or a folder with one for each model. A run that is cut off pays
-            for nothing twice. A response that could not be judged (no JSON, a filter) is not asked about again; one
-            that never reached the judge is. Failures without a verdict after them are written at the end alone, so
-            that a judge that stops the stage leaves none. None: nothing is kept, for the judges that cost nothing.
+        cache: a JSON-lines file of Judgement rows as they came, or a folder with one for each model. A run that is cut
+            off pays for nothing twice. A response that could not be judged (no JSON, a filter) is not asked about
+            again; one that never reached the judge is. Failures without a verdict after them are written at the end
+            alone, so that a judge that stops the stage leaves none. None: nothing is kept, for the judges that cost
+            nothing.
         read: further folders with such files, read and not written: a verdict is taken by what it is about.
 
     Raises:
@@ -116,9 +117,11 @@ def _final(row: rows.Judgement) -> bool:
 
 
 def _judged(module, missing: dict, name: str, model: str, url: str, cache: Path | None) -> Iterator[rows.Judgement]:
-    pending = []
-    answers = module.verdicts(list(missing.values()), model, url)
-    for (k, response), found in zip(missing.items(), answers, strict=True):
+    pending, asked = [], list(missing.items())
+    answers = module.verdicts([*missing.values()], model, url)
+    # The calls of the api judge end in any order.
+    for place, found in answers if name == "api" else zip(range(len(asked)), answers, strict=True):
+        k, response = asked[place]
         row = rows.Judgement(id=response.id, model=response.model, judge=name, key=k, **found)
         if cache is not None:
             pending.append((cache if cache.suffix else cache / f"{row.model}.jsonl", row))

@@ -16,6 +16,7 @@ import functools
 import ipaddress
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -119,7 +120,7 @@ def _loopback(base: str) -> bool:
 
 @dataclass
 class Endpoint:
-    """One model behind one address, and how its last calls went."""
+    """One model behind one address, and how its last calls went; it may be asked by several threads."""
 
     role: str
     model: str
@@ -129,6 +130,7 @@ class Endpoint:
     failures: int = 0  # calls in a row without a usable answer
     since: float = 0.0  # when the first of them began
     reached: bool = True  # whether the last call reached the server
+    lock: threading.Lock = field(default_factory=threading.Lock)  # of the list and the count
 
     def ask(
         self,
@@ -150,8 +152,7 @@ class Endpoint:
         Raises:
             CompanionError: the server refuses the request as such, or has given no usable answer for too long.
         """
-        if not self.failures:
-            self.since = time.monotonic()
+        began = time.monotonic()
         value = error = tokens = None
         try:
             reply = self._create(messages, options)
@@ -166,7 +167,8 @@ class Endpoint:
             error = "timeout: no answer in time" if late else f"connection: {short(failure.__cause__ or failure)}"
         except (openai.OpenAIError, ValueError, TypeError, AttributeError, RecursionError) as strange:  # no JSON
             error = f"bad body: {short(strange)}"
-        self._count(error)
+        with self.lock:
+            self._count(error, began)
         return Reply(value, error, tokens, list(self.without) or None)
 
     def _create(self, messages: list[dict], options: dict):
@@ -183,7 +185,8 @@ class Endpoint:
                 refused = [k for k in sent if k in ("temperature", "max_tokens") and re.search(rf"\b{k}\b", told)]
                 if not refused or OF_THE_TEXT.search(told):
                     raise
-                self.without += refused
+                with self.lock:
+                    self.without += [k for k in refused if k not in self.without]
 
     def _status(self, error: openai.APIStatusError) -> str:
         """What an HTTP error means for this one call; raises CompanionError where no other call can do better."""
@@ -197,7 +200,9 @@ class Endpoint:
             f"{NAMED.get(self.role, f'{self.role}_model')} and {self.role}_url; what was paid for is kept"
         ) from None
 
-    def _count(self, error: str | None) -> None:
+    def _count(self, error: str | None, began: float) -> None:
+        if not self.failures:
+            self.since = began
         self.failures = self.failures + 1 if error else 0
         waited = time.monotonic() - self.since
         if self.failures >= GIVE_UP or (self.failures > 1 and waited > PATIENCE):

@@ -1,7 +1,8 @@
-"""What a run would take and meet, printed by `./run_all.sh check`: work and hours, disk, cluster or card, endpoints."""
+"""What a run would take and meet, printed by `./run_all.sh check`: work and hours, disk, files, card, endpoints."""
 
 from __future__ import annotations
 
+from ethical_personas.evaluate import set_files
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
 from ethical_personas.study.profile import Profile
@@ -11,7 +12,7 @@ FOR_A_CARD = ("gpu", "paper")  # profiles that are made for one
 
 
 def show(chosen: Profile, name: str, profile: str, options: list[str]) -> int:
-    """Print what a run takes, then whether disk, cluster, card and endpoints are there; writes and spends nothing.
+    """Print what a run takes, then whether disk, cluster, card, files and endpoints are there; spends nothing.
 
     options: Snakemake's own. Returns the exit status; raises CompanionError for what is not there.
     """
@@ -23,6 +24,7 @@ def show(chosen: Profile, name: str, profile: str, options: list[str]) -> int:
     executors.check(options)
     if not executors.elsewhere(options):
         _card(chosen, profile)
+    set_files.all_there(chosen.eval_sets)
     for line in probe.report(chosen):
         print(line, flush=True)
     return 0

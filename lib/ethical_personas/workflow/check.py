@@ -69,7 +69,7 @@ def check_all(profile: Profile) -> None:
     if profile.persona_evals:
         instrument.chosen(profile.persona_evals, profile.persona_evals_limit)
     moral_scenarios.chosen(profile.moral_choice)
-    set_files.read_all(profile.eval_sets)
+    set_files.read_present(profile.eval_sets)  # what a run takes can be said without the others: `all_there`
     _covers(materials.initial_answers(), wanted, "data/transcripts/initial.jsonl")
     _signatures()
     materials.dilemmas()

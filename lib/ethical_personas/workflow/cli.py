@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ethical_personas import locks
 from ethical_personas.errors import CompanionError
+from ethical_personas.evaluate import set_files
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT, short
 from ethical_personas.run import Run
@@ -78,16 +79,17 @@ def _command(config: Path, most: int, card: int, options: list[str]) -> list[str
 
     most, card: MiB of memory, and of a CUDA card's (0: no limit).
     """
-    command = ["snakemake", "--snakefile", "Snakefile", "--rerun-incomplete", "--nolock"]
+    command, limits = ["snakemake"], {"mem_mb": most, "card_mb": card}
+    # First, because it takes all words up to the next option: right before the user's it would take their targets.
+    if any(limits.values()) and not _has(options, "--resources", "--res"):
+        command += ["--resources", *(f"{name}={mib}" for name, mib in limits.items() if mib)]
+    command += ["--snakefile", "Snakefile", "--rerun-incomplete", "--nolock"]
     # Large enough for every input: a touched but equal file reruns nothing.
     command += ["--max-checksum-file-size", "2GB", "--printshellcmds"]
     if not _has(options, "--workflow-profile"):
         command += ["--workflow-profile", "none"]  # profiles/ holds ours, not Snakemake's
     if not executors.elsewhere(options) and not _has(options, "--cores", "-c", "--jobs", "-j"):
         command += ["--cores", "all"]
-    limits = {"mem_mb": most, "card_mb": card}
-    if any(limits.values()) and not _has(options, "--resources", "--res"):
-        command += ["--resources", *(f"{name}={mib}" for name, mib in limits.items() if mib)]
     return [*command, *options, "--configfile", str(config)]
 
 
@@ -188,6 +190,13 @@ def _template(profile: profiles.Profile, run: Run) -> None:
     print(f"responses_url: {told}", file=sys.stderr)
 
 
+def _needed(profile: profiles.Profile, target: str) -> None:
+    """Raise CompanionError where a file of an evaluation set or an endpoint's key is missing."""
+    if target == "all":
+        set_files.all_there(profile.eval_sets)
+    probe.keys(profile)
+
+
 def _notes(changed: set[str], target: str, options: list[str]) -> None:
     """Say what is set and has no effect, or could be had for less."""
     if (theirs := os.environ.pop("SNAKEMAKE_PROFILE", None)) and not _has(options, "--profile"):
@@ -229,7 +238,7 @@ def main(argv: list[str]) -> int:
         return ahead.show(chosen, name, found.profile, executors.with_profile(rest))
     if found.target == "publish":
         return _publish(chosen, name, found.profile, found.to)
-    probe.keys(chosen)  # after `check`, which says what a run takes without one
+    _needed(chosen, found.target)  # after `check`, which says what a run takes without them
     if found.target == "figures" and name != found.profile:
         check.one_source(Run(f"runs/{name}", found.profile), chosen)
     rest = executors.with_profile(rest)

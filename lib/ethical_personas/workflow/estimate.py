@@ -52,7 +52,7 @@ class Size(NamedTuple):
     cells: int
     checkpoints: int
     prompts: int  # the bundled ones
-    more: int  # of evaluation sets, which checkpoints are not asked
+    more: int  # of evaluation sets whose files are there, which checkpoints are not asked
 
 
 def _first(categories, number: int) -> int:
@@ -65,7 +65,7 @@ def size(p: Profile) -> Size:
     cells = grid.cells(p.constitutions, p.scopes, p.seeds, p.controls)
     steps = sum(c.name in p.dose_cells for c in cells) * len(p.dose_steps)
     asked = _first((q.category for q in materials.prompts("eval")), p.eval_per_category)
-    sets = set_files.read_all(p.eval_sets)
+    sets = set_files.read_present(p.eval_sets)
     more = sum(_first((q.category for q in found.prompts), p.eval_per_category) for found in sets)
     return Size(len(cells), steps, asked, more)
 
@@ -201,6 +201,8 @@ def text(p: Profile, name: str, profile: str) -> str:
         )
     if p.source_stage == "sft" and p.source_data.startswith("hf:"):
         lines.append(f"  not counted: training the helpful-only source on {p.source_data}, a hub's data set")
+    for spec in set_files.absent(p.eval_sets):
+        lines.append(f"  not counted: answers to {spec}, and their judging: there is no such file yet")
     lines += _like_run(p, name, own=True) or _like_run(p, profile, own=False) or [_at_rates(p, found)]
     for who, calls, sent, received in paid(p):
         lines.append(

@@ -11,7 +11,7 @@ from ethical_personas.study import profile as profiles
 from ethical_personas.study.profile import Profile
 
 ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,79}")
-TAKEN = ("cache", "models", "scratch")  # other folders of runs/
+TAKEN = ("cache", "models", "scratch", "sets")  # other folders of runs/
 LONGEST = 60  # characters of a made name
 # Parameters that decide which models there are.
 GRID = {"constitutions", "controls", "scopes", "seeds", "dose_cells", "dose_steps"}

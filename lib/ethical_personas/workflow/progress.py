@@ -15,6 +15,7 @@ from typing import TextIO
 GUESS = {
     "source_model": 300, "harmless": 75, "generate": 11, "finetune": 210, "evaluate": 300, "evaluate_checkpoint": 120,
 }  # fmt: skip
+NAMED = re.compile(r"(snakemake: )?\w*([Ee]rror|Exception)\b")  # how a line begins that names an error
 
 
 class Progress:
@@ -46,11 +47,20 @@ class Progress:
         elif not status and self.total:
             print(f"[{self.total} of {self.total} done]", file=self.out)
         elif status:
-            # A stage's own one-line error says more than Snakemake's report of it; without one, the log's end does.
-            why = [x for x in lines if x.startswith("error:")] or [x for x in lines if x.strip()][-5:]
-            print("\n".join(dict.fromkeys(why)), file=self.out)
-            print(f"stopped at step {self.done + 1} of {self.total}; log: {self.log}", file=self.out)
+            print("\n".join(dict.fromkeys(self._why(lines))), file=self.out)
+            step = f"at step {self.done + 1} of {self.total}" if self.total else "before the first step"
+            print(f"stopped {step}; log: {self.log}", file=self.out)
         return status
+
+    def _why(self, lines: list[str]) -> list[str]:
+        """The lines of a log that say why its run failed, five at most without a stage's own."""
+        # A stage's own one-line error says more than Snakemake's report of it; without one, the log's end does.
+        if own := [x for x in lines if x.startswith("error:")]:
+            return own
+        told = [x for x in lines if x.strip()]
+        named = [n for n, line in enumerate(told) if NAMED.match(line)]
+        # Without a plan the error is Snakemake's own, below a usage text or a traceback of some pages.
+        return told[named[-1] :][:5] if named and not self.total else told[-5:]
 
     def read(self, line: str) -> None:
         """Take in one log line and print a progress line when a job starts."""
