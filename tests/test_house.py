@@ -116,6 +116,14 @@ def test_a_long_function_is_seen(kind):
     assert lengthy(f"{kind} short():\n" + body.partition("\n")[2]) == []
 
 
+def test_hooks_run_what_the_linters_run_wherever_the_environment_lies():
+    hooks = files.read_yaml(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    commands = [hook["entry"].split()[0] for hook in hooks if hook["language"] == "system"]
+    script = (ROOT / "run_all.sh").read_text(encoding="utf-8")
+    lint = re.search(r"^lint\(\) \{\n(.*?)^\}", script, re.MULTILINE | re.DOTALL)[1]
+    assert commands == [part.split()[0] for part in lint.split("&&")]  # names that PATH finds, without a folder
+
+
 @pytest.mark.parametrize(
     ("message", "refused"),
     [
