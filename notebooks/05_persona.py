@@ -184,9 +184,9 @@ display(figure, added.round(3))
 # items are the clusters.
 
 # %%
-c4 = pd.concat([matching.contrast_c4(shifts, alpha=p.alpha), matching.contrast_c4(contrasts, alpha=p.alpha)])
+c4 = pd.concat([matching.dimension_contrast(table, p.alpha) for table in (shifts, contrasts)])
 c4 = stats.family(c4.reset_index(drop=True), by="measure")
-figure = draw.c4(c4, p.alpha) if len(c4) else style.empty("no narrow consequentialist model in this run")
+figure = draw.c4(c4, p.alpha) if len(c4) else style.empty("no model of a constitution with a contrast")
 style.save(figure, c4, p.figures_dir, "persona_c4")
 display(figure, Markdown(sentences.c4(c4, p.alpha)))
 

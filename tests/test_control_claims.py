@@ -130,16 +130,18 @@ def test_controls_move_no_persona_and_no_claim_of_the_paper():
 
 def test_content_is_paired_and_keeps_its_level():
     """Models without a persona pass no more often than they should; an arm is no better or worse than itself."""
-    null = [content.over(simulate.contrasts(strength=0, controls=ARMS, seed=s), draws=150) for s in range(10)]
+    null = [
+        content.over(simulate.contrasts(strength=0, controls=ARMS, seed=s), "shuffled", draws=150) for s in range(10)
+    ]
     table = pd.concat(null)
     assert (table["own"] - table["control"]).to_numpy() == pytest.approx(table["match"].to_numpy())
     for measure in ("alignment", "match"):
         # 120 tests at 5 %; contrasts of one scope share the arm, so the count spreads more than a binomial.
         assert (table[f"{measure}_p"] < 0.05).mean() < 0.13
     contrasts = simulate.contrasts(controls=ARMS)
-    row = content.over(contrasts, draws=50).set_index(["constitution", "scope"]).loc[("virtue", "illegal")]
+    row = content.over(contrasts, "shuffled", draws=50).set_index(["constitution", "scope"]).loc[("virtue", "illegal")]
     twin = contrasts[contrasts["constitution"] == "virtue"].assign(constitution="shuffled")
-    equal = content.over(pd.concat([contrasts[contrasts["constitution"] != "shuffled"], twin]), draws=50)
+    equal = content.over(pd.concat([contrasts[contrasts["constitution"] != "shuffled"], twin]), "shuffled", draws=50)
     equal = equal.set_index(["constitution", "scope"]).loc[("virtue", "illegal")]
     assert row["match"] > 0.4 and row["alignment"] > 0.5 and np.isnan(equal["match"])  # no spread: paired draws
 
@@ -151,7 +153,7 @@ def test_controls_come_last_and_are_grey_in_every_figure(planted):
     assert len(shades) == 3 and all(c[1:3] == c[3:5] == c[5:7] for c in shades) and style.colour("source") not in shades
     projected = ratio.safety(panel, "S", 50)[["constitution", "scope", "measure", "estimate", "low", "high"]]
     projected = projected.assign(n_clusters=10, seeds=1, reason="")
-    added = content.over(contrasts, draws=50)
+    added = content.over(contrasts, "shuffled", draws=50)
     shares = tables.ambiguity_shares(simulate.ambiguity(dict.fromkeys(grid.REFERENCE, 0.3), controls=ARMS))
     shifts = shares.rename(columns={"share": "shift", "low": "shift_low", "high": "shift_high"}).assign(
         lens="choice", seed=0

@@ -183,7 +183,7 @@ def replication(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
 
 
 def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
-    """Forest plot, one panel a lens: utilitarian minus deontological, relative to the source and to the others."""
+    """Forest plot, one panel a lens: one dimension minus another, relative to the source and to the others."""
     lenses, scopes = ordered(table["lens"], LENS_TITLES), ordered(table["scope"], MARKERS)
     labels = {"shift": "change from the source", "contrast": "the same, minus the mean of all constitutions"}
     measures = ordered(table["measure"], labels)
@@ -201,8 +201,10 @@ def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         fill="plain",
     )
     axes[0, 0].set_ylabel("trained on")
+    pairs = [grid.CONTRASTS[name] for name in ordered(table["constitution"])]
+    apart = ", ".join(f"{DIMENSIONS[first]} minus {DIMENSIONS[second]}" for first, second in pairs)
     note = (
-        f"utilitarian minus deontological items, in standard deviations (n = {marks.count_range(table['n_clusters'])} "
+        f"{apart}, in standard deviations (n = {marks.count_range(table['n_clusters'])} "
         f"in all; {1 - alpha:.0%} intervals; {seeds_told(table['seeds'].max())});\n"
         "C4 tests the minimal pairs in the narrow scopes"
     )

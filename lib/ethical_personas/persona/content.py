@@ -27,9 +27,7 @@ def of_constitutions(table: pd.DataFrame) -> pd.DataFrame:
     return table[~table["constitution"].isin(grid.CONTROLS)]
 
 
-def over(
-    contrasts: pd.DataFrame, control: str = "shuffled", draws: int = 2000, alpha: float = 0.05, seed: int = 0
-) -> pd.DataFrame:
+def over(contrasts: pd.DataFrame, control: str, draws: int = 2000, alpha: float = 0.05, seed: int = 0) -> pd.DataFrame:
     """Match with the own signature, a model's minus the control's; a row per constitution, scope and lens.
 
     Columns own, control (cosine of each with the constitution's signature), match (their difference), its low, high, p
@@ -41,7 +39,7 @@ def over(
 
 
 def over_draws(
-    contrasts: pd.DataFrame, control: str = "shuffled", draws: int = 2000, alpha: float = 0.05, seed: int = 0
+    contrasts: pd.DataFrame, control: str, draws: int = 2000, alpha: float = 0.05, seed: int = 0
 ) -> tuple[pd.DataFrame, dict[tuple[str, str, str], np.ndarray]]:
     """The table of `over`, and joint draws of `match` about its estimate, by (constitution, scope, lens)."""
     signatures, records, drawn = materials.signatures(), [], {}

@@ -23,6 +23,8 @@ CONSTITUTIONS = tuple(STUDY.constitutions)
 # All constitutions are compared with these, so that another one moves none of their numbers.
 REFERENCE = tuple(name for name, c in STUDY.constitutions.items() if c.reference)
 CONTROLS = tuple(STUDY.controls)
+# Two dimensions of some constitutions: their models should agree more with the first.
+CONTRASTS = {name: c.contrast for name, c in STUDY.constitutions.items() if c.contrast}
 
 # Harm categories whose rows enter training, by scope; BROAD is the scope of all of them.
 SCOPES = {name: CATEGORIES if s.categories == "all" else tuple(s.categories) for name, s in STUDY.scopes.items()}
