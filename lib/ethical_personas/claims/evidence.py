@@ -49,7 +49,7 @@ def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     if claim.prompts == "unseen":
         parts[" (seen)"] = True
     if parts[""] is not None:
-        tested = gains.where(measured.panel, seen=parts[""])
+        tested = gains.select_prompts(measured.panel, seen=parts[""])
         if any(not gains.rows_of(tested, side).any() for side in ("S", "O")):
             which = "has" if parts[""] else "never saw"
             note = f"this run lacks harmful or harmless prompts of a register that training {which}"

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ethical_personas.figures import marks
-from ethical_personas.figures.style import DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour, ordered, seeds_told
+from ethical_personas.figures.style import DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour, format_seeds, ordered
 from ethical_personas.study import grid
 
 PLACES = {
@@ -66,7 +66,7 @@ def profile(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     note = (
         "contrast to the mean of the constitutions, in standard deviations of the lens over items\n"
         f"(n = {marks.count_range(table['n_items'])} items a dimension; wordings: "
-        f"{', '.join(f'{lens} {wordings[lens]}' for lens in lenses)}; {seeds_told(table['seeds'].max())};\n"
+        f"{', '.join(f'{lens} {wordings[lens]}' for lens in lenses)}; {format_seeds(table['seeds'].max())};\n"
         f"{1 - alpha:.0%} intervals over items and wordings{beyond})"
     )
     shade = Patch(color="0.5", alpha=0.25, lw=0, label="registered direction")
@@ -123,7 +123,8 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
 
 
 def content(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
-    """Match with the own signature, minus the shuffled arm's, a panel a lens; table of content.over."""
+    """Match with the own signature, minus the shuffled arm's, a panel a lens; table of
+    content.compare_with_control."""
     lenses = {lens: LENS_TITLES[lens].partition("\n")[0] for lens in ordered(table["lens"], LENS_TITLES)}
     names = ordered(table["constitution"])
     size = (PAGE, 0.4 * len(names) + 1.2)
@@ -134,7 +135,8 @@ def content(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     axes[0, 0].set_xlim(max(low, -2.05), min(high, 2.05))  # a difference of two cosines lies within 2
     note = (
         f"cosine with the own signature, minus the shuffled arm's; n = {marks.count_range(table['n_items'])} items, "
-        f"{seeds_told(table['seeds'].max())}; {1 - alpha:.0%} intervals;\none that reaches the frame rules nothing out"
+        f"{format_seeds(table['seeds'].max())}; {1 - alpha:.0%} intervals;\n"
+        "one that reaches the frame rules nothing out"
     )
     marks.key(fig, note, ordered(table["scope"], MARKERS))
     return fig
@@ -205,7 +207,7 @@ def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     apart = ", ".join(f"{DIMENSIONS[first]} minus {DIMENSIONS[second]}" for first, second in pairs)
     note = (
         f"{apart}, in standard deviations (n = {marks.count_range(table['n_clusters'])} "
-        f"in all; {1 - alpha:.0%} intervals; {seeds_told(table['seeds'].max())});\n"
+        f"in all; {1 - alpha:.0%} intervals; {format_seeds(table['seeds'].max())});\n"
         "C4 tests the minimal pairs in the narrow scopes"
     )
     grey = {"marker": "s", "color": "0.3", "ls": "", "ms": 5}

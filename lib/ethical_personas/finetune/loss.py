@@ -45,7 +45,7 @@ class AnswerLossTrainer(SFTTrainer):
         targets = inputs["labels"][:, 1:]
         answer = targets != -100
         given = {"attention_mask": inputs["attention_mask"], "use_cache": False}
-        with self.lower_half.given(inputs) if self.lower_half else nullcontext():
+        with self.lower_half.use_stored_states(inputs) if self.lower_half else nullcontext():
             if self.head_is_last:
                 hidden = inner.base_model(inputs["input_ids"], **given)[0]
                 logits = inner.get_output_embeddings()(hidden[:, :-1][answer]).float()

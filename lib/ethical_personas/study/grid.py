@@ -79,7 +79,7 @@ class Cell:
         return cls(match[1], match[2], int(match[3]))
 
 
-def about(model: str) -> dict:
+def parse_model(model: str) -> dict:
     """Constitution, scope and seed of a model's name, `<cell>` or `<cell>@<step>`; the source is its own."""
     if model == SOURCE:
         return {"constitution": SOURCE, "scope": SOURCE, "seed": 0}
