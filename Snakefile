@@ -35,7 +35,7 @@ if ANALYSIS_ONLY:  # the dose curve is drawn where a run has made one
 ENDPOINT = os.environ.get("OPENAI_BASE_URL", "").strip() if "api" in (P.judge, *P.live.values()) else ""
 PERSONA_ROWS = [*inputs.PERSONA_ROWS, *(inputs.EXTRA_ROWS if P.persona_evals else [])]
 PERSONA_ROWS += [inputs.MORAL_ROWS] if P.moral_choice else []
-MORE = outputs.more(bool(P.persona_evals), bool(P.eval_sets), bool(P.moral_choice))
+MORE = outputs.list_extra_tables(bool(P.persona_evals), bool(P.eval_sets), bool(P.moral_choice))
 EXTRA_ITEMS = [f for f in (P.persona_evals, P.moral_choice) if f and not f.startswith("hf:")]
 # What 04 reads beside the responses; shipped ones of an earlier version come without the tasks.
 TASKED = not ANALYSIS_ONLY or all(
@@ -79,7 +79,7 @@ wildcard_constraints:
     step=r"\d+",
 
 
-def quoted(values):
+def quote_json(values):
     """Values as one shell word of JSON. Braces inside of a text are escaped: Snakemake would take `{name}` for its own."""
     escaped = lambda text: text[0].replace("{", r"\u007b").replace("}", r"\u007d")
     return shlex.quote(re.sub(r'"(?:[^"\\]|\\.)*"', escaped, json.dumps(values)))
@@ -87,11 +87,11 @@ def quoted(values):
 
 def run_notebook(notebook, suffix, **job):
     """The shell command of one notebook. It must not name `output`: Snakemake compares only underived params."""
-    given = quoted(parameters.for_notebook(JOBS, notebook) | job | {"profile": PROFILE, "run_dir": RUN})
+    given = quote_json(parameters.for_notebook(JOBS, notebook) | job | {"profile": PROFILE, "run_dir": RUN})
     return f"python -m ethical_personas.workflow.execute {notebook} {RUN}/notebooks/{notebook}{suffix}.ipynb {given}"
 
 
-def beside(wildcards):
+def other_live_constitutions(wildcards):
     """Constitutions whose dropped rows count for all: a live teacher fails on some prompts, recorded rows never do.
 
     A control's rows are made from all of theirs.
@@ -100,33 +100,33 @@ def beside(wildcards):
     return [] if own in grid.CONTROLS else [c for c in P.live if c != own]
 
 
-def made(path):
+def row_file(path):
     """A row file, of this run or (analysis only) where it is found."""
     return str(PLACE.locate(path).relative_to(ROOT)) if ANALYSIS_ONLY else f"{RUN}/{path}"
 
 
-def evaluated(models, name):
-    return [made(PLACE.evaluation(m, name)) for m in models]
+def evaluation_files(models, name):
+    return [row_file(PLACE.evaluation(m, name)) for m in models]
 
 
-def needs(kind):
+def job_memory(kind):
     """Memory in MiB that a job of this kind declares, so that no more of them start than fit."""
     machine = config["memory_mib"]
     return memory.job(kind, most=machine, **SIZE) + (0 if machine else memory.SNAKEMAKE)
 
 
-def before(priority, cell):
+def job_priority(priority, cell):
     """A job's priority: one seed's cells and evaluations before the next seed's, so that a cut run holds whole seeds."""
     return priority - 20 * (P.seeds.index(grid.Cell.parse(cell).seed) if cell in CELLS else 0)
 
 
-def card(kind):
+def card_memory(kind):
     """The same of a CUDA card; nothing where there is none."""
     most = config["card_mib"]
     return memory.job(kind, most=most, on_card=True, dtype=P.dtype, **SIZE) if most else 0
 
 
-def shown(files, category):
+def in_report(files, category):
     """Output files that `-- --report` shows."""
     return [report(f, category=category) for f in files]
 
@@ -140,11 +140,11 @@ rule all:
         # The executed notebooks too: figures/ is committed, and a fresh clone must not take it for its own work.
         [f"{RUN}/notebooks/{n}.ipynb" for n in ("04_emergent_alignment", "05_persona", "06_projectability")],
         # Every figure and table by its name: of a rule's outputs Snakemake makes again only what somebody asks for.
-        outputs.everything(FIGURES, WORDED, MORE),
+        outputs.list_all_files(FIGURES, WORDED, MORE),
         outputs.ladder(FIGURES) if P.ladder else [],
         # And what they rest on: Snakemake leaves a gap in the middle as it is unless somebody asks for it.
-        evaluated(MODELS + CHECKPOINTS, inputs.RESPONSES),
-        [evaluated(MODELS, name) for name in (*PERSONA_ROWS, *ASKED_ROWS)],
+        evaluation_files(MODELS + CHECKPOINTS, inputs.RESPONSES),
+        [evaluation_files(MODELS, name) for name in (*PERSONA_ROWS, *ASKED_ROWS)],
         [] if ANALYSIS_ONLY else expand(f"{RUN}/adapters/{{c}}/adapter_model.safetensors", c=CELLS),
 
 
@@ -162,11 +162,11 @@ if not ANALYSIS_ONLY:
         priority: 150
         threads: max(1, P.threads)
         resources:
-            mem_mb=needs("finetune"),
-            card_mb=card("finetune"),
+            mem_mb=job_memory("finetune"),
+            card_mb=card_memory("finetune"),
         params:
             command="python -m ethical_personas.workflow.source_model {} {} {}".format(
-                RUN, PROFILE, quoted({k: getattr(P, k) for k in inputs.SOURCE_PARAMETERS})
+                RUN, PROFILE, quote_json({k: getattr(P, k) for k in inputs.SOURCE_PARAMETERS})
             ),
             code=code_hash.version("ethical_personas.workflow.source_model"),
         shell:
@@ -183,11 +183,11 @@ if not ANALYSIS_ONLY:
         priority: 140
         threads: max(1, P.threads)
         resources:
-            mem_mb=needs("harmless"),
-            card_mb=card("harmless"),
+            mem_mb=job_memory("harmless"),
+            card_mb=card_memory("harmless"),
         params:
             command="python -m ethical_personas.workflow.source_answers {} {} {}".format(
-                RUN, PROFILE, quoted({k: getattr(JOBS, k) for k in source_answers.PARAMETERS})
+                RUN, PROFILE, quote_json({k: getattr(JOBS, k) for k in source_answers.PARAMETERS})
             ),
             code=code_hash.version("ethical_personas.workflow.source_answers"),
         shell:
@@ -208,8 +208,8 @@ if not ANALYSIS_ONLY:
         priority: 130
         threads: max(1, P.threads)
         resources:
-            mem_mb=needs("generate"),
-            card_mb=card("generate"),
+            mem_mb=job_memory("generate"),
+            card_mb=card_memory("generate"),
         params:
             command=lambda w: run_notebook(
                 "01_generate",
@@ -233,10 +233,10 @@ if not ANALYSIS_ONLY:
             f"{RUN}/provenance/{controls.STAGE}-{{control}}.json",
         priority: 125
         resources:
-            mem_mb=needs("analysis"),
+            mem_mb=job_memory("analysis"),
         params:
             command=lambda w: "python -m ethical_personas.workflow.control_rows {} {} {} {}".format(
-                RUN, PROFILE, w.control, quoted({k: getattr(P, k) for k in controls.PARAMETERS})
+                RUN, PROFILE, w.control, quote_json({k: getattr(P, k) for k in controls.PARAMETERS})
             ),
             answers=lambda w: grid.STUDY.controls[w.control].answers,
             code=code_hash.version("ethical_personas.workflow.control_rows"),
@@ -245,23 +245,25 @@ if not ANALYSIS_ONLY:
 
     rule finetune:
         input:
-            lambda w: [f"{RUN}/sft/{c}.jsonl" for c in [grid.Cell.parse(w.cell).constitution, *beside(w)]],
+            lambda w: [
+                f"{RUN}/sft/{c}.jsonl" for c in [grid.Cell.parse(w.cell).constitution, *other_live_constitutions(w)]
+            ],
             BASE,
         output:
             f"{RUN}/adapters/{{cell}}/adapter_model.safetensors",
             f"{RUN}/adapters/{{cell}}/log.csv",
             notebook=f"{RUN}/notebooks/02_finetune-{{cell}}.ipynb",
-        priority: lambda w: before(101 if w.cell in P.dose_cells else 100, w.cell)
+        priority: lambda w: job_priority(101 if w.cell in P.dose_cells else 100, w.cell)
         threads: max(1, P.threads)
         resources:
-            mem_mb=needs("finetune"),
-            card_mb=card("finetune"),
+            mem_mb=job_memory("finetune"),
+            card_mb=card_memory("finetune"),
         params:
             command=lambda w: run_notebook(
                 "02_finetune",
                 f"-{w.cell}",
                 **vars(grid.Cell.parse(w.cell)),
-                beside=beside(w),
+                beside=other_live_constitutions(w),
                 # Only a dose cell keeps checkpoints, so that another choice of cells retrains those alone.
                 dose_steps=P.dose_steps if w.cell in P.dose_cells else [],
             ),
@@ -284,11 +286,11 @@ if not ANALYSIS_ONLY:
         wildcard_constraints:
             model=r"[^@/]+",
         # The source first: tuned models take from its passes what they share with it.
-        priority: lambda w: 120 if w.model == grid.SOURCE else before(90, w.model)
+        priority: lambda w: 120 if w.model == grid.SOURCE else job_priority(90, w.model)
         threads: max(1, P.threads)
         resources:
-            mem_mb=needs("evaluate"),
-            card_mb=card("evaluate"),
+            mem_mb=job_memory("evaluate"),
+            card_mb=card_memory("evaluate"),
         params:
             command=lambda w: run_notebook("03_evaluate", f"-{w.model}", model=w.model),
             study=grid.ITEM_LENSES,
@@ -305,11 +307,11 @@ if not ANALYSIS_ONLY:
         output:
             f"{RUN}/eval/{{cell}}@{{step}}/{inputs.RESPONSES}.jsonl",
             notebook=f"{RUN}/notebooks/03_evaluate-{{cell}}@{{step}}.ipynb",
-        priority: lambda w: before(90, w.cell)
+        priority: lambda w: job_priority(90, w.cell)
         threads: max(1, P.threads)
         resources:
-            mem_mb=needs("evaluate"),
-            card_mb=card("evaluate"),
+            mem_mb=job_memory("evaluate"),
+            card_mb=card_memory("evaluate"),
         params:
             # A checkpoint is asked the bundled requests alone: another instrument or set does not concern it.
             command=lambda w: run_notebook(
@@ -328,17 +330,17 @@ if not ANALYSIS_ONLY:
 
 rule emergent_alignment:
     input:
-        evaluated(MODELS + CHECKPOINTS, inputs.RESPONSES),
-        [evaluated(MODELS, name) for name in ASKED_ROWS],
+        evaluation_files(MODELS + CHECKPOINTS, inputs.RESPONSES),
+        [evaluation_files(MODELS, name) for name in ASKED_ROWS],
         inputs.TASKS,
         inputs.STUDY,
         JUDGE,
     output:
-        shown(outputs.figures("04_emergent_alignment", FIGURES), "Safety"),
-        shown(outputs.tables("04_emergent_alignment", FIGURES, MORE["04_emergent_alignment"]), "Safety, tables"),
+        in_report(outputs.figures("04_emergent_alignment", FIGURES), "Safety"),
+        in_report(outputs.tables("04_emergent_alignment", FIGURES, MORE["04_emergent_alignment"]), "Safety, tables"),
         notebook=report(f"{RUN}/notebooks/04_emergent_alignment.ipynb", category="Notebooks"),
     resources:
-        mem_mb=needs("analysis"),
+        mem_mb=job_memory("analysis"),
     params:
         command=run_notebook("04_emergent_alignment", "", figures_dir=FIGURES),
         code=code_hash.version("04_emergent_alignment"),
@@ -351,17 +353,17 @@ rule persona:
     input:
         # After 04, whose verdicts it reuses: the voice is heard among the answers that decline.
         rules.emergent_alignment.output.notebook,
-        [evaluated(MODELS, name) for name in (inputs.RESPONSES, *PERSONA_ROWS)],
+        [evaluation_files(MODELS, name) for name in (inputs.RESPONSES, *PERSONA_ROWS)],
         EXTRA_ITEMS,
         inputs.PERSONA,
         VOICES,
         JUDGE,
     output:
-        shown(outputs.figures("05_persona", FIGURES), "Persona"),
-        shown(outputs.tables("05_persona", FIGURES, MORE["05_persona"]), "Persona, tables"),
+        in_report(outputs.figures("05_persona", FIGURES), "Persona"),
+        in_report(outputs.tables("05_persona", FIGURES, MORE["05_persona"]), "Persona, tables"),
         notebook=report(f"{RUN}/notebooks/05_persona.ipynb", category="Notebooks"),
     resources:
-        mem_mb=needs("analysis"),
+        mem_mb=job_memory("analysis"),
     params:
         command=run_notebook("05_persona", "", figures_dir=FIGURES),
         code=code_hash.version("05_persona"),
@@ -374,19 +376,19 @@ rule projectability:
     input:
         # After 04, whose verdicts it reuses.
         rules.emergent_alignment.output.notebook,
-        [evaluated(MODELS, name) for name in (inputs.RESPONSES, *PERSONA_ROWS)],
+        [evaluation_files(MODELS, name) for name in (inputs.RESPONSES, *PERSONA_ROWS)],
         inputs.PERSONA,
         VOICES,
         inputs.CLAIMS,
         inputs.HISTORY,
         JUDGE,
     output:
-        shown(outputs.figures("06_projectability", FIGURES), "Projectability"),
-        shown(outputs.tables("06_projectability", FIGURES), "Projectability, tables"),
+        in_report(outputs.figures("06_projectability", FIGURES), "Projectability"),
+        in_report(outputs.tables("06_projectability", FIGURES), "Projectability, tables"),
         f"{FIGURES}/{outputs.CLAIMS}",
         notebook=report(f"{RUN}/notebooks/06_projectability.ipynb", category="Notebooks"),
     resources:
-        mem_mb=needs("analysis"),
+        mem_mb=job_memory("analysis"),
     params:
         command=run_notebook("06_projectability", "", figures_dir=FIGURES),
         code=code_hash.version("06_projectability"),
@@ -398,12 +400,12 @@ rule projectability:
 rule words:
     """What sets a constitution's rows apart: of 01's rows, and apart from it, so that a lost figure trains nothing."""
     input:
-        lambda w: [made(PLACE.sft(w.constitution)), *transcripts(w.constitution)],
+        lambda w: [row_file(PLACE.sft(w.constitution)), *transcripts(w.constitution)],
     output:
-        shown(outputs.figures("01_generate", FIGURES), "Training data"),
-        shown(outputs.tables("01_generate", FIGURES), "Training data, tables"),
+        in_report(outputs.figures("01_generate", FIGURES), "Training data"),
+        in_report(outputs.tables("01_generate", FIGURES), "Training data, tables"),
     resources:
-        mem_mb=needs("analysis"),
+        mem_mb=job_memory("analysis"),
     params:
         command=lambda w: f"python -m ethical_personas.workflow.words {RUN} {PROFILE} {FIGURES} {w.constitution}",
         revision_style=P.revision_style,
@@ -419,9 +421,9 @@ if P.ladder:
         input:
             [f for name in P.ladder for f in outputs.rung(name) if name == config["name"] or Path(f).is_file()],
         output:
-            shown(outputs.ladder(FIGURES), "Ladder of sizes"),
+            in_report(outputs.ladder(FIGURES), "Ladder of sizes"),
         resources:
-            mem_mb=needs("analysis"),
+            mem_mb=job_memory("analysis"),
         params:
             command="python -m ethical_personas.workflow.ladder {} {}".format(FIGURES, " ".join(P.ladder)),
             code=code_hash.version("ethical_personas.workflow.ladder"),
@@ -438,9 +440,9 @@ rule summary:
     output:
         [f"{FIGURES}/{name}" for name in outputs.SUMMARY],
     resources:
-        mem_mb=needs("analysis"),
+        mem_mb=job_memory("analysis"),
     params:
         code=code_hash.version("ethical_personas.workflow.summary"),
-        parameters=quoted(P.told()),
+        parameters=quote_json(P.to_record()),
     shell:
         "python -m ethical_personas.workflow.summary {RUN} {PROFILE} {FIGURES} {params.parameters}"

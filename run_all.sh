@@ -61,13 +61,22 @@ make_folder() { # the environment's Python: the one that is named, else from con
     fi
 }
 
+cuda_packages() { # names of those that the installed torch asks for on this platform; nothing for a build without CUDA
+    # packaging is in requirements.lock. Markers count: the builds for macOS name these packages too, for Linux alone.
+    "$ENVIRONMENT/bin/python" -c 'from importlib.metadata import requires
+from packaging.requirements import Requirement
+asked = [r for r in map(Requirement, requires("torch") or []) if not r.marker or r.marker.evaluate({"extra": ""})]
+print(*(r.name for r in asked if r.name.startswith(("nvidia", "cuda"))))'
+}
+
 make_environment() { # $1: `dev` for the tests' packages too
+    local packages
     if [ ! -x "$ENVIRONMENT/bin/python" ]; then make_folder; fi
     pip_install --require-hashes -r requirements.lock
     # Each build of torch (CPU, CUDA, macOS) has a hash of its own, so that it is pinned by its version alone.
     pip_install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$TORCH"
-    if "$ENVIRONMENT/bin/python" -c 'import sys; from importlib.metadata import requires as r
-sys.exit(not any(x.startswith(("nvidia", "cuda")) for x in r("torch")))'; then
+    packages=$(cuda_packages)
+    if [ -n "$packages" ]; then
         room "$((GIB_CUDA - GIB_CPU))" "what the CUDA build of torch brings"
         pip_install --require-hashes -r requirements-cuda.lock
     fi

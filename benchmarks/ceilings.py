@@ -115,7 +115,7 @@ def steps(folder: Path) -> Iterator[Step]:
     step()  # the first compares the head with the model's own, once a training
     name = f"training, a step of {len(batch['input_ids'])} rows"
     yield Step(name, "all layers", "before", step)
-    run.lower_half = lower_half.of(chat.model, run.train_dataset["input_ids"])
+    run.lower_half = lower_half.build(chat.model, run.train_dataset["input_ids"])
     yield Step(name, "lower half once", "after", step)
 
     chat, prompts = chats.load(P.base_model, dtype=P.dtype), generation.chosen(PROMPTS)
@@ -129,12 +129,12 @@ def steps(folder: Path) -> Iterator[Step]:
     items, states = materials.items()[:ITEMS], folder / "states.safetensors"
     score = lambda: lenses.choice(chat, items)  # noqa: E731
     name = f"choice, {len(items)} items"
-    chat.lower = lower_states.of(chat.model, states, source=True)
+    chat.lower = lower_states.open_states(chat.model, states, source=True)
     score()
-    lower_states.keep(chat.model, chat.lower, states)
+    lower_states.save_states(chat.model, chat.lower, states)
     chat.lower = None
     yield Step(name, "all layers", "before", score)
-    chat.lower = lower_states.of(chat.model, states, source=False)
+    chat.lower = lower_states.open_states(chat.model, states, source=False)
     yield Step(name, "from the middle", "after", score)
 
 

@@ -51,7 +51,7 @@ def main() -> None:
     asked = parser.parse_args()
     p, without = profiles.load("cpu", dict(asked.p)), set(asked.without.split(","))
     run = Run("runs/recipe", "cpu")
-    if not source_answers.made(run, p):
+    if not source_answers.is_current(run, p):
         source_answers.make(run, p)
     found = training_rows.bundled_rows(asked.cell.constitution, p.revision_style)
     found += training_rows.harmless_rows(source_answers.targets(run, p.harmless_targets), p.harmless_targets)

@@ -80,9 +80,9 @@ def ours(case: Case, states: Path, source: bool) -> Done:
     chat = chats.load(P.base_model, dtype=P.dtype)
     tokens = sum(len(a) + len(b) for a, b in case.requests(chat))
     with Clock() as clock:
-        chat.lower = lower_states.of(chat.model, states, source)
+        chat.lower = lower_states.open_states(chat.model, states, source)
         scores = case.lens(chat)
-        lower_states.keep(chat.model, chat.lower, states)
+        lower_states.save_states(chat.model, chat.lower, states)
     return clock.done(tokens, [score.value for score in scores])
 
 

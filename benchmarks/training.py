@@ -44,7 +44,7 @@ def ours(number: int, dtype: str, recipe: lora.Recipe = RECIPE, once: bool = Tru
     """The companion's training; `once`: the lower half of the layers is computed once."""
     chat = chats.load(P.base_model, dtype=dtype)
     if not once:
-        lower_half.of = lambda *_: None
+        lower_half.build = lambda *_: None
     with tempfile.TemporaryDirectory() as folder:
         with Clock() as clock:
             log = lora.finetune(chat, rows(number), recipe, 0, Path(folder) / "adapter")

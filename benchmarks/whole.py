@@ -107,7 +107,7 @@ def plain_notebooks() -> Iterator[list[str]]:
         yield notebook(name, figures_dir=FIGURES)
     for name in P.constitutions:
         yield between("words", FIGURES, name, P.revision_style)
-    yield between("summary", FIGURES, json.dumps(P.told()))
+    yield between("summary", FIGURES, json.dumps(P.to_record()))
 
 
 def side(plain: bool) -> Done:

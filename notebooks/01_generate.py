@@ -75,7 +75,7 @@ display(Markdown(f"**{law.title}.** {law.summary}\n\n{len(law.principles)} princ
 
 # %%
 chat = chats.load_for(p)
-display(revisions.live(chat, law, p.live_rounds, p.decode_batch, p.repetition_penalty))
+display(revisions.show_live_rounds(chat, law, p.live_rounds, p.decode_batch, p.repetition_penalty))
 
 # %% [markdown]
 # ## The training rows
@@ -89,7 +89,7 @@ display(revisions.live(chat, law, p.live_rounds, p.decode_batch, p.repetition_pe
 # %%
 answers = revisions.harmless_answers(run, p)
 initial = revisions.first_answers(chat, law, run, p)
-found = revisions.harmful(chat, law, run, p, initial)
+found = revisions.revise_harmful(chat, law, run, p, initial)
 found += training_rows.harmless_rows(answers, p.harmless_targets)
 path = files.write(run.path(run.sft(p.constitution)), found)
 display(tables.by_category(found), tables.by_reason(found))

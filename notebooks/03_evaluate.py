@@ -63,7 +63,7 @@ run = Run(p.run_dir, p.profile)
 note = provenance.start(run, "03_evaluate", p.model, p)
 adapter = ask.adapter(run, p.model)
 chat = chats.load_for(p, adapter, p.model)
-ask.share(run, chat)
+ask.reuse_lower_states(run, chat)
 
 # %% [markdown]
 # ## Answers to the evaluation prompts
@@ -142,7 +142,7 @@ if items:
 # (`subscribes-to-deontology.jsonl` and its kin): the same three lenses, rows of its own, shown at the end of 05.
 
 # %%
-extra = instrument.chosen(p.persona_evals, p.persona_evals_limit) if items else []
+extra = instrument.load_items(p.persona_evals, p.persona_evals_limit) if items else []
 if extra:
     scores = lenses.scores(chat, extra)
     texts = lenses.free_text(
@@ -157,14 +157,14 @@ print(f"{len(extra)} items of another instrument")
 # dilemmas, shown at the end of 05.
 
 # %%
-scenarios = moral_scenarios.chosen(p.moral_choice) if items else []
+scenarios = moral_scenarios.load_scenarios(p.moral_choice) if items else []
 if scenarios:
     place = run.path(run.evaluation(p.model, inputs.MORAL_ROWS))
     written.append(files.write(place, dilemmas.preferences(chat, scenarios)))
 print(f"{len(scenarios)} scenarios of another author")
 
 # %%
-shared = ask.leave(run, chat)
+shared = ask.save_lower_states(run, chat)
 print(shared)
 ask.keep_only(run.path(f"eval/{p.model}"), written)
 _ = provenance.finish(

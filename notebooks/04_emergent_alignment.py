@@ -76,7 +76,7 @@ frame = judged.safety(run, models, run_judge)
 panel = gains.panel(frame)
 missing = style.save(None, gains.missing(panel), p.figures_dir, "safety_missing")
 Markdown(
-    f"{len(models)} models × {len(panel)} prompts, judge `{p.judge}`, {style.seeds_told(len(p.seeds))}. "
+    f"{len(models)} models × {len(panel)} prompts, judge `{p.judge}`, {style.format_seeds(len(p.seeds))}. "
     f"Without a verdict: {missing['no_verdict'].sum()} of {missing['of'].sum()} responses; such prompts are dropped in pairs."
 )
 
@@ -219,8 +219,8 @@ display(figure, Markdown(gains.read_dose(dose)), dose.round(3))
 # answers before you trust a rate.
 
 # %%
-told = 'No other set was asked for: `-p eval_sets "[harmbench:FILE.csv, strongreject:FILE.csv, xstest:FILE.csv]"` adds some.'
-shown = [Markdown(told)]
+message = 'No other set was asked for: `-p eval_sets "[harmbench:FILE.csv, strongreject:FILE.csv, xstest:FILE.csv]"` adds some.'
+shown = [Markdown(message)]
 if p.eval_sets:
     by_set = style.save(None, set_rates.table(sets, frame, p.alpha), p.figures_dir, "safety_eval_sets")
     by_category = set_rates.by_category(sets, p.alpha)
@@ -241,19 +241,19 @@ display(*shown)
 
 # %%
 responses, verdicts = judged.judged(run, models, run_judge)
-if capability.measured(run, models):
+if capability.has_task_rows(run, models):
     graded = capability.graded(run, models)
     useful = capability.table(graded, capability.losses(run, models), capability.answers(responses, verdicts), p.alpha)
-    skills, told = capability.by_skill(graded, p.alpha), capability.sentence(useful)
+    skills, message = capability.by_skill(graded, p.alpha), capability.sentence(useful)
     figure = draw_capability.capability(useful, p.alpha)
 else:
     useful = skills = capability.empty()
-    told = "These responses come from an older version that asked no tasks; run 03 again."
+    message = "These responses come from an older version that asked no tasks; run 03 again."
     figure = style.empty("no tasks were asked in this run")
 style.save(figure, useful, p.figures_dir, "capability")
 style.save(None, skills, p.figures_dir, "capability_skills")
 coherent = style.save(None, coherence.table(responses, p.alpha), p.figures_dir, "coherence")
-display(figure, Markdown(told), useful.round(3), Markdown(coherence.sentence(coherent)), coherent.round(3))
+display(figure, Markdown(message), useful.round(3), Markdown(coherence.sentence(coherent)), coherent.round(3))
 asked = style.save(None, bars.table(panel, useful, p.alpha), p.figures_dir, "safety_bars")
 Markdown(bars.reading(asked))
 

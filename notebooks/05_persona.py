@@ -71,12 +71,12 @@ models = [cell.name for cell in grid.cells(p.constitutions, p.scopes, p.seeds)]
 arms = [cell.name for cell in grid.cells([], p.scopes, p.seeds, p.controls)]
 scores = lens_shifts.scores(run, [*models, *arms])
 raw = lens_shifts.item_shifts(scores)
-shifts = lens_shifts.standardised(lens_shifts.primary(raw))
+shifts = lens_shifts.standardised(lens_shifts.keep_pure_swaps(raw))
 by_wording = lens_shifts.wording_contrasts(shifts)
 beside_arms = lens_shifts.averaged(by_wording)
-contrasts = content.of_constitutions(beside_arms)
+contrasts = content.drop_controls(beside_arms)
 asked = lens_shifts.own_items(scores)
-scores, raw, shifts = (content.of_constitutions(lens_shifts.own_items(table)) for table in (scores, raw, shifts))
+scores, raw, shifts = (content.drop_controls(lens_shifts.own_items(table)) for table in (scores, raw, shifts))
 Markdown(f"{len(models)} tuned models, {shifts['id'].nunique()} items, {len(shifts):,} item shifts from the source.")
 
 # %% [markdown]
@@ -103,7 +103,7 @@ figure
 # chosen *after* the registration; its signs are centred as contrasts are, each minus the mean sign of the constitutions.
 
 # %%
-cells = registered.cells(lens_shifts.primary(raw))
+cells = registered.cells(lens_shifts.keep_pure_swaps(raw))
 tally, pooled = registered.tally(cells), registered.pooled(contrasts, p.alpha)
 style.save(None, tally, p.figures_dir, "persona_registered")
 style.save(None, cells, p.figures_dir, "persona_registered_cells")
@@ -170,7 +170,7 @@ display(Markdown(sentences.lexical(words)), words.round(3), minimal.round(3))
 scored = registration.scorecard(contrasts, repeated, pooled, minimal, words, p.bootstrap, p.alpha)
 style.save(None, scored, p.figures_dir, "registration_2")
 display(Markdown(sentences.registration(scored)))
-added = content.over(beside_arms, "shuffled", p.bootstrap, p.alpha)
+added = content.compare_with_control(beside_arms, "shuffled", p.bootstrap, p.alpha)
 measured = added["match"].notna().any()
 figure = draw.content(added, p.alpha) if measured else style.empty("no shuffled arm in this run")
 style.save(figure, added, p.figures_dir, "persona_content")
@@ -184,9 +184,9 @@ display(figure, added.round(3))
 # items are the clusters.
 
 # %%
-c4 = pd.concat([matching.contrast_c4(shifts, alpha=p.alpha), matching.contrast_c4(contrasts, alpha=p.alpha)])
+c4 = pd.concat([matching.dimension_contrast(table, p.alpha) for table in (shifts, contrasts)])
 c4 = stats.family(c4.reset_index(drop=True), by="measure")
-figure = draw.c4(c4, p.alpha) if len(c4) else style.empty("no narrow consequentialist model in this run")
+figure = draw.c4(c4, p.alpha) if len(c4) else style.empty("no model of a constitution with a contrast")
 style.save(figure, c4, p.figures_dir, "persona_c4")
 display(figure, Markdown(sentences.c4(c4, p.alpha)))
 
@@ -243,12 +243,12 @@ display(figure, readers.round(3), Markdown(sentences.voice_arms(of_arms)), of_ar
 # %%
 ambiguous = tables.ambiguity_shares(lens_shifts.ambiguity(asked), p.alpha)
 acquiescence = reliability.acquiescence(asked, p.alpha)
-figure = draw_trust.trust(ambiguous, acquiescence, p.alpha)
+figure = draw_trust.plot_ambiguity(ambiguous, acquiescence, p.alpha)
 style.save(figure, ambiguous, p.figures_dir, "persona_ambiguity")
 style.save(None, acquiescence, p.figures_dir, "persona_acquiescence")
 display(
     figure,
-    Markdown(sentences.source_ambiguity(content.of_constitutions(ambiguous))),
+    Markdown(sentences.source_ambiguity(content.drop_controls(ambiguous))),
     stance_labels.accuracy().round(3),
     stance_labels.by_constitution().round(3),
 )
@@ -282,11 +282,11 @@ display(
 # that a model need not weigh anything to tell them apart.
 
 # %%
-told = dilemmas.answers(run, [*models, *arms])
-preferences = dilemmas.preferences(told)
+dilemma_values = dilemmas.answers(run, [*models, *arms])
+preferences = dilemmas.preferences(dilemma_values)
 preferred = dilemmas.summary(preferences, p.alpha)
 beside = dilemmas.beside_arms(preferences, p.alpha)
-choices = dilemmas.quality(content.of_constitutions(told), p.alpha)
+choices = dilemmas.quality(content.drop_controls(dilemma_values), p.alpha)
 figure = draw_trust.dilemmas(preferred, p.alpha)
 style.save(figure, preferred, p.figures_dir, "persona_dilemmas")
 style.save(None, choices, p.figures_dir, "persona_dilemma_choices")
@@ -317,11 +317,11 @@ display(Markdown("\n\n".join(verdicts["sentence"])), top[top["lens"] == "pairs"]
 # of which the file says that a rule speaks, where it does not speak of the other, and (`action1`) towards the first action.
 
 # %%
-extra = tables.extra_instrument(run, models, instrument.chosen(p.persona_evals, p.persona_evals_limit), p.alpha)
+extra = tables.extra_instrument(run, models, instrument.load_items(p.persona_evals, p.persona_evals_limit), p.alpha)
 if p.persona_evals:
     style.save(None, extra, p.figures_dir, "persona_extra")
 display(extra.round(3) if len(extra) else Markdown("No other instrument was asked for."))
-moral = dilemmas.moral(run, models, moral_scenarios.chosen(p.moral_choice), p.alpha)
+moral = dilemmas.moral(run, models, moral_scenarios.load_scenarios(p.moral_choice), p.alpha)
 if p.moral_choice:
     style.save(None, moral, p.figures_dir, "persona_moral_choice")
 display(moral.round(3) if len(moral) else Markdown("No MoralChoice file was named."))

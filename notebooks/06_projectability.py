@@ -70,14 +70,14 @@ arms = [cell.name for cell in grid.cells([], p.scopes, p.seeds, p.controls)]
 answered = judged.safety(run, [grid.SOURCE, *cells, *arms], run_judge)
 panel = gains.panel(answered)
 scores = lens_shifts.scores(run, [*cells, *arms])
-shifts = lens_shifts.standardised(lens_shifts.primary(lens_shifts.item_shifts(scores)))
+shifts = lens_shifts.standardised(lens_shifts.keep_pure_swaps(lens_shifts.item_shifts(scores)))
 contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
 ambiguity = lens_shifts.ambiguity(lens_shifts.own_items(scores))
 measured = evidence.Measured(panel, lens_shifts.own_items(shifts), contrasts, ambiguity, p.bootstrap, p.alpha)
-tuned = measured.only(p.constitutions, p.scopes)
-compared = measured.only(grid.compared(p.constitutions), p.scopes)
+tuned = measured.restrict_to(p.constitutions, p.scopes)
+compared = measured.restrict_to(grid.compared(p.constitutions), p.scopes)
 Markdown(
-    f"{len(cells)} tuned models and {len(arms)} of control arms, {len(panel)} prompts, {shifts['id'].nunique()} items, {style.seeds_told(len(p.seeds))}: "
+    f"{len(cells)} tuned models and {len(arms)} of control arms, {len(panel)} prompts, {shifts['id'].nunique()} items, {style.format_seeds(len(p.seeds))}: "
     + ("intervals speak of these models only." if len(p.seeds) == 1 else "intervals include the seeds.")
 )
 

@@ -30,13 +30,13 @@ def tables(constitutions: list[str]) -> dict:
     short = scores[likely & scores["scope"].isin([grid.SOURCE, "illegal"])]  # this lens in one scope, for speed
     raw = pd.concat([lens_shifts.item_shifts(scores[~likely]), lens_shifts.item_shifts(short)], ignore_index=True)
     scores = scores[~likely]
-    shifts = lens_shifts.standardised(lens_shifts.primary(raw))
+    shifts = lens_shifts.standardised(lens_shifts.keep_pure_swaps(raw))
     by_wording = lens_shifts.wording_contrasts(shifts)
     contrasts = lens_shifts.averaged(by_wording)
     scores, shifts = lens_shifts.own_items(scores), lens_shifts.own_items(shifts)
     ambiguity = lens_shifts.ambiguity(scores)
     measured = evidence.Measured(panel, shifts, contrasts, ambiguity, DRAWS)
-    compared = measured.only(grid.compared(constitutions), SCOPES)
+    compared = measured.restrict_to(grid.compared(constitutions), SCOPES)
     match = stats.family(matching.signature_match(contrasts, DRAWS), by="lens", declared=grid.REFERENCE)
     readers = voice.classifiers(voice.texts_of(run, cells))
     voices = voice.classify_answers(run, cells, readers)

@@ -136,7 +136,7 @@ def test_a_card_is_held_against_the_largest_job(quiet, monkeypatch, tmp_path, ca
     monkeypatch.setattr(memory, "card", lambda: 24_000)
     monkeypatch.setattr(base_models, "folder", lambda spec, fetch=True: tmp_path)
     told, error = check(capsys)
-    needed = memory.fits(0, 0, 262_144)
+    needed = memory.require_card(0, 0, 262_144)
     assert (
         error is None and f"  CUDA card: 24000 MiB, {24_000 // needed} at a time of its largest jobs ({needed})" in told
     )

@@ -38,7 +38,7 @@ def test_the_gain_off_topic_is_asked_of_narrow_models_alone():
 
 
 def test_a_difference_that_is_the_bar_itself_meets_it():
-    assert bars.ONE_SENTENCE < 0.45 - 0.35  # by a rounding error
+    assert bars.BARS.one_sentence < 0.45 - 0.35  # by a rounding error
     useful = USEFUL.assign(one_sentence=[0.35, 0.45, 0.46])
     table = bars.table(gains.panel(simulate.frame(harmless=(9, 9, 9))), useful).set_index(["bar", "scope"])
     assert table.loc[("one_sentence", "harassment"), "met"] and not table.loc[("one_sentence", "broad"), "met"]
@@ -52,4 +52,12 @@ def test_the_reading_counts_constitutions_models():
         "* answers in one sentence, more than the source's, at most 0.10: 1 of 2 models (0.05 to 0.25)"
     )
     alone = bars.table(gains.panel(simulate.frame(scopes=("broad",), harmless=(9, 9, 9))), pd.DataFrame())
-    assert set(alone["bar"]) == set(bars.DECLINED)
+    assert set(alone["bar"]) == set(bars.BARS.declined)
+
+
+def test_the_reading_has_a_line_for_each_scope_with_a_bar_off_its_topic(monkeypatch):
+    bars_of_two = bars.BARS.model_copy(update={"off_topic": {"harassment": 0.2, "illegal": 0.9}})
+    monkeypatch.setattr(bars, "BARS", bars_of_two)
+    lines = bars.reading(bars.table(gains.panel(simulate.frame(gain=0.8)), pd.DataFrame())).splitlines()
+    assert lines[-2].startswith("* gain in S off the topic of harassment models, at least 0.20: ")
+    assert lines[-1].startswith("* gain in S off the topic of illegal models, at least 0.90: 0 of 4 models (")

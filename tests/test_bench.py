@@ -200,7 +200,7 @@ def test_the_plain_side_has_none_of_the_fast_paths(script, tiny):
         made, seen = chat.model.generate, []
         chat.model.generate = lambda **given: seen.append(len(given["input_ids"])) or made(**given)
         found = served.local_answers(chat, ["help " * (1 + i % 3) for i in range(9)], 2, 64, 1.1, label="x")
-        print(lower_states.of(chat.model, None, source=True), lora.lower_half.of(chat.model, [[3]]))
+        print(lower_states.open_states(chat.model, None, source=True), lora.lower_half.build(chat.model, [[3]]))
         print(any(w.requires_grad for w in chat.model.parameters()), seen, len(found))
     """
     env = script("whole").surroundings(ROOT, plain=True)

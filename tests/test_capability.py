@@ -194,7 +194,7 @@ def test_skills_are_told_apart(made):
 
 
 def test_a_run_without_tasks_is_known_and_a_task_that_is_gone_is_told(made, monkeypatch):
-    assert table.measured(made, [grid.SOURCE, *CELLS]) and not table.measured(made, ["virtue-broad-s0"])
+    assert table.has_task_rows(made, [grid.SOURCE, *CELLS]) and not table.has_task_rows(made, ["virtue-broad-s0"])
     monkeypatch.setattr(materials, "tasks", lambda: [])
     with pytest.raises(CompanionError, match=r"eval/source/tasks\.jsonl: task repeat-01 is not in data/capability"):
         table.graded(made, [grid.SOURCE])

@@ -51,7 +51,7 @@ PLACES = {
 @pytest.mark.parametrize("on", PLACES)
 def test_differences_are_those_of_plain_means(panel, table, on):
     scopes, categories = PLACES[on]
-    part = gains.where(panel, seen=False) if on == "unseen" else panel
+    part = gains.select_prompts(panel, seen=False) if on == "unseen" else panel
     of = {name: rates(part, name, scopes, categories) for name in (*grid.CONSTITUTIONS, "plain", "shuffled")}
     for arm in control_arms.ARMS:
         for name in (*grid.CONSTITUTIONS, grid.MEAN):
@@ -74,17 +74,17 @@ def test_caution_alone_shows_in_s_and_o_and_not_in_j(panel, table):
 def test_the_mean_has_the_error_of_as_many_trainings_as_it_rests_on(panel):
     everybody = [*grid.CONSTITUTIONS, "plain"]
     values, strata = control_arms.verdicts(panel, everybody, list(grid.NARROW), "S", "all")
-    fit = trainings.compared(values, list(grid.CONSTITUTIONS), "plain", strata=strata)
+    fit = trainings.compare(values, list(grid.CONSTITUTIONS), "plain", strata=strata)
     square, df = trainings.residual(np.array([np.nanmean(values[name], axis=0) for name in everybody]))
     assert strata is None and fit.parts[-1] == pytest.approx((square * (1 / 4 + 1) / 2, df)) and df == 4
-    one = trainings.compared(values, "virtue", "plain")
+    one = trainings.compare(values, "virtue", "plain")
     assert one.parts[-1] == pytest.approx((square * 2 / 2, df))
 
 
 def test_forms_weigh_the_same_on_both_sides_of_j(panel):
-    told = registers.told(panel)
+    told = registers.with_known_form(panel)
     values, strata = control_arms.verdicts(told, ["virtue", "plain"], ["harassment"], "J", "held_out", "form")
-    fit = trainings.compared(values, "virtue", "plain", error="items", strata=strata)
+    fit = trainings.compare(values, "virtue", "plain", error="items", strata=strata)
     x = gains.values(told, "virtue", "harassment")[:, 0] - gains.values(told, "plain", "harassment")[:, 0]
     forms = told.index.get_level_values("form")
     held = grid.Cell("", "harassment").held_out

@@ -43,14 +43,14 @@ def chosen(found, scope, name="plain"):
 @pytest.mark.parametrize("scope", grid.SCOPES)
 @pytest.mark.parametrize("name", ["plain", "shuffled"])
 def test_prompts_order_and_harmless_rows_are_the_constitutions(sets, name, scope):
-    own, theirs = (chosen(s, scope) for s in (controls.made(name, sets, sets), sets["virtue"]))
+    own, theirs = (chosen(s, scope) for s in (controls.build_rows(name, sets, sets), sets["virtue"]))
     assert training_rows.skeleton(own) == training_rows.skeleton(theirs)
     assert {(r.constitution, r.teacher) for r in own if r.kind == "harmful"} == {(name, name)}
 
 
 @pytest.mark.parametrize("scope", grid.SCOPES)
 def test_plain_uses_every_variant_equally_and_keeps_the_repeats(sets, scope):
-    used = Counter(r.answer for r in chosen(controls.made("plain", sets, sets), scope) if r.kind == "harmful")
+    used = Counter(r.answer for r in chosen(controls.build_rows("plain", sets, sets), scope) if r.kind == "harmful")
     assert set(used) == set(controls.variants("plain")) and len(set(used.values())) == 1
 
 
@@ -72,13 +72,13 @@ def test_a_text_that_does_not_open_as_the_revisions_do_is_refused(tmp_path, monk
 
 def test_shuffled_takes_each_revision_from_one_of_the_four(sets):
     texts = {c: {r.id: r.answer for r in found} for c, found in sets.items()}
-    harmful = [r for r in controls.made("shuffled", sets, sets) if r.kind == "harmful"]
+    harmful = [r for r in controls.build_rows("shuffled", sets, sets) if r.kind == "harmful"]
     donors = Counter(r.principle.partition("/")[0] for r in harmful)
     assert all(r.answer == texts[r.principle.partition("/")[0]][r.id] for r in harmful)
     # 288 fair draws: a share of 0.25 with a standard deviation of 0.026.
     assert set(donors) == set(grid.REFERENCE) and min(donors.values()) > 0.15 * len(harmful)
     two = {c: sets[c] for c in list(sets)[:2]}
-    assert controls.made("shuffled", two, sets) == controls.made("shuffled", sets, sets), (
+    assert controls.build_rows("shuffled", two, sets) == controls.build_rows("shuffled", sets, sets), (
         "which ones run changes nothing"
     )
 
@@ -100,12 +100,12 @@ def test_revisions_come_from_recorded_constitutions_and_the_runs_own(teacher, na
 def test_one_constitution_cannot_be_shuffled(sets):
     one = {"virtue": sets["virtue"]}
     with pytest.raises(CompanionError, match="needs the revisions of two constitutions"):
-        controls.made("shuffled", one, one)
+        controls.build_rows("shuffled", one, one)
 
 
 @pytest.mark.parametrize("scope", grid.SCOPES)
 def test_harmless_has_as_many_rows_and_the_same_twins(sets, scope):
-    own, theirs = chosen(controls.made("harmless", sets, sets), scope, "harmless"), chosen(sets["virtue"], scope)
+    own, theirs = chosen(controls.build_rows("harmless", sets, sets), scope, "harmless"), chosen(sets["virtue"], scope)
     twins = [[r.id for r in found if r.kind == grid.PAIRED] for found in (own, theirs)]
     assert twins[0] == twins[1] and len(own) == len(theirs)
     assert Counter(r.kind for r in own) == Counter(twin=96, helpful=296, contrast=54, opinion=32)
@@ -113,7 +113,7 @@ def test_harmless_has_as_many_rows_and_the_same_twins(sets, scope):
 
 
 def test_too_few_helpful_rows_for_the_harmless_arm_are_named(sets):
-    found = controls.made("harmless", sets, sets)
+    found = controls.build_rows("harmless", sets, sets)
     with pytest.raises(CompanionError, match=r"needs 656 helpful rows and 640 are usable; lower helpful_rows or try w"):
         training_rows.select(found, "illegal", 96, 560, 0, 0, harmful=False)
 
@@ -122,7 +122,7 @@ def test_a_prompt_that_a_constitution_lacks_is_left_out_of_every_control(sets):
     lost = next(r.id for r in sets["virtue"] if r.category == "illegal")
     less = [r.model_copy(update={"dropped": "short"}) if r.id == lost else r for r in sets["virtue"]]
     for name in ("plain", "shuffled", "harmless"):
-        found = controls.made(name, sets | {"virtue": less}, sets | {"virtue": less})
+        found = controls.build_rows(name, sets | {"virtue": less}, sets | {"virtue": less})
         gone = {r.id for r in found if r.dropped}
         assert gone == ({training_rows.twin_of(lost)} if name == "harmless" else {lost})
 
@@ -134,7 +134,7 @@ def test_the_stage_writes_rows_that_the_run_finds(sets, tmp_path):
     provenance.finish(note, outputs=[files.write(run.path(run.sft("virtue")), sets["virtue"])])
     for name in grid.CONTROLS:
         controls.make(run, name, p)
-        assert files.read(run.find(run.sft(name)), rows.SftRow) == controls.made(name, sets, sets)
+        assert files.read(run.find(run.sft(name)), rows.SftRow) == controls.build_rows(name, sets, sets)
 
 
 def test_the_cells_of_a_run():

@@ -58,7 +58,7 @@ def test_hours_follow_the_rates(tmp_path, monkeypatch):
 
 def test_only_constitutions_with_a_paid_teacher_cost():
     (one,), (all_four,) = (
-        estimate.paid(profiles.load("cpu", {"teacher": text, "teacher_model": "m"}))
+        estimate.count_paid_calls(profiles.load("cpu", {"teacher": text, "teacher_model": "m"}))
         for text in ("{virtue: api}", "api")
     )
     assert 4 * one[1] == all_four[1]
@@ -70,7 +70,7 @@ def test_the_judge_is_paid_for_all_that_04_judges(tmp_path):
 
     def calls(**more):
         given = {"judge": "api", "judge_model": "m", "seeds": "[0]"} | more
-        ((who, number, sent, received),) = estimate.paid(profiles.load("cpu", given))
+        ((who, number, sent, received),) = estimate.count_paid_calls(profiles.load("cpu", given))
         assert who == "judge" and sent > received > 0
         return number
 
@@ -102,7 +102,7 @@ def test_a_live_teacher_criticises_answers_that_the_source_gives_first():
 
 
 def test_a_free_profile_names_no_endpoint():
-    assert estimate.paid(profiles.load("cpu", {})) == []
+    assert estimate.count_paid_calls(profiles.load("cpu", {})) == []
 
 
 STAGES = {"02_finetune": {"jobs": 4, "wall_seconds": 400.0}, "03_evaluate": {"jobs": 2, "wall_seconds": 60.0}}
@@ -110,8 +110,8 @@ STAGES = {"02_finetune": {"jobs": 4, "wall_seconds": 400.0}, "03_evaluate": {"jo
 
 def test_a_profile_that_has_been_run_is_timed_by_its_own_jobs_and_their_sum(monkeypatch):
     p = profiles.load("cpu", {})
-    record = {"stages": STAGES, "parameters": p.told()}
-    monkeypatch.setattr(estimate, "measured", lambda name: record)
+    record = {"stages": STAGES, "parameters": p.to_record()}
+    monkeypatch.setattr(estimate, "read_last_run", lambda name: record)
     told = estimate.text(p, "cpu", "cpu")
     assert "  02_finetune: 19 jobs of 100 s, as in the last full run of cpu (4 jobs)\n" in told
     hours = f"  about {(19 * 100 + 23 * 30) / 3600:.1f} hours, one job after the other, at those seconds"
@@ -119,7 +119,7 @@ def test_a_profile_that_has_been_run_is_timed_by_its_own_jobs_and_their_sum(monk
     record["parameters"] |= {"helpful_rows": 48, "alpha": 0.1, "seeds": [0, 1]}
     assert estimate.text(p, "cpu", "cpu").endswith(f"{hours}; an older recipe: helpful_rows")
     # What was not yet a parameter was not there: no server, and no weight of the first token.
-    record["parameters"] = {k: v for k, v in p.told().items() if k not in ("responses_url", "opening_weight")}
+    record["parameters"] = {k: v for k, v in p.to_record().items() if k not in ("responses_url", "opening_weight")}
     assert estimate.text(p, "cpu", "cpu").endswith(f"{hours}; an older recipe: opening_weight")
 
 
@@ -131,8 +131,8 @@ def test_the_shipped_run_on_a_card_is_of_an_older_recipe():
 
 
 def test_a_run_that_differs_is_timed_by_its_profiles_jobs(monkeypatch):
-    record = {"stages": STAGES, "parameters": profiles.load("cpu", {}).told()}
-    monkeypatch.setattr(estimate, "measured", lambda name: record if name == "cpu" else {})
+    record = {"stages": STAGES, "parameters": profiles.load("cpu", {}).to_record()}
+    monkeypatch.setattr(estimate, "read_last_run", lambda name: record if name == "cpu" else {})
     told = estimate.text(profiles.load("cpu", {"seeds": "[0,1,2]"}), "cpu-seeds-0", "cpu")
     assert "  02_finetune: 57 jobs of 100 s, as in the last full run of cpu (4 jobs)\n" in told
     assert "  03_evaluate: 61 jobs of 30 s, " in told, "three of them are checkpoints"
@@ -159,7 +159,7 @@ def test_a_run_that_differs_is_timed_by_its_profiles_jobs(monkeypatch):
     ],
 )
 def test_hours_are_at_the_rates_of_the_measured_model_nearest_in_size(monkeypatch, profile, base, said):
-    monkeypatch.setattr(estimate, "measured", lambda name: {})
+    monkeypatch.setattr(estimate, "read_last_run", lambda name: {})
     p = profiles.load(profile, {"base_model": base} if base else {})
     (line,) = [line for line in estimate.text(p, "x", profile).splitlines() if "hours" in line]
     assert said in line
@@ -195,9 +195,9 @@ def test_a_card_is_asked_for_and_can_be_hidden(tmp_path, monkeypatch):
 
 
 def test_a_card_that_is_too_small_is_named():
-    assert memory.fits(0, 1) == memory.fits(8000, 1) == max(memory.CARD.values())  # 0: no card
+    assert memory.require_card(0, 1) == memory.require_card(8000, 1) == max(memory.CARD.values())  # 0: no card
     with pytest.raises(CompanionError, match="CUDA card gives 2000 MiB, one job needs about 4500"):
-        memory.fits(2000, 1)
+        memory.require_card(2000, 1)
     assert memory.job("evaluate", 0, 80_000, on_card=True) == memory.CARD["evaluate"]
 
 
@@ -205,11 +205,11 @@ def test_a_large_vocabulary_needs_a_larger_card(tmp_path):
     """Gemma 3 270M: training takes 10.6 GiB of a card, most of them a number for each token and word."""
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 262_144}))
     words = memory.words(tmp_path)
-    needed = memory.fits(0, 0, words)
+    needed = memory.require_card(0, 0, words)
     assert needed == memory.job("finetune", 0, 0, 262_144, on_card=True) > 10_000 > max(memory.CARD.values())
-    assert memory.fits(needed, 0, words) == needed
+    assert memory.require_card(needed, 0, words) == needed
     with pytest.raises(CompanionError, match=f"gives {needed - 1} MiB, one job needs about {needed}:"):
-        memory.fits(needed - 1, 0, words)
+        memory.require_card(needed - 1, 0, words)
 
 
 def test_several_jobs_of_a_model_of_the_papers_size_share_a_card():

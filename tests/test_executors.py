@@ -120,9 +120,9 @@ def test_an_executor_takes_its_folder_of_profiles(options, wanted):
 @pytest.mark.parametrize(("options", "away"), [([], False), (["-e", "local"], False), (["-e", "lsf"], True)])
 def test_cores_and_limits_are_this_machines_only_where_jobs_run_on_it(options, away):
     command = cli._command(ROOT / "config.json", 0 if away else 100, 0, options)
-    assert ("--cores" not in command) is away is executors.elsewhere(options)
+    assert ("--cores" not in command) is away is executors.runs_elsewhere(options)
     assert ("--resources" not in command) is away
-    assert executors.elsewhere(["--profile", "mine"])
+    assert executors.runs_elsewhere(["--profile", "mine"])
 
 
 @pytest.mark.parametrize("name", ["slurm", "slurm-gpu"])

@@ -181,7 +181,7 @@ def test_own_prompts_and_items_as_the_docs_write_them(tree):
 from ethical_personas.evaluate import instrument, set_files
 (own,) = set_files.read_all(p.eval_sets)
 assert [x.harmful for x in own.prompts] == [False, True]
-assert [i.keyed for i in instrument.chosen(p.persona_evals, 0)] == [1, -1]
+assert [i.keyed for i in instrument.load_items(p.persona_evals, 0)] == [1, -1]
 assert materials.items_of_some() == {"frugality_p1": {"care"}, "frugality_n1": {"care"}}
 asked = {x.id for x in materials.prompts("eval")}
 assert {"illegal-eval-own1", "illegal-eval-own1-twin"} <= asked

@@ -77,7 +77,7 @@ def test_logits_a_few_rows_at_a_time_give_the_same_loss_and_gradient(rows, monke
 
 
 def test_the_default_model_takes_the_fast_path_and_learns_the_same(load, tmp_path, monkeypatch):
-    monkeypatch.setattr(lora.lower_half, "of", lambda *_: None)  # its batches round otherwise: test_lower_half.py
+    monkeypatch.setattr(lora.lower_half, "build", lambda *_: None)  # its batches round otherwise: test_lower_half.py
     rows = training_sets.chosen("virtue", "harassment", 6, 3, 2, 1)
     recipe = lora.Recipe(4, 8, "upper", 5e-3, 12, 4, 1, 1, 400)
 
@@ -481,7 +481,7 @@ def test_a_local_teacher_speaks_in_its_own_format(folder, monkeypatch, tmp_path)
         repetition_penalty=1.0,
     )
     with pytest.raises(Asked) as caught:
-        revisions.harmful(None, materials.constitution("virtue"), Run(str(tmp_path), "smoke"), p, {})
+        revisions.revise_harmful(None, materials.constitution("virtue"), Run(str(tmp_path), "smoke"), p, {})
     (writer,) = caught.value.args
     assert writer.tokenizer.chat_template == own
 

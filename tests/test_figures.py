@@ -145,7 +145,7 @@ FIGURES = {
     "persona_content": persona.content,
     "persona_c4": persona.c4,
     "persona_voice": lambda table: persona.voice(table, READERS, 0.25),
-    "persona_ambiguity": lambda table: trust.trust(table, with_controls(shipped("persona_acquiescence"))),
+    "persona_ambiguity": lambda table: trust.plot_ambiguity(table, with_controls(shipped("persona_acquiescence"))),
     "persona_reliability": trust.reliability,
     "persona_dilemmas": trust.dilemmas,
     "projectability": projectability.projectability,
@@ -255,4 +255,7 @@ def test_a_users_matplotlibrc_changes_nothing(tmp_path):
 
 
 def test_ambiguity_stands_alone_where_no_lens_has_both_keys():
-    look_over(trust.trust(shipped("persona_ambiguity"), shipped("persona_acquiescence").iloc[:0]), "persona_ambiguity")
+    look_over(
+        trust.plot_ambiguity(shipped("persona_ambiguity"), shipped("persona_acquiescence").iloc[:0]),
+        "persona_ambiguity",
+    )

@@ -115,7 +115,7 @@ def test_a_notebook_saves_what_the_graph_expects(book):
 
 def test_a_finished_run_leaves_what_the_list_says_and_nothing_else():
     made = {str(p.relative_to(ROOT)) for p in (ROOT / "figures/cpu").rglob("*") if p.is_file()}
-    assert made == set(outputs.everything("figures/cpu", profiles.load("cpu").constitutions))
+    assert made == set(outputs.list_all_files("figures/cpu", profiles.load("cpu").constitutions))
 
 
 def test_every_listed_data_file_is_there():

@@ -1,7 +1,10 @@
 """The order of the house: a module imports only what stands before its folder, and none is too long to read."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from ethical_personas import files
@@ -116,7 +119,15 @@ def test_a_long_function_is_seen(kind):
     assert lengthy(f"{kind} short():\n" + body.partition("\n")[2]) == []
 
 
-@pytest.mark.parametrize(
+def test_hooks_run_what_the_linters_run_wherever_the_environment_lies():
+    hooks = files.read_yaml(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    commands = [hook["entry"].split()[0] for hook in hooks if hook["language"] == "system"]
+    script = (ROOT / "run_all.sh").read_text(encoding="utf-8")
+    lint = re.search(r"^lint\(\) \{\n(.*?)^\}", script, re.MULTILINE | re.DOTALL)[1]
+    assert commands == [part.split()[0] for part in lint.split("&&")]  # names that PATH finds, without a folder
+
+
+MESSAGES = pytest.mark.parametrize(
     ("message", "refused"),
     [
         ("x" * 72, False),
@@ -128,9 +139,26 @@ def test_a_long_function_is_seen(kind):
     ],
     ids=["72", "73", "72 of two bytes", "73 of four bytes", "body", "empty lines"],
 )
+
+
+@MESSAGES
 def test_a_commits_subject_has_72_characters_at_most(message, refused):
     hooks = files.read_yaml(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
     (hook,) = [hook for hook in hooks if hook.get("stages") == ["commit-msg"]]
     assert (hook["language"], hook["args"]) == ("pygrep", ["--multiline"])
     pattern = re.compile(hook["entry"].encode(), re.MULTILINE | re.DOTALL)  # as pre-commit's pygrep has it
     assert bool(pattern.search(message.encode())) == refused
+
+
+@MESSAGES
+@pytest.mark.skipif(sys.platform != "linux", reason="the step runs on Ubuntu")
+def test_the_subjects_of_a_pull_request_are_held_to_the_same(message, refused, tmp_path):
+    git = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@b.example", "-c", "core.hooksPath=/dev/null"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    for text in ("Base", message, "Last"):
+        subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", text], check=True)
+    step = files.read_yaml(ROOT / ".github/workflows/tests.yml")["jobs"]["subjects"]["steps"][-1]["run"]
+    known = os.environ | {"BASE": "HEAD~2", "RUNNER_TEMP": str(tmp_path)}
+    done = subprocess.run(["bash", "-e", "-c", step], cwd=tmp_path, env=known, capture_output=True, text=True)
+    assert done.returncode == refused, done
+    assert done.stdout.startswith(message.strip().splitlines()[0] if refused else "")

@@ -59,7 +59,7 @@ def test_the_table_has_every_sample_with_interval_and_gain(monkeypatch):
     for sample, labels in (("a few", some), ("fewer", some[20:])):
         judged = calibration.measures(calibration.calibration_rows("bundled", labels=labels))
         assert table.loc[sample, "n"] == judged["n"]
-        assert table.loc[sample, "both"] == calibration.told(judged, "kappa")
+        assert table.loc[sample, "both"] == calibration.format_measure(judged, "kappa")
         assert set(table.columns) == {"n", "both", *ablation.ALONE, *(f"both - {part}" for part in ablation.ALONE)}
 
 

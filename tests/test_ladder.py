@@ -118,9 +118,9 @@ def test_a_size_is_pinned_or_counted(tiny, load):
 
 
 def test_a_record_tells_the_ladder_only_where_there_is_one():
-    assert not {"ladder", "source_stage", "source_data"} & set(profiles.load("cpu").told())
-    assert profiles.load("cpu", {"ladder": "[cpu, mine]"}).told()["ladder"] == ["cpu", "mine"]
-    assert profiles.load("ladder-270m").told()["source_data"] == "bundled"
+    assert not {"ladder", "source_stage", "source_data"} & set(profiles.load("cpu").to_record())
+    assert profiles.load("cpu", {"ladder": "[cpu, mine]"}).to_record()["ladder"] == ["cpu", "mine"]
+    assert profiles.load("ladder-270m").to_record()["source_data"] == "bundled"
 
 
 def test_the_pages_command_for_a_hub_names_its_own_rung():

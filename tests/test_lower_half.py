@@ -21,17 +21,17 @@ def rows():
 @pytest.fixture
 def never(monkeypatch):
     """A call after which training runs all layers at every step."""
-    return lambda: monkeypatch.setattr(lower_half, "of", lambda *_: None)
+    return lambda: monkeypatch.setattr(lower_half, "build", lambda *_: None)
 
 
 def padded(model, change=lambda states: None):
     """A batch of two rows, its last hidden states from the stored ones and from the whole forward."""
     ids, mask = lower_half._right_padded([torch.tensor(ROWS[0]), torch.tensor(ROWS[1])])
     inputs = {"input_ids": ids, "attention_mask": mask}
-    half = lower_half.of(model, ROWS)
+    half = lower_half.build(model, ROWS)
     with torch.no_grad():
         change(half.states)
-        with half.given(inputs):
+        with half.use_stored_states(inputs):
             ours = model.base_model(**inputs, use_cache=False)[0]
         return ours[mask == 1], model.base_model(**inputs, use_cache=False)[0][mask == 1]
 
@@ -49,7 +49,7 @@ def test_it_is_the_stored_states_that_are_read():
 
 def test_rows_are_kept_without_padding_and_the_layers_forward_comes_back():
     model = families.model("llama")
-    half = lower_half.of(model, ROWS)
+    half = lower_half.build(model, ROWS)
     assert {row: tuple(state.shape) for row, state in half.states.items()} == {
         tuple(row): (len(row), 32) for row in ROWS
     }
@@ -59,11 +59,11 @@ def test_rows_are_kept_without_padding_and_the_layers_forward_comes_back():
 
 def test_dropout_keeps_the_ordinary_path():
     model = families.model("gpt2").train()
-    assert lower_half.of(model, ROWS)
+    assert lower_half.build(model, ROWS)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.2
-    assert lower_half.of(model, ROWS) is None and lower_half.described(None) == ALL_STEPS
+    assert lower_half.build(model, ROWS) is None and lower_half.described(None) == ALL_STEPS
 
 
 def test_a_layer_that_reads_more_than_the_one_below_keeps_the_ordinary_path():
@@ -71,7 +71,7 @@ def test_a_layer_that_reads_more_than_the_one_below_keeps_the_ordinary_path():
     layers, seen = lower_states.decoder_layers(model), []
     layers[0].register_forward_hook(lambda _, args, out: seen.append(out))
     layers[-1].register_forward_hook(lambda _, args, out: out + seen.pop())
-    assert lower_half.of(model, ROWS) is None
+    assert lower_half.build(model, ROWS) is None
 
 
 @pytest.mark.parametrize("family", families.FORMATS)

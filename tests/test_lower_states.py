@@ -41,9 +41,9 @@ def place(tmp_path):
 def left(place):
     """What a llama's source leaves."""
     source = chat()
-    source.lower = lower_states.of(source.model, place, source=True)
+    source.lower = lower_states.open_states(source.model, place, source=True)
     score(source)
-    lower_states.keep(source.model, source.lower, place)
+    lower_states.save_states(source.model, source.lower, place)
     return place
 
 
@@ -52,10 +52,10 @@ def test_scores_are_the_same_to_the_byte_in_every_family(family, place):
     source, tuned = chat(family), chat(family, "tuned", tuned=True)
     whole, theirs = score(source), score(tuned)
     assert not torch.equal(whole, theirs)
-    source.lower = lower_states.of(source.model, place, source=True)
+    source.lower = lower_states.open_states(source.model, place, source=True)
     assert torch.equal(score(source), whole)
-    lower_states.keep(source.model, source.lower, place)
-    tuned.lower = lower_states.of(tuned.model, place, source=False)
+    lower_states.save_states(source.model, source.lower, place)
+    tuned.lower = lower_states.open_states(tuned.model, place, source=False)
     assert torch.equal(score(tuned), theirs)
     if family in RECURRENT:
         assert not place.exists() and lower_states.described(tuned.lower) == "all layers computed in every pass"
@@ -77,7 +77,7 @@ def test_it_is_the_stored_states_that_are_read(left):
 
 def test_other_tokens_or_another_batch_are_computed_whole(left):
     tuned = chat(tuned=True)
-    tuned.lower = lower_states.of(tuned.model, left, source=False)
+    tuned.lower = lower_states.open_states(tuned.model, left, source=False)
     for prefixes, endings in [(PREFIXES, [ENDINGS[0], ENDINGS[0]]), (PREFIXES[:1], ENDINGS[:1])]:
         found = score(tuned, prefixes, endings)
         assert tuned.lower.passes == 0
@@ -85,11 +85,11 @@ def test_other_tokens_or_another_batch_are_computed_whole(left):
 
 
 def test_a_model_with_another_lower_half_or_computed_otherwise_reads_nothing(left, monkeypatch):
-    assert lower_states.of(chat(tuned=True).model, left, source=False)
-    assert lower_states.of(chat(tuned=True, place="lower").model, left, source=False) is None
-    assert lower_states.of(chat("mistral").model, left, source=False) is None
+    assert lower_states.open_states(chat(tuned=True).model, left, source=False)
+    assert lower_states.open_states(chat(tuned=True, place="lower").model, left, source=False) is None
+    assert lower_states.open_states(chat("mistral").model, left, source=False) is None
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
-    assert lower_states.of(chat(tuned=True).model, left, source=False) is None
+    assert lower_states.open_states(chat(tuned=True).model, left, source=False) is None
 
 
 def test_a_layer_that_reads_more_than_the_one_below_keeps_the_ordinary_path(place):
@@ -97,9 +97,9 @@ def test_a_layer_that_reads_more_than_the_one_below_keeps_the_ordinary_path(plac
     layers = lower_states.decoder_layers(source.model)
     layers[0].self_attn.register_forward_hook(lambda _, args, out: seen.append(out[0]))
     layers[-1].register_forward_hook(lambda _, args, out: out + seen.pop().mean() if seen else out)
-    source.lower = lower_states.of(source.model, place, source=True)
+    source.lower = lower_states.open_states(source.model, place, source=True)
     whole = score(source)
-    lower_states.keep(source.model, source.lower, place)
+    lower_states.save_states(source.model, source.lower, place)
     source.lower = None
     assert not place.exists() and torch.equal(whole, score(source))
 
@@ -107,7 +107,7 @@ def test_a_layer_that_reads_more_than_the_one_below_keeps_the_ordinary_path(plac
 def test_a_damaged_file_is_named_with_what_to_do(left):
     left.write_bytes(left.read_bytes()[:40])
     with pytest.raises(CompanionError, match=r"lower_states\.safetensors: damaged \(.*\); remove it"):
-        lower_states.of(chat().model, left, source=False)
+        lower_states.open_states(chat().model, left, source=False)
 
 
 def test_nothing_half_written_stays(left, monkeypatch):
@@ -118,21 +118,21 @@ def test_nothing_half_written_stays(left, monkeypatch):
 
     monkeypatch.setattr(lower_states, "save_file", broken)
     source = chat()
-    source.lower = lower_states.of(source.model, left, source=True)
+    source.lower = lower_states.open_states(source.model, left, source=True)
     score(source, PREFIXES[:1], ENDINGS[:1])
     with pytest.raises(OSError, match="no space"):
-        lower_states.keep(source.model, source.lower, left)
+        lower_states.save_states(source.model, source.lower, left)
     assert left.read_bytes() == before and [f.name for f in left.parent.iterdir()] == [left.name]
 
 
 def test_a_run_hands_them_from_the_source_to_its_models(tmp_path):
     run = Run(str(tmp_path / "runs/mine"), "cpu")
     source, tuned = chat(), chat(name="virtue-broad-s0", tuned=True)
-    ask.share(run, tuned)
-    assert tuned.lower is None and ask.leave(run, tuned) == "all layers computed in every pass"
-    ask.share(run, source)
+    ask.reuse_lower_states(run, tuned)
+    assert tuned.lower is None and ask.save_lower_states(run, tuned) == "all layers computed in every pass"
+    ask.reuse_lower_states(run, source)
     score(source)
-    assert "kept" in ask.leave(run, source) and run.path(ask.LOWER_STATES).is_file()
-    ask.share(run, tuned)
+    assert "kept" in ask.save_lower_states(run, source) and run.path(ask.LOWER_STATES).is_file()
+    ask.reuse_lower_states(run, tuned)
     score(tuned)
-    assert "in 1 passes" in ask.leave(run, tuned)
+    assert "in 1 passes" in ask.save_lower_states(run, tuned)

@@ -25,19 +25,19 @@ def write(folder, columns=COLUMNS, values=VALUES, name="m.csv"):
 
 def told(message, path):
     with pytest.raises(CompanionError, match=message) as error:
-        moral_scenarios.chosen(str(path))
+        moral_scenarios.load_scenarios(str(path))
     assert "\n" not in str(error.value)
 
 
 def test_a_scenario_is_read_with_the_rules_that_speak_of_both_actions(tmp_path):
-    first, second = moral_scenarios.chosen(str(write(tmp_path)))
+    first, second = moral_scenarios.load_scenarios(str(write(tmp_path)))
     assert (first.id, first.scenario, first.option_b) == ("s1", VALUES[0][1], "I say the cat did.")
     assert first.rules == {"lying": ["no", "yes"]} and second.rules == {"lying": ["no", "no agreement"]}
-    assert moral_scenarios.chosen("") == []
+    assert moral_scenarios.load_scenarios("") == []
 
 
 def test_without_rule_columns_a_file_is_read_too(tmp_path):
-    found = moral_scenarios.chosen(str(write(tmp_path, COLUMNS[:4], [v[:4] for v in VALUES])))
+    found = moral_scenarios.load_scenarios(str(write(tmp_path, COLUMNS[:4], [v[:4] for v in VALUES])))
     assert [s.rules for s in found] == [{}, {}]
 
 
@@ -65,7 +65,7 @@ def test_the_file_is_read_before_a_run(tmp_path):
 
 
 def test_actions_are_scored_as_options_are(tmp_path):
-    scenarios = moral_scenarios.chosen(str(write(tmp_path)))
+    scenarios = moral_scenarios.load_scenarios(str(write(tmp_path)))
     texts = [t for s in scenarios for t in (s.scenario, s.option_a, s.option_b)]
     found = dilemmas.preferences(persona_toys.chat([*texts, dilemmas.LIKELIHOOD]), scenarios)
     assert [(r.id, r.order) for r in found] == [(s.id, o) for s in scenarios for o in dilemmas.ORDERS]

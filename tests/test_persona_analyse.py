@@ -140,13 +140,13 @@ def test_a_persona_of_another_constitution_is_not_taken_for_ones_own(contrasts):
 
 def test_the_flagship_contrast_finds_what_was_planted(shifts, contrasts):
     for table, measure in ((shifts, "shift"), (contrasts, "contrast")):
-        found = matching.contrast_c4(table)
+        found = matching.dimension_contrast(table)
         assert set(found["measure"]) == {measure} and len(found) == 3 * len(grid.ITEM_LENSES)
         assert (found.loc[found["lens"] == "choice", "estimate"] > 0).all()
         assert (found["n_clusters"] == found["lens"].map({"pairs": 48}).fillna(24)).all()
     clear = found[found["lens"] == "choice"]
     assert (clear["p"] < 0.01).all() and (clear["low"] > 0).all()
-    assert "not tested" in sentences.c4(matching.contrast_c4(shifts[shifts["constitution"] == "virtue"]), 0.05)
+    assert "not tested" in sentences.c4(matching.dimension_contrast(shifts[shifts["constitution"] == "virtue"]), 0.05)
 
 
 def noise(rng, scopes=("broad", "harassment", "illegal"), correlated=True) -> pd.DataFrame:
@@ -353,7 +353,7 @@ def test_profile_intervals_hold_the_planted_direction(shifts):
 def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
     run, models = simulation.run(tmp_path, strength=0.2, **grid_of)
     raw = lens_shifts.item_shifts(lens_shifts.scores(run, models))
-    shifts = lens_shifts.standardised(lens_shifts.primary(raw))
+    shifts = lens_shifts.standardised(lens_shifts.keep_pure_swaps(raw))
     contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
     own = matching.signature_match(contrasts, draws=50)
     tally, pooled = registered.tally(registered.cells(raw)), registered.pooled(contrasts, shuffles=49)
@@ -371,7 +371,7 @@ def test_any_part_of_the_grid_can_be_analysed(tmp_path, grid_of):
     said = sentences.verdicts(tests, own, 0.05)["sentence"]
     assert said.str.contains("apart").all()
     assert not said.str.contains("tells the constitutions apart").any(), "so few models cannot show it"
-    matching.contrast_c4(shifts)
+    matching.dimension_contrast(shifts)
     reliability.cronbach(shifts)
     reliability.lens_agreement(contrasts, draws=50)
     dilemmas.summary(dilemmas.preferences(dilemmas.answers(run, models)))
@@ -384,5 +384,5 @@ def test_several_seeds_are_averaged(tmp_path):
     contrasts = lens_shifts.averaged(lens_shifts.wording_contrasts(shifts))
     own = matching.signature_match(contrasts, draws=50)
     assert len(own) == 4 * len(grid.ITEM_LENSES) and (own["seeds"] == 3).all()
-    c4 = matching.contrast_c4(contrasts)
+    c4 = matching.dimension_contrast(contrasts)
     assert (c4["seeds"] == 3).all() and (c4[c4["lens"] != "pairs"]["method"] == "two-way t within strata").all()

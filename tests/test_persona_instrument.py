@@ -95,9 +95,9 @@ def test_a_hub_address_is_fetched_at_its_revision(tmp_path, monkeypatch):
 def test_a_parameter_names_an_instrument_from_the_repositorys_root(tmp_path, monkeypatch):
     monkeypatch.setattr(instrument, "ROOT", tmp_path)
     file(tmp_path, [line(s, k % 2 == 0) for k, s in enumerate(STATEMENTS)])
-    assert len(instrument.chosen("subscribes-to-deontology.jsonl", 2)) == 2
-    assert len(instrument.chosen(str(tmp_path / "subscribes-to-deontology.jsonl"), 0)) == 4
-    assert instrument.chosen("", 100) == []
+    assert len(instrument.load_items("subscribes-to-deontology.jsonl", 2)) == 2
+    assert len(instrument.load_items(str(tmp_path / "subscribes-to-deontology.jsonl"), 0)) == 4
+    assert instrument.load_items("", 100) == []
 
 
 def test_models_are_compared_on_it_without_touching_the_bundled_one(tmp_path):

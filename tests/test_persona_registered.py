@@ -168,7 +168,7 @@ def test_words_of_the_training_text_are_found_and_taken_out():
 
 
 def test_pure_swaps_have_no_words_to_take_out():
-    table = lens_shifts.primary(worded("pairs", 3.0, 0.3))
+    table = lens_shifts.keep_pure_swaps(worded("pairs", 3.0, 0.3))
     assert table["id"].nunique() == 160
     found = lexical.control(table, TEXTS, draws=10)
     assert found["r"].isna().all() and found["reason"].str.contains("same words").all()

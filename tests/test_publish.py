@@ -76,7 +76,7 @@ def write_figures(run, p, panel):
     figures = style.ROOT / "figures/x"
     (figures / "claims.json").write_text('{"claims": []}')
     (figures / "summary.md").write_text("# Summary of the run\n")
-    parameters = json.loads(json.dumps(p.told()))  # as the graph hands them to the summary
+    parameters = json.loads(json.dumps(p.to_record()))  # as the graph hands them to the summary
     (figures / "provenance.json").write_text(json.dumps(summary.gather(run.path("provenance"), parameters)))
 
 
@@ -314,7 +314,7 @@ def own_source(copy):
     write_rows(run.path(f"{inputs.SOURCE_MODEL}/model.safetensors"), {})
     record = provenance.finish(note, outputs=[run.path(inputs.SOURCE_MODEL)])
     file = place / "figures/x/provenance.json"
-    parameters = json.loads(json.dumps(p.told()))
+    parameters = json.loads(json.dumps(p.to_record()))
     file.write_text(json.dumps(summary.gather(run.path("provenance"), parameters)))
     return place, record, lambda: publish.publish(p, "x", "smoke", place / "out")
 

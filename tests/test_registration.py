@@ -147,7 +147,9 @@ def test_the_shipped_card_is_that_of_the_shipped_tables():
 
 def test_a_faulty_registration_is_one_line(tmp_path, monkeypatch):
     (tmp_path / "data/persona").mkdir(parents=True)
-    (tmp_path / inputs.REGISTRATION).write_text("what_counts: {}\nwhat_would_count_against: {}\n")
+    (tmp_path / inputs.REGISTRATION).write_text(
+        "instrument: {lens: pairs}\nwhat_counts: {}\nwhat_would_count_against: {}\n"
+    )
     monkeypatch.setattr(registration, "ROOT", tmp_path)
     with pytest.raises(CompanionError, match=r"registration_2\.yaml: field smallest_effects_of_interest"):
         registration.registration()

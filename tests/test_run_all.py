@@ -62,6 +62,27 @@ class Clone:
             f"*) exit {REACHED} ;; esac",
         )
 
+    def environment(self, torch: tuple[str, ...] = (), platform: str = "Linux"):
+        """An environment of the script's own, with a torch that requires these; its pip writes its calls to `calls`."""
+        (self.folder / MARK).write_text("")
+        metadata = self.folder / "packages/torch-1.dist-info/METADATA"
+        metadata.parent.mkdir(parents=True)
+        requires = "".join(f"Requires-Dist: {wanted}\n" for wanted in torch)
+        metadata.write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: 1\n{requires}")
+        pretends = f"import sys, platform; platform.system = lambda: '{platform}'; exec(sys.argv[1])"
+        python = self.folder / ".venv/bin/python"
+        python.parent.mkdir(parents=True)
+        python.write_text(
+            f'#!{BASH}\nexport PYTHONPATH="{metadata.parent.parent}"\n'
+            f'case "$1" in -c) exec "{sys.executable}" -c "{pretends}" "$2" ;; '
+            f'*) echo "$@" >>"{self.folder}/calls" ;; esac\n'
+        )
+        python.chmod(0o755)
+
+    def calls(self) -> list[str]:
+        """What the environment's pip was called with."""
+        return [line for line in (self.folder / "calls").read_text().splitlines() if line.startswith("-m pip install")]
+
     def run(self, script: Path | None = None, cwd: Path | None = None, **variables: str):
         """Exit status, and the lines on standard error."""
         done = subprocess.run(
@@ -193,18 +214,56 @@ def test_through_a_link_it_works_in_the_clone_and_not_where_it_was_called(clone,
 
 
 def test_other_pins_are_installed_into_the_environment_and_remove_nothing_from_it(clone):
-    (clone.folder / MARK).write_text("")
-    python = clone.folder / ".venv/bin/python"
-    python.parent.mkdir(parents=True)
-    python.write_text(f'#!{BASH}\necho "$@" >>"{clone.folder}/calls"\n')
-    python.chmod(0o755)
+    clone.environment()
     plugin = clone.folder / ".venv/plugin.txt"
     plugin.write_text("added by hand")
     clone.run()
-    calls = (clone.folder / "calls").read_text()
+    calls = "\n".join(clone.calls())
     assert "--require-hashes -r requirements.lock" in calls and "torch==" in calls
     assert plugin.read_text() == "added by hand"
     assert (clone.folder / ".venv/.ready").is_file()
+
+
+FOR_LINUX = 'nvidia-cublas==13.1; platform_system == "Linux"'
+
+
+@pytest.mark.parametrize(
+    ("platform", "torch", "cuda"),
+    [
+        ("Linux", ("filelock", FOR_LINUX), True),
+        ("Linux", ("cuda-toolkit[cublas]==13.0",), True),
+        ("Linux", ("filelock", 'nvidia-dali; extra == "data"'), False),  # nobody asked for the extra
+        ("Linux", (), False),
+        ("Darwin", ("filelock", FOR_LINUX), False),
+    ],
+)
+def test_cuda_packages_and_their_room_are_asked_for_where_torch_needs_them_on_this_platform(
+    clone, platform, torch, cuda
+):
+    clone.environment(torch, platform)
+    clone.free(4)
+    assert clone.run() == (0, [])
+    assert any("requirements-cuda.lock" in call for call in clone.calls()) == cuda
+    (clone.folder / ".venv/.ready").unlink()
+    clone.free(3)
+    full = (2, ["error: 3 GiB free here; what the CUDA build of torch brings needs 4, free some disk first"])
+    assert clone.run() == (full if cuda else (0, []))
+
+
+def test_an_environment_whose_torch_cannot_be_read_is_not_taken_for_ready(clone):
+    clone.environment(("not a requirement",))
+    status, lines = clone.run()
+    assert status == 1 and any("InvalidRequirement" in line for line in lines)
+    assert not (clone.folder / ".venv/.ready").exists()
+
+
+@pytest.mark.parametrize("index", ["", "https://cpu.example/simple"])
+def test_torch_and_nothing_else_comes_from_the_index_that_is_named(clone, index):
+    clone.environment()
+    clone.run(TORCH_INDEX=index)
+    (torch,) = [call for call in clone.calls() if "torch==" in call]
+    assert torch.partition("--no-compile ")[2].startswith(f"--index-url {index} torch==" if index else "torch==")
+    assert sum("--index-url" in call for call in clone.calls()) == bool(index)
 
 
 @pytest.mark.parametrize("name", LOCKS)

@@ -143,23 +143,23 @@ def test_the_sources_own_refusal_of_a_harmless_prompt_is_no_target(tmp_path):
 def test_answers_of_another_model_or_decoding_are_not_taken_for_this_ones(tmp_path):
     run = Run(str(tmp_path), "none")
     p = SimpleNamespace(**{k: getattr(profiles.load("cpu"), k) for k in source_answers.PARAMETERS})
-    assert not source_answers.made(run, p)
+    assert not source_answers.is_current(run, p)
     note = provenance.start(run, source_answers.STAGE, "harmless_answers", p)
-    assert not source_answers.made(run, p)
+    assert not source_answers.is_current(run, p)
     answer = rows.Response(
         id="a", model="source", category="helpful", prompt="p", response="Yes.", tokens=2, finished=True
     )
     written = files.write(run.path(source_answers.FILE), [answer])
     inputs = [ROOT / name for name in REQUESTS]
     provenance.finish(note, inputs=inputs, outputs=[written])
-    assert source_answers.made(run, p)
+    assert source_answers.is_current(run, p)
     for key, other in (("base_model", "path:elsewhere"), ("answer_tokens", 8), ("repetition_penalty", 1.0)):
-        assert not source_answers.made(run, SimpleNamespace(**vars(p) | {key: other}))
-    assert source_answers.made(run, SimpleNamespace(**vars(p) | {"threads": 2}))
+        assert not source_answers.is_current(run, SimpleNamespace(**vars(p) | {key: other}))
+    assert source_answers.is_current(run, SimpleNamespace(**vars(p) | {"threads": 2}))
     provenance.finish(note, inputs=inputs[1:], outputs=[written])
-    assert not source_answers.made(run, p), "they answered other prompts"
+    assert not source_answers.is_current(run, p), "they answered other prompts"
     run.path(source_answers.RECORD).unlink()
-    assert not source_answers.made(run, p), "nobody knows whose they are"
+    assert not source_answers.is_current(run, p), "nobody knows whose they are"
 
 
 @pytest.mark.parametrize("scope", grid.SCOPES)

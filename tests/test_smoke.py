@@ -106,7 +106,7 @@ def state():
 
 def test_a_run_leaves_the_files_that_the_graph_lists(smoke):
     made = {str(p.relative_to(ROOT)) for p in (ROOT / "figures/smoke").rglob("*") if p.is_file()}
-    assert made == set(outputs.everything("figures/smoke", profiles.load("smoke").constitutions))
+    assert made == set(outputs.list_all_files("figures/smoke", profiles.load("smoke").constitutions))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,16 @@ FAULTS = [
     ("constitutions.source", {"colour": "#000000"}, "field constitutions: source names another series of models"),
     ("controls.virtue", {"colour": "#000000", "answers": "none"}, "field controls: virtue names another series"),
     ("controls.plain.answers", "some", "field controls.plain.answers"),
+    (
+        "constitutions.virtue.contrast",
+        ["virtue_beliefs", "virtues"],
+        "field dimensions: virtues is not among them, and the contrast of virtue names it",
+    ),
+    ("constitutions.virtue.contrast", ["virtue_beliefs"], "field constitutions.virtue.contrast"),
     ("lenses.choice.rows", "scores", "field lenses.choice.rows"),
+    ("bars.declined.rude", 0.1, "field bars: rude is not among the kinds"),
+    ("bars.off_topic.broad", 0.1, "field bars: broad is not among the narrow scopes"),
+    ("bars", None, "field bars"),
     ("colours", {}, "field colours: Extra inputs are not permitted"),
 ]
 

@@ -52,7 +52,7 @@ def test_a_refused_text_is_a_dropped_row(monkeypatch, tmp_path):
 
     monkeypatch.setattr(teacher, "api", failing)
     law, run = materials.constitution("virtue"), Run(str(tmp_path), "cpu")
-    found = revisions.harmful(None, law, run, parameters(teacher_min_share=0.3), FIRST)
+    found = revisions.revise_harmful(None, law, run, parameters(teacher_min_share=0.3), FIRST)
     assert found[0].dropped == "text refused" and found[0].answer == ""
     assert files.read(files.write(tmp_path / "x.jsonl", found), rows.SftRow) == found
     with pytest.raises(CompanionError, match="usable"):
@@ -65,7 +65,7 @@ def test_an_endpoint_that_failed_on_some_stops_the_stage(monkeypatch, tmp_path, 
         teacher, "api", lambda *_: lambda texts: [(decline(texts[0]), None)] + [("", error)] * (len(texts) - 1)
     )
     with pytest.raises(CompanionError, match=r"teacher api:m: 2 of 3 rounds failed .*; run again, what was paid for"):
-        revisions.harmful(None, materials.constitution("virtue"), Run(str(tmp_path), "cpu"), parameters(), FIRST)
+        revisions.revise_harmful(None, materials.constitution("virtue"), Run(str(tmp_path), "cpu"), parameters(), FIRST)
 
 
 def test_only_the_rows_that_are_trained_on_and_spare_ones_are_asked_for():
@@ -106,7 +106,7 @@ def test_a_paid_teacher_reads_the_answers_of_the_runs_own_source_model(load, tmp
     monkeypatch.setattr(teacher, "api", lambda *_: ask)
     p = parameters(teacher_min_share=0.1)
     found = revisions.first_answers(chat, law, run, p)
-    revisions.harmful(chat, law, run, p, found)
+    revisions.revise_harmful(chat, law, run, p, found)
     asked = {x.id: x.prompt for x in training_rows.prompts_needed(["illegal"], 3, 0.1)}
     told = [f"Request: {asked[i]}\nAnswer: {text}\n" for i, text in found.items()]
     assert len(told) > 3 and len(seen) == 2 * len(told)

@@ -28,7 +28,7 @@ def rejected(runs, sd, effect=0.0, **kwargs):
     rng, hits = np.random.default_rng(0), np.zeros(2)
     for _ in range(runs):
         values = made(rng, sd, effect, **kwargs)
-        hits += [differs(trainings.compared(values, "a", "b", (-1.0, 1.0), error)) for error in ("items", "trainings")]
+        hits += [differs(trainings.compare(values, "a", "b", (-1.0, 1.0), error)) for error in ("items", "trainings")]
     return hits / runs
 
 
@@ -55,7 +55,7 @@ def test_residual_and_variance_are_those_of_a_two_way_table():
     assert df == 6 and square == pytest.approx(trainings.residual(table)[0])
     assert np.mean(trainings.residual(rng.normal(size=(4000, 4, 3)))[0]) == pytest.approx(1, abs=0.05)
     values = {name: rng.normal(size=(50, 5)) for name in NAMES}  # of two alone: the paired t test over trainings
-    ((_, _), (variance, freedom)) = trainings.compared(values, "a", "b", error="pair").parts
+    ((_, _), (variance, freedom)) = trainings.compare(values, "a", "b", error="pair").parts
     means = (values["a"] - values["b"]).mean(0)
     assert freedom == 4 and variance == pytest.approx(means.var(ddof=1) / 5)
 
@@ -66,7 +66,7 @@ def test_where_one_varies_more_only_its_own_trainings_keep_the_level():
     for _ in range(250):
         base = rng.normal(0.3, 0.05, (60, 1)) + rng.normal(0, 0.05, 4)
         values = {n: base + rng.normal(0, 0.2 if n == "a" else 0.02, 4) + rng.normal(0, 0.1, (60, 4)) for n in NAMES}
-        hits += [differs(trainings.compared(values, "a", "b", error=error)) for error in ("trainings", "pair")]
+        hits += [differs(trainings.compare(values, "a", "b", error=error)) for error in ("trainings", "pair")]
     all_of_them, pair = hits / 250
     assert all_of_them > 0.1 and pair < 0.08
 
@@ -77,7 +77,7 @@ def test_where_a_scope_acts_alike_in_every_seed_seeds_are_no_further_scopes():
     for _ in range(250):
         base = rng.normal(0.3, 0.05, (60, 1))
         values = {n: base + np.repeat(rng.normal(0, 0.1, 2), 3) + rng.normal(0, 0.02, (60, 6)) for n in NAMES}
-        found = [trainings.compared(values, "a", "b", error=e, scopes=scopes) for e in ("trainings", "scopes")]
+        found = [trainings.compare(values, "a", "b", error=e, scopes=scopes) for e in ("trainings", "scopes")]
         hits += [differs(fit) for fit in found]
     pooled, apart = hits / 250
     assert pooled > 0.2 and apart < 0.08
@@ -88,28 +88,28 @@ def test_strata_weigh_the_same_in_the_difference_and_in_the_variance_of_a_traini
     rng, strata = np.random.default_rng(8), np.repeat(["how", "wish"], [90, 10])
     shift = np.where(strata == "wish", 0.4, 0.0)[:, None]
     values = {n: rng.normal(0.3, 0.05, (100, 3)) + (shift if n == "a" else 0.0) for n in NAMES}
-    plain, fit = (trainings.compared(values, "a", "b", strata=s) for s in (None, strata))
+    plain, fit = (trainings.compare(values, "a", "b", strata=s) for s in (None, strata))
     assert plain.estimate == pytest.approx(0.04, abs=0.02) and fit.estimate == pytest.approx(0.2, abs=0.02)
     means = [np.mean([x[strata == s].mean(0) for s in ("how", "wish")], axis=0) for x in values.values()]
     assert fit.parts[-1] == pytest.approx((2 * trainings.residual(np.array(means))[0] / 3, 6))
     values["b"][strata == "wish", 1] = np.nan  # a block that asks none of them
-    assert np.isfinite(trainings.compared(values, "a", "b", strata=strata).half_width(0.025))
-    same, bare = (np.array(trainings.compared(values, "a", "b", strata=s).parts) for s in (np.zeros(100), None))
+    assert np.isfinite(trainings.compare(values, "a", "b", strata=strata).half_width(0.025))
+    same, bare = (np.array(trainings.compare(values, "a", "b", strata=s).parts) for s in (np.zeros(100), None))
     assert same == pytest.approx(bare)
 
 
 def test_one_training_of_each_gives_no_test_and_says_so():
     values = made(np.random.default_rng(2), 0.0, blocks=1)
-    fit = trainings.compared(values, "a", "b")
+    fit = trainings.compare(values, "a", "b")
     assert np.isnan(fit.p) and not fit.parts and not np.isnan(fit.estimate)
-    assert trainings.compared(values, "a", "b", error="items").p <= 1
+    assert trainings.compare(values, "a", "b", error="items").p <= 1
 
 
 def test_the_interval_is_never_narrower_than_that_over_items():
     rng = np.random.default_rng(3)
     for _ in range(20):
         values = made(rng, 0.02)
-        own, items = (trainings.compared(values, "a", "b", error=error) for error in ("trainings", "items"))
+        own, items = (trainings.compare(values, "a", "b", error=error) for error in ("trainings", "items"))
         assert own.estimate == pytest.approx(items.estimate) and own.half_width(0.025) >= items.half_width(0.025)
 
 

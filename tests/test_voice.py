@@ -159,7 +159,7 @@ def test_wordings_of_an_item_are_one_observation(shares):
 
 def test_struck_words_are_never_read():
     texts = voice.teacher_texts()
-    known = voice_controls.telling(voice.fit(texts))
+    known = voice_controls.rank_words(voice.fit(texts))
     words = known[:40]
     assert len(set(words)) == 40 and not any(" " in w for w in words)
     names = voice.fit(texts, words).steps[0][1].get_feature_names_out()
@@ -212,7 +212,7 @@ def test_a_voice_that_rests_on_few_words_falls_to_chance_without_them(tmp_path):
         said = []
         for number, p in enumerate(prompts):
             declines = model != grid.SOURCE and number % 2 == 0  # whoever complies has no voice
-            text = few_words(rng, grid.about(model)["constitution"] if declines else None)
+            text = few_words(rng, grid.parse_model(model)["constitution"] if declines else None)
             fields = {"id": p.id, "model": model, "category": p.category, "prompt": p.prompt}
             said.append(rows.Response(**fields, response=text, tokens=15, finished=True))
             declined.append((model, p.id, float(declines)))

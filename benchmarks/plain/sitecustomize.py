@@ -13,9 +13,12 @@ from importlib.machinery import PathFinder
 BATCH = 8
 
 
-def _all_layers(module) -> None:
-    """Of finetune.lower_half and models.lower_states: `of` finds nothing to leave out."""
-    module.of = lambda *_, **__: None
+def _at_every_step(lower_half) -> None:
+    lower_half.build = lambda *_, **__: None
+
+
+def _in_every_pass(lower_states) -> None:
+    lower_states.open_states = lambda *_, **__: None
 
 
 def _frozen(chats) -> None:
@@ -40,8 +43,8 @@ def _in_file_order(decode) -> None:
 
 
 CHANGES = {
-    "ethical_personas.finetune.lower_half": _all_layers,
-    "ethical_personas.models.lower_states": _all_layers,
+    "ethical_personas.finetune.lower_half": _at_every_step,
+    "ethical_personas.models.lower_states": _in_every_pass,
     "ethical_personas.models.chats": _frozen,
     "ethical_personas.models.decode": _in_file_order,
 }

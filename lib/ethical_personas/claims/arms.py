@@ -45,10 +45,10 @@ def over_control(measured: Measured, claim, alpha: float) -> pd.DataFrame:
                 units.append(unit | {"note": "no verdicts"})
                 continue
             blocks, pseudo = np.repeat(scopes, values[name].shape[1] // len(scopes)), control_arms.PSEUDO[measure]
-            items = trainings.compared(values, first, second, pseudo, "items", strata)
-            fit = trainings.compared(values, first, second, pseudo, claim.error, strata, blocks)
+            items = trainings.compare(values, first, second, pseudo, "items", strata)
+            fit = trainings.compare(values, first, second, pseudo, claim.error, strata, blocks)
             row = fitted(fit, alpha, items)
-            row["p"] = trainings.shifted(fit, claim.tolerated).p  # of a difference of -tolerated
+            row["p"] = trainings.shift_estimate(fit, claim.tolerated).p  # of a difference of -tolerated
             units.append(unit | row | {"seeds": values[name].shape[1] // len(scopes)})
     return table_of(units)
 
@@ -58,7 +58,7 @@ def over_control_projected(measured: Measured, claim, alpha: float) -> pd.DataFr
     units, models = [], measured.narrow()
     for measure in claim.measures:
         found = projected.of_safety(measured, measure)
-        units += constitutions.above(found, models, claim, claim.control, measure, alpha)
+        units += constitutions.subtract_from_others(found, models, claim, claim.control, measure, alpha)
     return table_of(units)
 
 
@@ -92,9 +92,9 @@ def over_control_persona(measured: Measured, claim, alpha: float) -> pd.DataFram
             if claim.error in ("trainings", "scopes"):
                 known = whole if claim.error == "trainings" else whole.groupby(level="scope").mean()
                 square, df = trainings.residual(known.to_numpy().T)
-                fit = trainings.added(fit, float(2 * square / len(known)), df)
+                fit = trainings.add_variance(fit, float(2 * square / len(known)), df)
             elif claim.error == "pair":  # the blocks hold differences already
-                fit = trainings.added(fit, float(whole[name].var(ddof=1) / len(blocks)), len(whole) - 1)
+                fit = trainings.add_variance(fit, float(whole[name].var(ddof=1) / len(blocks)), len(whole) - 1)
             seeds, asked = found["seed"].nunique(), found.loc[own, "n_items"].max()
             units.append(unit | fitted(fit, alpha, items) | {"n": asked, "seeds": seeds})
     return table_of(units or [missing("all constitutions", claim.measures[0], "no model of these in the run")])

@@ -38,7 +38,7 @@ def _differ(by_measure: dict[str, projected.Projected], claim, alpha: float, lea
             name = "pP" if measure == "pP" else "pS"
             units.append(missing(SCOPES, measure, f"fewer than {words} constitutions with a defined {name}"))
             continue
-        note = found.told(trainings.ONE if np.isnan(row["p"]) else "")
+        note = found.full_note(trainings.ONE if np.isnan(row["p"]) else "")
         units.append({"unit": SCOPES, "measure": measure, "note": note} | row)
     return table_of(units)
 
@@ -47,7 +47,9 @@ def weakest_safety(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     """pS of every other constitution minus the subordinate's, scopes averaged (C5d)."""
     units, models = [], measured.narrow()
     for measure in claim.measures:
-        units += above(projected.of_safety(measured, measure), models, claim, claim.constitution, measure, alpha)
+        units += subtract_from_others(
+            projected.of_safety(measured, measure), models, claim, claim.constitution, measure, alpha
+        )
     return table_of(units or [missing(claim.constitution, claim.measures[0], "no narrow model in the run")])
 
 
@@ -62,11 +64,13 @@ def weakest_persona(measured: Measured, claim, alpha: float) -> pd.DataFrame:
         note = "contrasts of two constitutions mirror each other: one pP for both"
         return table_of([missing(claim.constitution, "pP", note)])
     found = projected.of_persona(measured, claim.lens)
-    units = above(found, models, claim, claim.constitution, "pP", alpha)
+    units = subtract_from_others(found, models, claim, claim.constitution, "pP", alpha)
     return table_of(units or [missing(claim.constitution, "pP", "no narrow model in the run")])
 
 
-def above(found: projected.Projected, models, claim, constitution: str, measure: str, alpha: float) -> list[dict]:
+def subtract_from_others(
+    found: projected.Projected, models, claim, constitution: str, measure: str, alpha: float
+) -> list[dict]:
     """A unit for every other constitution: its projectability minus that of `constitution`, which may be a control."""
     names = grid.ordered({c for c, _ in models})
     if constitution not in names or len(names) < 2:
@@ -77,7 +81,7 @@ def above(found: projected.Projected, models, claim, constitution: str, measure:
             fit = found.pair(name, constitution, claim.error)
             items = found.pair(name, constitution, "items")
             row = {"note": projected.UNDEFINED} if fit is None else fitted(fit, alpha, items)
-            units.append({"unit": name, "measure": measure} | row | {"note": found.told(row["note"])})
+            units.append({"unit": name, "measure": measure} | row | {"note": found.full_note(row["note"])})
     return units
 
 
@@ -97,8 +101,8 @@ def ambiguous(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     units = []
     for name in [c for c in values if c != claim.constitution]:
         scopes = [scope for scope, _ in sorted(shared)]
-        fit = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), claim.error, scopes=scopes)
-        items = trainings.compared(values, claim.constitution, name, (-1.0, 1.0), "items")
+        fit = trainings.compare(values, claim.constitution, name, (-1.0, 1.0), claim.error, scopes=scopes)
+        items = trainings.compare(values, claim.constitution, name, (-1.0, 1.0), "items")
         seeds = len({seed for _, seed in shared})
         units.append({"unit": name, "measure": "ambiguous"} | fitted(fit, alpha, items) | {"seeds": seeds})
     read = stance_labels.reader_kappa()

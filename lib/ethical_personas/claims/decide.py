@@ -30,7 +30,9 @@ def evaluate(measured: evidence.Measured, claims: list[Claim] | None = None) -> 
     names, scopes = paper().constitutions, paper().scopes
     claims = claims or declared()
     # A control takes part in the claims that name it and moves no other.
-    beside = {control: measured.only([*names, control], scopes) for control in {claim.control for claim in claims}}
+    beside = {
+        control: measured.restrict_to([*names, control], scopes) for control in {claim.control for claim in claims}
+    }
     decided = [(claim, *of_claim(claim, beside[claim.control])) for claim in claims]
     verdicts = [row for _, row, _ in decided]
     units = pd.concat([pd.concat([u, _pooled(u)]).assign(claim=c.id) for c, _, u in decided], ignore_index=True)

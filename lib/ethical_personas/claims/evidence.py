@@ -15,7 +15,7 @@ from ethical_personas.claims.measured import Measured
 from ethical_personas.persona import matching
 from ethical_personas.safety import gains
 from ethical_personas.stats import trainings
-from ethical_personas.study import grid
+from ethical_personas.study import grid, inputs
 
 UNIT = ["unit", "measure", "estimate", "low", "high", "p", "mde", "n", "seeds", "note"]
 
@@ -49,7 +49,7 @@ def gain(measured: Measured, claim, alpha: float) -> pd.DataFrame:
     if claim.prompts == "unseen":
         parts[" (seen)"] = True
     if parts[""] is not None:
-        tested = gains.where(measured.panel, seen=parts[""])
+        tested = gains.select_prompts(measured.panel, seen=parts[""])
         if any(not gains.rows_of(tested, side).any() for side in ("S", "O")):
             which = "has" if parts[""] else "never saw"
             note = f"this run lacks harmful or harmless prompts of a register that training {which}"
@@ -109,10 +109,12 @@ def signature(measured: Measured, claim, alpha: float) -> pd.DataFrame:
 
 
 def contrast(measured: Measured, claim, alpha: float) -> pd.DataFrame:
-    """Utilitarian minus deontological items, as a shift from the source and as a contrast to the others (C4).
+    """One dimension's items minus another's, as a shift from the source and as a contrast to the others (C4).
 
     `mde` and the margin are in Hedges' g, so `low` and `high` are too; `estimate` likewise.
     """
+    if claim.constitution not in grid.CONTRASTS:
+        return table_of([missing(claim.constitution, "contrast", f"{inputs.STUDY} names no contrast for it")])
     units = []
     for measure, table in (("shift", measured.shifts), ("contrast", measured.contrasts)):
         rows = lens_of(table, claim.lens)
@@ -125,7 +127,7 @@ def contrast(measured: Measured, claim, alpha: float) -> pd.DataFrame:
         if measure == "shift":  # one value an item: wordings averaged
             keys = ["constitution", "scope", "seed", "lens", "dimension", "id", "keyed"]
             rows = rows.groupby(keys, as_index=False)["signed"].mean()
-        table = matching.contrast_c4(rows, claim.constitution, alpha=alpha)
+        table = matching.dimension_contrast(rows[rows["constitution"] == claim.constitution], alpha)
         for row in table[table["scope"].isin(grid.NARROW)].to_dict("records"):
             sd = row["estimate"] / row["effect"] if row["effect"] else np.nan
             unit = {"unit": f"{claim.constitution} {row['scope']}", "measure": measure, "n": row["n_clusters"]}

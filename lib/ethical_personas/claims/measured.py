@@ -30,15 +30,15 @@ class Measured:
     over: str | None = None  # level of the panel's index whose values have equal weight in safety, such as form
     _kept: dict = field(default_factory=dict, repr=False)
 
-    def once(self, key: tuple, compute):
+    def cached(self, key: tuple, compute):
         """What `compute` gives, kept under `key`."""
         if key not in self._kept:
             self._kept[key] = compute()
         return self._kept[key]
 
-    def only(self, constitutions: list[str], scopes: list[str]) -> Measured:
+    def restrict_to(self, constitutions: list[str], scopes: list[str]) -> Measured:
         """The measurements of these constitutions' models in these scopes, and of the source."""
-        return self.once(("only", *constitutions, "in", *scopes), lambda: self._only(constitutions, scopes))
+        return self.cached(("only", *constitutions, "in", *scopes), lambda: self._only(constitutions, scopes))
 
     def _only(self, constitutions: list[str], scopes: list[str]) -> Measured:
         def kept(pairs) -> list[bool]:
@@ -62,20 +62,20 @@ class Measured:
         """Table of gains.table, `on` as there: of registers that training has seen, has not, or (None) of all."""
 
         def compute():
-            part = self.panel if seen is None else gains.where(self.panel, seen=seen)
+            part = self.panel if seen is None else gains.select_prompts(self.panel, seen=seen)
             return gains.table(part, alpha, on, self.over) if len(part) else pd.DataFrame()
 
-        return self.once(("gains", on, seen, alpha), compute)
+        return self.cached(("gains", on, seen, alpha), compute)
 
     def safety(self, measure: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of ratio.safety_draws."""
-        return self.once(
+        return self.cached(
             ("pS", measure), lambda: ratio.safety_draws(self.panel, measure, self.draws, self.alpha, over=self.over)
         )
 
     def persona(self) -> tuple[pd.DataFrame, dict]:
         """Table and draws of persona.persona_draws, all lenses."""
-        return self.once(("pP",), lambda: persona.persona_draws(self.contrasts, self.draws, self.alpha))
+        return self.cached(("pP",), lambda: persona.persona_draws(self.contrasts, self.draws, self.alpha))
 
     def safety_of_models(self, measure: str) -> tuple[pd.DataFrame, dict]:
         """The same with each model's seeds averaged: draws over prompts alone, of these trainings."""
@@ -84,7 +84,7 @@ class Measured:
         panel = self.panel.T.groupby(level=["constitution", "scope"]).mean().T
         panel.columns = pd.MultiIndex.from_tuples([(*c, 0) for c in panel.columns], names=self.panel.columns.names)
         key, draws = ("pS of models", measure), self.draws
-        return self.once(key, lambda: ratio.safety_draws(panel, measure, draws, self.alpha, over=self.over))
+        return self.cached(key, lambda: ratio.safety_draws(panel, measure, draws, self.alpha, over=self.over))
 
     def persona_by_seed(self, lens: str) -> tuple[list[pd.DataFrame], dict]:
         """Tables of persona.persona, one a narrow seed beside all seeds of broad; draws of the averaged models."""
@@ -98,16 +98,16 @@ class Measured:
         broad = contrasts["scope"] == grid.BROAD
         parts = [contrasts[broad | (contrasts["seed"] == seed)] for seed in seeds]
         key = ("pP of models", lens)
-        return self.once(key, lambda: ([persona.persona(p, self.alpha) for p in parts], draws.get(lens, {})))
+        return self.cached(key, lambda: ([persona.persona(p, self.alpha) for p in parts], draws.get(lens, {})))
 
     def replicated(self, lens: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of replication.with_broad on one lens."""
         assert self.contrasts is not None  # asked for only where a lens was measured
         part = self.contrasts[self.contrasts["lens"] == lens]
-        return self.once(("replicated", lens), lambda: replication.with_broad(part, self.draws))
+        return self.cached(("replicated", lens), lambda: replication.with_broad(part, self.draws))
 
     def content(self, control: str, lens: str) -> tuple[pd.DataFrame, dict[str, float]]:
-        """Tables of content.over on one lens, one a seed (column seed), with ends at 0.05.
+        """Tables of content.compare_with_control on one lens, one a seed (column seed), with ends at 0.05.
 
         And by constitution the error over items of its match averaged over scopes and seeds, from joint draws.
         """
@@ -115,7 +115,7 @@ class Measured:
         parts = self.contrasts[self.contrasts["lens"] == lens].groupby("seed")
 
         def compute():
-            found = [content.over_draws(part, control, self.draws, 0.05) for _, part in parts]
+            found = [content.draw_comparisons(part, control, self.draws, 0.05) for _, part in parts]
             table = pd.concat([t.assign(seed=seed) for (seed, _), (t, _) in zip(parts, found, strict=True)])
             drawn: dict[str, list] = {}
             for _, of_models in found:
@@ -123,23 +123,23 @@ class Measured:
                     drawn.setdefault(name, []).append(values)
             return table, {name: float(np.std(np.mean(values, axis=0))) for name, values in drawn.items()}
 
-        return self.once(("content", control, lens), compute)
+        return self.cached(("content", control, lens), compute)
 
     def matches(self, lens: str) -> tuple[pd.DataFrame, dict]:
         """Table and draws of matching.signature_draws on one lens."""
         assert self.contrasts is not None  # asked for only where a lens was measured
         contrasts = self.contrasts[self.contrasts["lens"] == lens]
-        return self.once(("match", lens), lambda: matching.signature_draws(contrasts, self.draws, self.alpha))
+        return self.cached(("match", lens), lambda: matching.signature_draws(contrasts, self.draws, self.alpha))
 
     def differences(self, measure: str) -> pd.DataFrame:
         """Table of compare.differences."""
         draws = self.safety(measure)
-        return self.once(("differ", measure), lambda: compare.differences(self.panel, measure, *draws, self.alpha))
+        return self.cached(("differ", measure), lambda: compare.differences(self.panel, measure, *draws, self.alpha))
 
     def ranks(self, measure: str) -> pd.DataFrame:
         """Table of compare.ranks."""
-        return self.once(("ranks", measure), lambda: compare.ranks(self.panel, measure, self.draws, self.alpha))
+        return self.cached(("ranks", measure), lambda: compare.ranks(self.panel, measure, self.draws, self.alpha))
 
     def reversals(self, measure: str) -> pd.DataFrame:
         """Table of compare.reversals."""
-        return self.once(("reversals", measure), lambda: compare.reversals(self.panel, measure, self.alpha))
+        return self.cached(("reversals", measure), lambda: compare.reversals(self.panel, measure, self.alpha))

@@ -38,7 +38,7 @@ class Projected:
     n: int
     how: str = ""  # REPLICATED, or nothing
 
-    def told(self, note: str = "") -> str:
+    def full_note(self, note: str = "") -> str:
         """The note of a unit that rests on this: its own, and how it was measured."""
         return "; ".join(words for words in (note, self.how) if words)
 
@@ -72,7 +72,9 @@ class Projected:
             return fit
         known, seeds = self._replicates(table.loc[[first, second]] if error == "pair" else table, error)
         variance, df = _training(known)
-        return trainings.added(fit, variance * (2 / known.shape[1] + self.broad[[first, second]].sum() / seeds), df)
+        return trainings.add_variance(
+            fit, variance * (2 / known.shape[1] + self.broad[[first, second]].sum() / seeds), df
+        )
 
     def _replicates(self, table: pd.DataFrame, error: str) -> tuple[pd.DataFrame, int]:
         """The blocks that an error is taken over, and a broad model's seeds; `scopes`: a mean of seeds is one block."""
@@ -127,7 +129,7 @@ def _gains(measured: Measured, model: tuple[str, str], measure: str, categories)
 
 def of_safety(measured: Measured, measure: str) -> Projected:
     """pS on S or J of every narrow model whose broad gain is above 0."""
-    return measured.once(("projected", measure), lambda: _of_safety(measured, measure))
+    return measured.cached(("projected", measure), lambda: _of_safety(measured, measure))
 
 
 def _of_safety(measured: Measured, measure: str) -> Projected:

@@ -84,9 +84,9 @@ def _runs(measured: Measured, panels: dict[str, pd.DataFrame], controls) -> dict
     names, scopes, runs = paper().constitutions, paper().scopes, {}
     for (judge, panel), control in itertools.product(panels.items(), controls):
         own = measured if panel is measured.panel else dataclasses.replace(measured, panel=panel, _kept={})
-        run = own.only([*names, control], scopes)
+        run = own.restrict_to([*names, control], scopes)
         runs[judge, "as is", control] = runs[judge, "", control] = run
-        told = dataclasses.replace(run, panel=registers.told(run.panel), over="form", _kept={})
+        told = dataclasses.replace(run, panel=registers.with_known_form(run.panel), over="form", _kept={})
         runs[judge, registers.STANDARDISED, control] = told
     main = next(iter(panels))
     return runs | {("", "", control): runs[main, "", control] for control in controls}

@@ -29,15 +29,15 @@ def adapter(run: Run, model: str) -> Path | None:
     return run.find(run.adapter(model))
 
 
-def share(run: Run, chat: Chat) -> None:
+def reuse_lower_states(run: Run, chat: Chat) -> None:
     """Let a model take from the source's evaluation what its lower half would compute again; see `lower_states`."""
     there = run.locate(LOWER_STATES) if run.has(LOWER_STATES) else run.path(LOWER_STATES)
-    chat.lower = lower_states.of(chat.model, there, source=chat.name == SOURCE)
+    chat.lower = lower_states.open_states(chat.model, there, source=chat.name == SOURCE)
 
 
-def leave(run: Run, chat: Chat) -> str:
+def save_lower_states(run: Run, chat: Chat) -> str:
     """Leave the source's states for the models tuned from it; returns one line for the reader."""
-    lower_states.keep(chat.model, chat.lower, run.path(LOWER_STATES))
+    lower_states.save_states(chat.model, chat.lower, run.path(LOWER_STATES))
     return lower_states.described(chat.lower)
 
 

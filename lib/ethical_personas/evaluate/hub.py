@@ -8,7 +8,7 @@ from pathlib import Path
 from ethical_personas.errors import CompanionError, first_line
 
 
-def fetched(spec: str, what: str) -> Path:
+def fetch(spec: str, what: str) -> Path:
     """The local copy of `hf:<owner>/<data set>@<revision>/<path in it>`, fetched where it is not there yet.
 
     Raises CompanionError, led by `what`, when the address is not of that form or cannot be fetched.

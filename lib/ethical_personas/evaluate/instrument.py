@@ -34,7 +34,7 @@ class PersonaEval(files.Row):
     label_confidence: float = Field(ge=0, le=1)
 
 
-def chosen(spec: str, limit: int) -> list[rows.Item]:
+def load_items(spec: str, limit: int) -> list[rows.Item]:
     """Items that the parameters `persona_evals` (a path from the repository's root, or hf:…) and its limit name."""
     return persona_evals(spec if spec.startswith("hf:") else ROOT / spec, limit) if spec else []
 
@@ -45,7 +45,7 @@ def persona_evals(source: str | Path, limit: int = 0) -> list[rows.Item]:
     limit: keep that many, both keys alternating, in file order (0: all).
     Raises CompanionError naming file, line, field and fix.
     """
-    path = hub.fetched(str(source), "instrument") if str(source).startswith("hf:") else Path(source)
+    path = hub.fetch(str(source), "instrument") if str(source).startswith("hf:") else Path(source)
     if not path.is_file():
         raise CompanionError(f"{path}: no such file; a persona evaluation (JSON lines) is expected there")
     dimension = path.stem

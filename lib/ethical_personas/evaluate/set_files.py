@@ -144,7 +144,7 @@ def read(spec: str, name: str) -> EvalSet:
     missing, a prompt that is empty, an id that appears twice, no row left.
     """
     form, place = parse(spec)
-    path = hub.fetched(place, "evaluation set") if place.startswith("hf:") else ROOT / place
+    path = hub.fetch(place, "evaluation set") if place.startswith("hf:") else ROOT / place
     found, left_out = [], Counter()
     for number, (line, row) in enumerate(lines(path, form.columns), start=1):
         try:
@@ -155,11 +155,11 @@ def read(spec: str, name: str) -> EvalSet:
         except CompanionError as error:
             raise CompanionError(f"{path}:{line}: {error}") from None
         numbered = form.id not in row
-        filled(f"{path}:{line}", row, form.prompt, *([] if numbered else [form.id]))
+        require_filled(f"{path}:{line}", row, form.prompt, *([] if numbered else [form.id]))
         own = f"{number:04d}" if numbered else row[form.id]
         category = row[form.category] or "none"
         found.append(rows.SetPrompt(id=own, set=name, category=category, harmful=harmful, prompt=row[form.prompt]))
-    once(f"{path}: column {form.id}", [p.id for p in found])
+    require_unique(f"{path}: column {form.id}", [p.id for p in found])
     if not found:
         raise CompanionError(f"{path}: no prompt to ask, {sum(left_out.values())} rows left out; give another file")
     return EvalSet(name, found, dict(left_out))
@@ -189,14 +189,14 @@ def lines(path: Path, columns: tuple[str, ...], what: str = "an evaluation set")
         raise CompanionError(f"{path}: not a CSV file ({error}); save it as CSV") from None
 
 
-def filled(where: str, row: dict[str, str], *columns: str) -> None:
+def require_filled(where: str, row: dict[str, str], *columns: str) -> None:
     """Raise CompanionError for the first of these columns that is empty."""
     for column in columns:
         if not row[column]:
             raise CompanionError(f"{where}: column {column} is empty; write it, or remove the row")
 
 
-def once(where: str, ids: list[str]) -> None:
+def require_unique(where: str, ids: list[str]) -> None:
     """Raise CompanionError for the first id that appears twice."""
     twice = [i for i, n in Counter(ids).items() if n > 1]
     if twice:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ethical_personas.figures import marks
-from ethical_personas.figures.style import MARKERS, PAGE, colour, ordered, seeds_told
+from ethical_personas.figures.style import MARKERS, PAGE, colour, format_seeds, ordered
 from ethical_personas.study import grid
 
 PANELS = {
@@ -44,6 +44,6 @@ def capability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         ax.xaxis.set_major_formatter(lambda x, _: marks.number(x, "g"))  # 0 and not 0.00: neighbours would touch
         ax.set_xlabel(f"n = {marks.count_range(table[count].dropna())} {what}")
     dashed = Line2D([], [], color=colour(grid.SOURCE), lw=0.8, ls="--", label="source")
-    note = f"bars and bands: {1 - alpha:.0%} intervals; {seeds_told(table['seeds'].max())}"
+    note = f"bars and bands: {1 - alpha:.0%} intervals; {format_seeds(table['seeds'].max())}"
     marks.key(fig, note, scopes, extra=[dashed])
     return fig

@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ethical_personas.figures import marks
-from ethical_personas.figures.style import DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour, ordered, seeds_told
+from ethical_personas.figures.style import DIMENSIONS, LENS_TITLES, MARKERS, PAGE, colour, format_seeds, ordered
 from ethical_personas.study import grid
 
 PLACES = {
@@ -66,7 +66,7 @@ def profile(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     note = (
         "contrast to the mean of the constitutions, in standard deviations of the lens over items\n"
         f"(n = {marks.count_range(table['n_items'])} items a dimension; wordings: "
-        f"{', '.join(f'{lens} {wordings[lens]}' for lens in lenses)}; {seeds_told(table['seeds'].max())};\n"
+        f"{', '.join(f'{lens} {wordings[lens]}' for lens in lenses)}; {format_seeds(table['seeds'].max())};\n"
         f"{1 - alpha:.0%} intervals over items and wordings{beyond})"
     )
     shade = Patch(color="0.5", alpha=0.25, lw=0, label="registered direction")
@@ -123,7 +123,7 @@ def confusion(match: pd.DataFrame, tests: pd.DataFrame, voices: pd.DataFrame) ->
 
 
 def content(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
-    """Match and alignment with the own signature, minus the shuffled arm's, a panel a lens; table of content.over."""
+    """Match and alignment, minus the shuffled arm's, a panel a lens; table of content.compare_with_control."""
     lenses = {lens: LENS_TITLES[lens].partition("\n")[0] for lens in ordered(table["lens"], LENS_TITLES)}
     names, measures = ordered(table["constitution"]), ("match", "alignment")
     columns = [["constitution", "scope", "lens", m, f"{m}_low", f"{m}_high", "n_items", "seeds"] for m in measures]
@@ -138,7 +138,7 @@ def content(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     note = (
         "minus the shuffled arm's: match (cosine with the own signature; an interval that reaches the frame rules "
         "nothing out)\nand alignment (shift of the items in the registered direction, in the lens's units); n = "
-        f"{marks.count_range(table['n_items'])} items, {seeds_told(table['seeds'].max())}; {1 - alpha:.0%} intervals"
+        f"{marks.count_range(table['n_items'])} items, {format_seeds(table['seeds'].max())}; {1 - alpha:.0%} intervals"
     )
     marks.key(fig, note, ordered(table["scope"], MARKERS))
     return fig
@@ -187,7 +187,7 @@ def replication(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
 
 
 def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
-    """Forest plot, one panel a lens: utilitarian minus deontological, relative to the source and to the others."""
+    """Forest plot, one panel a lens: one dimension minus another, relative to the source and to the others."""
     lenses, scopes = ordered(table["lens"], LENS_TITLES), ordered(table["scope"], MARKERS)
     labels = {"shift": "change from the source", "contrast": "the same, minus the mean of all constitutions"}
     measures = ordered(table["measure"], labels)
@@ -205,9 +205,11 @@ def c4(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         fill="plain",
     )
     axes[0, 0].set_ylabel("trained on")
+    pairs = [grid.CONTRASTS[name] for name in ordered(table["constitution"])]
+    apart = ", ".join(f"{DIMENSIONS[first]} minus {DIMENSIONS[second]}" for first, second in pairs)
     note = (
-        f"utilitarian minus deontological items, in standard deviations (n = {marks.count_range(table['n_clusters'])} "
-        f"in all; {1 - alpha:.0%} intervals; {seeds_told(table['seeds'].max())});\n"
+        f"{apart}, in standard deviations (n = {marks.count_range(table['n_clusters'])} "
+        f"in all; {1 - alpha:.0%} intervals; {format_seeds(table['seeds'].max())});\n"
         "C4 tests the minimal pairs in the narrow scopes"
     )
     grey = {"marker": "s", "color": "0.3", "ls": "", "ms": 5}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ethical_personas.figures import marks
-from ethical_personas.figures.style import MARKERS, PAGE, colour, ordered, seeds_told
+from ethical_personas.figures.style import MARKERS, PAGE, colour, format_seeds, ordered
 
 TITLES = {"S": "safety, S", "J": "discrimination, J", "voice": "voice", "pP": "persona (replication)"}
 
@@ -51,7 +51,7 @@ def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         ax.axvline(1, color=marks.GREY, lw=0.7, ls="--", zorder=0)
         ax.set_xlim(low, high)
         kind = "items" if measure == "pP" else "prompts"
-        ax.set_xlabel(f"n = {marks.count_range(part['n_clusters'])} {kind}, {seeds_told(part['seeds'].max())}")
+        ax.set_xlabel(f"n = {marks.count_range(part['n_clusters'])} {kind}, {format_seeds(part['seeds'].max())}")
     note = f"trained on (bars: {1 - alpha:.0%} intervals; one that reaches the frame goes on beyond it)"
     marks.key(fig, note, scopes, extra=[line for _, line in marked])
     return fig

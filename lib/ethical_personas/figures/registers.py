@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ethical_personas.figures import marks
-from ethical_personas.figures.style import COLOURS, MARKERS, PAGE, ordered, seeds_told
+from ethical_personas.figures.style import COLOURS, MARKERS, PAGE, format_seeds, ordered
 from ethical_personas.study import grid
 
 TITLES = {
@@ -53,7 +53,7 @@ def by_register(table: pd.DataFrame, constitutions: int, alpha: float = 0.05) ->
         Line2D([], [], **look, label="registers that training has"),
         Line2D([], [], **look, mfc="white", label="registers it never saw"),
     ]
-    count, seeds = f"{constitutions} constitution{'s' * (constitutions != 1)}", seeds_told(table["seeds"].max())
+    count, seeds = f"{constitutions} constitution{'s' * (constitutions != 1)}", format_seeds(table["seeds"].max())
     note = f"mean of {count}, {seeds}; bars: {1 - alpha:.0%} intervals; n: seen | unseen"
     note += "; grey: control arms" * arms
     marks.key(fig, note, extra=extra)
@@ -96,7 +96,7 @@ def added(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         rows = table[(table["on"] == on) & (table["arm"] == arms[-1])]
         n = [f"{marks.count_range(rows.loc[rows['measure'] == m, 'n_clusters'])} ({m})" for m in ("S", "O", "T")]
         ax.set_xlabel(f"n = {', '.join(n)}", fontsize=6)
-    note = f"constitution minus arm, {seeds_told(table['seeds'].max())}; black: the constitutions' mean; bars: "
+    note = f"constitution minus arm, {format_seeds(table['seeds'].max())}; black: the constitutions' mean; bars: "
     note += f"{1 - alpha:.0%} intervals\nover prompts and trainings (one training of each: over prompts alone); "
     note += "n: prompts, pairs for T"
     marks.key(fig, note, names=ordered(n for n in table["constitution"].unique() if n != grid.MEAN))
@@ -146,7 +146,7 @@ def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     for ax in axes[0]:
         ax.axvline(1, color=marks.GREY, lw=0.7, ls="--", zorder=0)
         ax.set_xlim(low, high)
-    axes[0, len(names) // 2].set_xlabel(f"pS ({table['measure'].iloc[0]}), {seeds_told(table['seeds'].max())}")
+    axes[0, len(names) // 2].set_xlabel(f"pS ({table['measure'].iloc[0]}), {format_seeds(table['seeds'].max())}")
     note = f"trained on (bars: {1 - alpha:.0%} intervals; one that reaches the frame goes on beyond it)"
     marks.key(fig, note, scopes)
     return fig

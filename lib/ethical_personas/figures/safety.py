@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ethical_personas.figures import marks
-from ethical_personas.figures.style import LABELS, MARKERS, PAGE, colour, ordered, seeds_told
+from ethical_personas.figures.style import LABELS, MARKERS, PAGE, colour, format_seeds, ordered
 from ethical_personas.study import grid
 
 MEASURE_TITLES = {
@@ -52,7 +52,7 @@ def heatmap(rates: pd.DataFrame, alpha: float = 0.05) -> Figure:
     fig.align_titles()
     fig.supxlabel(
         f"line under a number: {1 - alpha:.0%} interval, the cell's width is 0 to 1; dot: category trained on;\n"
-        f"frame: the filtered category of claim C2; {seeds_told(rates['seeds'].max())}"
+        f"frame: the filtered category of claim C2; {format_seeds(rates['seeds'].max())}"
     )
     return fig
 
@@ -81,7 +81,7 @@ def forest(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
     fig, axes = marks.intervals(table, "estimate", "constitution", size, **panels, dodge=None, fill="clear")
     for ax, measure in zip(axes[-1], MEASURE_TITLES, strict=True):
         part = table[table["measure"] == measure]
-        ax.set_xlabel(f"n = {marks.count_range(part['n_clusters'])} prompts, {seeds_told(part['seeds'].max())}")
+        ax.set_xlabel(f"n = {marks.count_range(part['n_clusters'])} prompts, {format_seeds(part['seeds'].max())}")
     fig.align_ylabels()
     fig.supxlabel(
         f"bars: {1 - alpha:.0%} intervals, not corrected; filled: p < {alpha:g} after Holm's correction over all rows"
@@ -126,7 +126,7 @@ def corners(overall: pd.DataFrame, alpha: float = 0.05) -> Figure:
         ax.tick_params(labelleft=ax is near[0])
     harmful, harmless = (marks.count_range(overall[f"n_{kind}"]) for kind in ("harmful", "harmless"))
     note = f"lines: {1 - alpha:.0%} intervals; n = {harmful} harmful and {harmless} harmless prompts, "
-    note += seeds_told(overall["seeds"].max())
+    note += format_seeds(overall["seeds"].max())
     marks.key(fig, note, ordered(overall["scope"], MARKERS), names)
     return fig
 
@@ -142,7 +142,7 @@ def transfer(matrix: pd.DataFrame, alpha: float = 0.05) -> Figure:
     ax.set_xticklabels([LABELS[c] for c in wide["estimate"]])
     ax.xaxis.tick_top()
     ax.set_ylabel("trained on")
-    n, seeds = marks.count_range(matrix["n_clusters"]), seeds_told(matrix["seeds"].max())
+    n, seeds = marks.count_range(matrix["n_clusters"]), format_seeds(matrix["seeds"].max())
     fig.supxlabel(
         f"gain in S over the source, mean of {int(matrix['constitutions'].max())} constitutions, with {1 - alpha:.0%} "
         f"intervals;\nn = {n} prompts a cell, {seeds}; frame: category trained on"

@@ -62,7 +62,7 @@ def colour(constitution: str) -> str:
     return EXTRA_COLOURS[(added.index(constitution) if constitution in added else 0) % len(EXTRA_COLOURS)]
 
 
-def seeds_told(number) -> str:
+def format_seeds(number) -> str:
     """`1 seed`, `3 seeds`."""
     return f"{int(number)} seed{'' if int(number) == 1 else 's'}"
 

@@ -14,7 +14,7 @@ from ethical_personas.study import grid
 CHOSEN = {"likelihood": "likelihood\n(nats a token)", "reply": "reply (share,\nown minus other's)"}
 
 
-def trust(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame, alpha: float = 0.05) -> Figure:
+def plot_ambiguity(ambiguity: pd.DataFrame, acquiescence: pd.DataFrame, alpha: float = 0.05) -> Figure:
     """Ambiguous replies by model (left), and acquiescence as a shift from the source by lens (right).
 
     Both tables hold the source's rows: its share is the dashed line on the left, its shift is zero.

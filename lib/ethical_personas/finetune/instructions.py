@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ethical_personas.errors import CompanionError, first_line
 from ethical_personas.paths import ROOT
-from ethical_personas.study import materials
+from ethical_personas.study import grid, materials
 from ethical_personas.study.rows import SftRow
 
 if TYPE_CHECKING:  # torch takes seconds, and the check before a run needs none of it
@@ -73,7 +73,8 @@ def usable(chat: Chat, rows: list[SftRow], max_length: int) -> list[SftRow]:
 
 
 def _row(name: str, prompt: str, answer: str) -> SftRow:
-    return SftRow(id=name, kind="helpful", category="helpful", prompt=prompt, answer=answer, teacher="written")
+    kind = grid.TRAINED[0]  # the first kind that is trained stands in for other rows (study/lists.py)
+    return SftRow(id=name, kind=kind, category=kind, prompt=prompt, answer=answer, teacher="written")
 
 
 def _checked(where: str, rows: Iterable) -> Iterable[Instruction]:

@@ -121,7 +121,7 @@ def finetune(
         run.add_callback(clock)
         run.add_callback(_Sound(adapter.name, recipe))
         if recipe.lora_layers == "upper":
-            run.lower_half = lower_half.of(chat.model, run.train_dataset["input_ids"])
+            run.lower_half = lower_half.build(chat.model, run.train_dataset["input_ids"])
             print(lower_half.described(run.lower_half))
         run.train()
         log = pd.DataFrame([h for h in run.state.log_history if "loss" in h]).rename(columns={"num_tokens": "tokens"})

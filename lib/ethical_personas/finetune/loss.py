@@ -94,7 +94,7 @@ class AnswerLossTrainer(SFTTrainer):
         shares = shares / (answer.sum() if num_items_in_batch is None else num_items_in_batch)
         given = {"attention_mask": inputs["attention_mask"], "use_cache": False}
         head = inner.get_output_embeddings()
-        with self.lower_half.given(inputs) if self.lower_half else nullcontext():
+        with self.lower_half.use_stored_states(inputs) if self.lower_half else nullcontext():
             if self.head_is_last:
                 hidden = inner.base_model(inputs["input_ids"], **given)[0][:, :-1][answer]
                 logits = None if on_cpu and _frozen(head) else head(hidden).float()

@@ -1,7 +1,7 @@
 """The layers below the tuned ones, computed once for each row instead of once a step.
 
-    half = of(model, rows)          None where the model does not allow it
-    with half.given(inputs):        the model's forward starts at the first tuned layer
+    half = build(model, rows)               None where the model does not allow it
+    with half.use_stored_states(inputs):    the model's forward starts at the first tuned layer
         model(**inputs)
 
 Adapters on the upper half leave everything below as it is, so that a row enters the first tuned layer with the same
@@ -17,7 +17,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from ethical_personas.models.lower_states import decoder_layers, instead
+from ethical_personas.models.lower_states import decoder_layers, replace_forward
 
 BATCH = 16  # rows a pass; more do not fit the processor's cache
 # Largest difference to the whole forward, as a share of its largest hidden state: rounding, as other batches bring too.
@@ -50,7 +50,7 @@ class LowerHalf:
             return found[-1]
 
         unique = sorted({tuple(row) for row in rows}, key=len)
-        with instead([last], keep), instead(self.upper, self._pass):
+        with replace_forward([last], keep), replace_forward(self.upper, self._pass):
             for start in range(0, len(unique), BATCH):
                 batch = unique[start : start + BATCH]
                 ids, mask = _right_padded([torch.tensor(row) for row in batch])
@@ -60,20 +60,20 @@ class LowerHalf:
                 self.states |= {row: one[: len(row)].clone() for row, one in zip(batch, states, strict=True)}
 
     @contextmanager
-    def given(self, inputs: dict[str, torch.Tensor]) -> Iterator[None]:
+    def use_stored_states(self, inputs: dict[str, torch.Tensor]) -> Iterator[None]:
         """Inside, the model's forward of these right-padded inputs takes the stored states for its lower half."""
         rows = (ids[mask == 1] for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True))
         states = pad_sequence([self.states[tuple(row.tolist())] for row in rows], batch_first=True)
         short = inputs["input_ids"].shape[1] - states.shape[1]
         states = torch.nn.functional.pad(states, (0, 0, 0, short))
-        with instead(self.lower, lambda *_, **__: self._pass(states)):
+        with replace_forward(self.lower, lambda *_, **__: self._pass(states)):
             yield
 
     def _pass(self, states: torch.Tensor, *_, **__):
         return (states,) if self.tuple else states
 
 
-def of(model: PreTrainedModel, rows: list[list[int]]) -> LowerHalf | None:
+def build(model: PreTrainedModel, rows: list[list[int]]) -> LowerHalf | None:
     """The lower half of a model on the CPU for its training rows (token ids).
 
     None where it does not stand for the whole forward: dropout, layers that read more than the states of the one
@@ -103,7 +103,7 @@ def _agrees(model: PreTrainedModel, half: LowerHalf, rows: list[list[int]]) -> b
     ids, mask = _right_padded([torch.tensor(row) for row in rows])
     given = {"input_ids": ids, "attention_mask": mask}
     whole = model.base_model(**given, use_cache=False)[0][mask == 1]
-    with half.given(given):
+    with half.use_stored_states(given):
         ours = model.base_model(**given, use_cache=False)[0][mask == 1]
     return bool((ours - whole).abs().max() <= TOLERANCE.get(model.dtype, 0) * whole.abs().max())
 

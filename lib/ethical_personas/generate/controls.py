@@ -1,6 +1,6 @@
 """Training rows of the control arms, made from the constitutions' own: the same prompts, other answers or none.
 
-    rows = made("shuffled", {"deontology": [...], "virtue": [...]})
+    rows = build_rows("shuffled", {"deontology": [...], "virtue": [...]})
 
 What an arm answers harmful requests with is told in data/study.yaml: texts without reasons, the revisions of a random
 constitution, or nothing, and then further harmless rows stand in for the harmful ones (training_rows.select).
@@ -40,7 +40,9 @@ def variants(name: str) -> list[str]:
     path = DATA / "controls" / f"{name}.yaml"
     found = validated(Variants, path).root
     for text in found:
-        why = training_rows.fault(text) or (None if text.startswith(OPENING) else f"does not open with {OPENING!r}")
+        why = training_rows.find_fault(text) or (
+            None if text.startswith(OPENING) else f"does not open with {OPENING!r}"
+        )
         if why or found.count(text) > 1:
             raise CompanionError(f"{path}: text {text!r}: {why or 'appears twice'}; correct it")
     return found
@@ -58,14 +60,14 @@ def make(run: Run, name: str, p) -> list[SftRow]:
     sources = [run.find(run.sft(c)) for c in p.constitutions]
     sets = {c: files.read(path, SftRow) for c, path in zip(p.constitutions, sources, strict=True)}
     given = {c: sets[c] if c in sets else training_rows.bundled_rows(c, p.revision_style) for c in donors(p)}
-    found = made(name, sets, given)
+    found = build_rows(name, sets, given)
     written = files.write(run.path(run.sft(name)), found)
     read = [*sources, *(ROOT / f for f in inputs.control(name))]
     provenance.finish(note, inputs=read, outputs=[written], rows=len(found), dropped=training_rows.drops(found))
     return found
 
 
-def made(name: str, sets: dict[str, list[SftRow]], given: dict[str, list[SftRow]]) -> list[SftRow]:
+def build_rows(name: str, sets: dict[str, list[SftRow]], given: dict[str, list[SftRow]]) -> list[SftRow]:
     """The rows of a control.
 
     Args:

@@ -20,7 +20,7 @@ from ethical_personas.study.materials import Constitution
 from ethical_personas.study.rows import SftRow
 
 
-def live(chat: chats.Chat, law: Constitution, number: int, batch: int, penalty: float) -> pd.DataFrame:
+def show_live_rounds(chat: chats.Chat, law: Constitution, number: int, batch: int, penalty: float) -> pd.DataFrame:
     """A few rounds with the local model as teacher beside the recorded ones; one row a text."""
     prompts = materials.prompts("train", *CATEGORIES)
     prompts = prompts[:: max(1, len(prompts) // number)][:number] if number else []
@@ -45,7 +45,7 @@ def live(chat: chats.Chat, law: Constitution, number: int, batch: int, penalty: 
 
 def harmless_answers(run: Run, p: SimpleNamespace) -> dict[str, tuple[str, bool]]:
     """Targets of the harmless rows, made by the source model now when no run has made them yet."""
-    if not source_answers.made(run, p):
+    if not source_answers.is_current(run, p):
         source_answers.make(run, p)
     return source_answers.targets(run, p.harmless_targets)
 
@@ -61,7 +61,9 @@ def first_answers(chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamesp
     return {prompt.id: text for prompt, (text, _) in zip(prompts, answers, strict=True)}
 
 
-def harmful(chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamespace, initial: dict[str, str]) -> list[SftRow]:
+def revise_harmful(
+    chat: chats.Chat, law: Constitution, run: Run, p: SimpleNamespace, initial: dict[str, str]
+) -> list[SftRow]:
     """The constitution's harmful rows from the teacher that the profile names.
 
     Args:

@@ -54,7 +54,7 @@ def make(run: Run, p) -> list[rows.Response]:
     return found
 
 
-def made(run: Run, p) -> bool:
+def is_current(run: Run, p) -> bool:
     """Whether answers lie ready that this very model gave, with this very decoding, to these very prompts."""
     if not run.has(FILE):
         return False

@@ -74,7 +74,7 @@ def harmful_row(prompt: Prompt, constitution: str, principle: str, critique: str
         principle=principle,
         critique=critique,
         teacher=teacher,
-        dropped=fault(answer),
+        dropped=find_fault(answer),
     )
 
 
@@ -93,13 +93,13 @@ def harmless_rows(answers: dict[str, tuple[str, bool]], teacher: str) -> list[Sf
                     answer=answer,
                     complete=complete,
                     teacher=teacher,
-                    dropped=fault(answer),
+                    dropped=find_fault(answer),
                 )
             )
     return found
 
 
-def fault(answer: str) -> str | None:
+def find_fault(answer: str) -> str | None:
     """Why an answer must not enter training: empty, short, or carrying template marks; else None."""
     if not answer.strip():
         return "empty"

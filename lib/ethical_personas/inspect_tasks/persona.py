@@ -46,7 +46,7 @@ def persona(
     Raises:
         CompanionError: an unknown wording, a log that cannot be read or lacks a question.
     """
-    chosen = shared.chosen("wordings", wordings, lenses.CHOICES)
+    chosen = shared.select_names("wordings", wordings, lenses.CHOICES)
     asked = [(i, w, o) for i in ask.items("", per_dimension) for w in chosen for o in lenses.ORDERS]
     samples = [_sample(*question) for question in asked]
     missing = [s.id for s in samples if s.id not in answered(source)] if source else []

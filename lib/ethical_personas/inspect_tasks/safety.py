@@ -34,8 +34,8 @@ def safety(kinds: str | list[str] = "", per_category: int = 0, max_tokens: int =
     Raises:
         CompanionError: an unknown kind or judge.
     """
-    wanted = shared.chosen("kinds", kinds, (HARMFUL, *grid.HARMLESS))
-    (judge,) = shared.chosen("judge", [judge], JUDGES)
+    wanted = shared.select_names("kinds", kinds, (HARMFUL, *grid.HARMLESS))
+    (judge,) = shared.select_names("judge", [judge], JUDGES)
     samples = [_sample(p) for p in ask.prompts(per_category) if grid.kind(p.category) in wanted]
     return shared.task_of("safety", samples, declined(judge), max_tokens)
 

@@ -15,7 +15,7 @@ from ethical_personas import stats
 from ethical_personas.errors import CompanionError
 
 
-def chosen(parameter: str, given: str | list[str], known: Iterable[str]) -> list[str]:
+def select_names(parameter: str, given: str | list[str], known: Iterable[str]) -> list[str]:
     """Names given to a parameter, all of `known` where none is; raises CompanionError for another name."""
     # Inspect hands `-T kinds=harmful,twin` over as a list, and `-T kinds=twin` as a string.
     names, known = given.split(",") if isinstance(given, str) else given, list(known)

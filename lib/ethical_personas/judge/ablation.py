@@ -102,9 +102,11 @@ def table(alpha: float = 0.05) -> pd.DataFrame:
         at = [place[r.prompt, r.response] for r in labels]
         parts = {name: marked.assign(verdict=said[name][at]) for name in (KEYWORDS, WORDS, ENCODER, BOTH)}
         kappas = {name: calibration.measures(part, alpha=alpha) for name, part in parts.items()}
-        row = {"sample": sample, "n": len(labels)} | {k: calibration.told(m, "kappa") for k, m in kappas.items()}
+        row = {"sample": sample, "n": len(labels)} | {
+            k: calibration.format_measure(m, "kappa") for k, m in kappas.items()
+        }
         for name in (KEYWORDS, WORDS, ENCODER):
-            row[f"{BOTH} - {name}"] = calibration.told(gain(parts[BOTH], parts[name], alpha), "gain")
+            row[f"{BOTH} - {name}"] = calibration.format_measure(gain(parts[BOTH], parts[name], alpha), "gain")
         records.append(row)
     return pd.DataFrame(records)
 

@@ -142,7 +142,7 @@ def measures(table: pd.DataFrame, bootstrap: int = 2000, alpha: float = 0.05) ->
     return found | dict(zip(("kappa", "kappa_low", "kappa_high"), kappa, strict=True))
 
 
-def told(row, measure: str) -> str:
+def format_measure(row, measure: str) -> str:
     """A measure of a row of `report`, with its interval: `0.95 [0.90, 0.98]`; a dash where it is undefined."""
     if math.isnan(row[measure]):
         return "–"
@@ -152,7 +152,7 @@ def told(row, measure: str) -> str:
 def compact(report: pd.DataFrame) -> pd.DataFrame:
     """`report` to be read: every measure in one column with its interval, two decimals."""
     names = (*MEASURES, "kappa")
-    words = {name: [told(row, name) for row in report.to_dict("records")] for name in names}
+    words = {name: [format_measure(row, name) for row in report.to_dict("records")] for name in names}
     return report.drop(columns=[f"{name}{end}" for name in names for end in ("_low", "_high")]).assign(**words)
 
 

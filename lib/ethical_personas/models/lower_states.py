@@ -1,8 +1,8 @@
 """Hidden states where they enter the upper half of the layers: the source's, for the models that are tuned above them.
 
-    chat.lower = of(chat, path)             the source records, a tuned model reads what the source has left in `path`
-    run(chat, asked, compute)               compute(), its forwards from the middle up where the states are known
-    keep(chat, path)                        the source leaves its states there
+    chat.lower = open_states(chat.model, path, source)    the source records; a tuned model reads what `path` has
+    run(chat.lower, asked, compute)                       compute(), from the middle up where the states are known
+    save_states(chat.model, chat.lower, path)             the source leaves its states there
 
 An adapter on the upper half leaves the layers below as they are, so that the same tokens in the same batches enter the
 upper half with the same states, byte for byte, whichever of the models reads them.
@@ -35,7 +35,7 @@ def decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList | list:
 
 
 @contextmanager
-def instead(layers, forward: Callable) -> Iterator[None]:
+def replace_forward(layers, forward: Callable) -> Iterator[None]:
     """Give layers another forward for a while."""
     for layer in layers:
         layer.forward = forward
@@ -128,7 +128,7 @@ class LowerStates:
         def on(states, *_, **__):
             return (states,) if self.tuple else states
 
-        with instead(self.lower[:1], take), instead(self.lower[1:], on):
+        with replace_forward(self.lower[:1], take), replace_forward(self.lower[1:], on):
             yield
 
 
@@ -139,7 +139,7 @@ def run(lower: LowerStates | None, asked: object, compute: Callable[[], torch.Te
     return lower.run(hashlib.sha256(json.dumps(asked).encode()).hexdigest(), compute)
 
 
-def of(model: PreTrainedModel, path: Path, source: bool) -> LowerStates | None:
+def open_states(model: PreTrainedModel, path: Path, source: bool) -> LowerStates | None:
     """The source's states to be recorded, a tuned model's from the source's file.
 
     None on a card, and where there is no file or one that another lower half, machine or version has made.
@@ -163,7 +163,7 @@ def of(model: PreTrainedModel, path: Path, source: bool) -> LowerStates | None:
     return LowerStates(model, path) if made_by == _made_by(model) else None
 
 
-def keep(model: PreTrainedModel, lower: LowerStates | None, path: Path) -> None:
+def save_states(model: PreTrainedModel, lower: LowerStates | None, path: Path) -> None:
     """Leave the states that the source has recorded in `path`, whole or not at all."""
     if lower is None or lower.file or not lower.recorded:
         return

@@ -1,6 +1,6 @@
 """What a constitution's content adds to a persona: its models beside a control arm of the same scope.
 
-    table = over(contrasts, "shuffled")     contrasts: of persona.lens_shifts.averaged, controls among them
+    table = compare_with_control(contrasts, "shuffled")     contrasts: of lens_shifts.averaged, controls among them
 
 The arm `shuffled` learned the same refusals with reasons of no one constitution; what it matches of a signature, any
 reasons would. Differences are paired by item and seed.
@@ -22,13 +22,13 @@ COLUMNS = ["constitution", "scope", "lens", "own", "control", "match", *(f"match
 COLUMNS += ["alignment", *(f"alignment_{k}" for k in ENDS), "n_items", "seeds", "reason"]
 
 
-def of_constitutions(table: pd.DataFrame) -> pd.DataFrame:
+def drop_controls(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of constitutions' models, and of the source, without those of control arms."""
     return table[~table["constitution"].isin(grid.CONTROLS)]
 
 
-def over(
-    contrasts: pd.DataFrame, control: str = "shuffled", draws: int = 2000, alpha: float = 0.05, seed: int = 0
+def compare_with_control(
+    contrasts: pd.DataFrame, control: str, draws: int = 2000, alpha: float = 0.05, seed: int = 0
 ) -> pd.DataFrame:
     """Match with the own signature, a model's minus the control's; a row per constitution, scope and lens.
 
@@ -37,16 +37,19 @@ def over(
     (mean difference of the two, item by item, in the registered direction, in the lens's units), low, high, p and mde
     (t over items); n_items, seeds, reason (why numbers are missing).
     """
-    return over_draws(contrasts, control, draws, alpha, seed)[0]
+    return draw_comparisons(contrasts, control, draws, alpha, seed)[0]
 
 
-def over_draws(
-    contrasts: pd.DataFrame, control: str = "shuffled", draws: int = 2000, alpha: float = 0.05, seed: int = 0
+def draw_comparisons(
+    contrasts: pd.DataFrame, control: str, draws: int = 2000, alpha: float = 0.05, seed: int = 0
 ) -> tuple[pd.DataFrame, dict[tuple[str, str, str], np.ndarray]]:
-    """The table of `over`, and joint draws of `match` about its estimate, by (constitution, scope, lens)."""
+    """The table of `compare_with_control`, and joint draws of `match` about its estimate.
+
+    The draws are by (constitution, scope, lens).
+    """
     signatures, records, drawn = materials.signatures(), [], {}
     parts = dict(list(contrasts.groupby(["constitution", "scope", "lens"])))
-    tuned = of_constitutions(contrasts)
+    tuned = drop_controls(contrasts)
     rivals = grid.compared(tuned["constitution"].unique())
     for key in tuned[["constitution", "scope", "lens"]].drop_duplicates().itertuples(index=False, name=None):
         constitution, scope, lens = key

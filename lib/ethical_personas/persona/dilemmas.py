@@ -1,10 +1,10 @@
 """What models prefer in the dilemmas, by likelihood and by reply, beside a reader of single words.
 
-told = answers(run, models)           both measures, a row for each model, dilemma and presentation order
-summary(preferences(told))            movement towards each constitution's options
-beside_arms(preferences(told))        movement towards the own options, a constitution's models minus a control arm's
-quality(told)                         own, other's and undecided choices; how steady; whether the measures agree
-moral(run, models, scenarios)         movement on a MoralChoice file, by its rules
+measured = answers(run, models)         both measures, a row for each model, dilemma and presentation order
+summary(preferences(measured))          movement towards each constitution's options
+beside_arms(preferences(measured))      movement towards the own options, a constitution's models minus an arm's
+quality(measured)                       own, other's and undecided choices; how steady; whether the measures agree
+moral(run, models, scenarios)           movement on a MoralChoice file, by its rules
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def answers(run: Run, models: list[str]) -> pd.DataFrame:
             a = "first" if r.order == "a_first" else "second"
             found.append((r.id, r.order, "reply", 0.0 if not named else 1.0 if named == a else -1.0))
         table = pd.DataFrame(found, columns=["id", "order", "measure", "value"])
-        tables.append(table.assign(model=model, **grid.about(model)))
+        tables.append(table.assign(model=model, **grid.parse_model(model)))
     return pd.concat(tables, ignore_index=True)[["model", *CELL, "id", "order", "measure", "value"]]
 
 
@@ -90,11 +90,12 @@ def _listed(dilemma: rows.Dilemma, order: str) -> tuple[str, str]:
     return options if order == "a_first" else options[::-1]
 
 
-def _by_side(told: pd.DataFrame) -> pd.DataFrame:
+def _by_side(measured: pd.DataFrame) -> pd.DataFrame:
     """Each row twice, of opposite sign: columns option (whose it is) and against, value towards it."""
     known = {d.id: d.sides for d in materials.dilemmas()}
-    own, other = ([known[i][k] for i in told["id"]] for k in (0, 1))
-    sides = told.assign(option=own, against=other), told.assign(option=other, against=own, value=-told["value"])
+    own, other = ([known[i][k] for i in measured["id"]] for k in (0, 1))
+    turned = measured.assign(option=other, against=own, value=-measured["value"])
+    sides = measured.assign(option=own, against=other), turned
     return pd.concat(sides, ignore_index=True)
 
 
@@ -107,11 +108,11 @@ def _moved(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return frame
 
 
-def preferences(told: pd.DataFrame) -> pd.DataFrame:
+def preferences(measured: pd.DataFrame) -> pd.DataFrame:
     """Preference for the option of each constitution, by dilemma, both presentation orders averaged.
 
     Args:
-        told: Of `answers`.
+        measured: Of `answers`.
 
     Returns:
         Columns model, constitution, scope, seed, measure, id, option, against, preference, shift (minus the source's),
@@ -119,7 +120,7 @@ def preferences(told: pd.DataFrame) -> pd.DataFrame:
         rows of opposite sign, one for each side.
     """
     keys = ["model", *CELL, "measure", "id", "option", "against"]
-    frame = _by_side(told).groupby(keys, as_index=False, dropna=False)["value"].mean()
+    frame = _by_side(measured).groupby(keys, as_index=False, dropna=False)["value"].mean()
     return _moved(frame, ["measure", "id", "option"]).rename(columns={"value": "preference"})[
         [*keys, "preference", "shift", "contrast"]
     ]
@@ -176,11 +177,11 @@ def _mean(values: pd.Series, name: str, alpha: float, prefix: str | None = None)
     return {name: fit.estimate, f"{prefix}low": low, f"{prefix}high": high}
 
 
-def quality(told: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+def quality(measured: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     """What the models choose where an option is their own, and how far each measure can be trusted.
 
     Args:
-        told: Of `answers`.
+        measured: Of `answers`.
         alpha: One minus the level of the intervals (t over dilemmas; scopes, seeds and orders averaged).
 
     Returns:
@@ -190,10 +191,10 @@ def quality(told: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         dilemmas with one option in both orders); of replies agree (share of decided ones that name the likelier
         option), its ends and kappa; n dilemmas.
     """
-    sides = _by_side(told)
-    wide = told.pivot(index=["model", *CELL, "id", "order"], columns="measure", values="value").reset_index()
+    sides = _by_side(measured)
+    wide = measured.pivot(index=["model", *CELL, "id", "order"], columns="measure", values="value").reset_index()
     reader, records = words(), []
-    for constitution in grid.ordered(set(told["constitution"]) - {grid.SOURCE}):
+    for constitution in grid.ordered(set(measured["constitution"]) - {grid.SOURCE}):
         own = sides[sides["option"] == constitution]
         if own.empty:  # a constitution beyond those of the dilemmas
             continue
@@ -278,7 +279,7 @@ def moral(run: Run, models: list[str], scenarios: Sequence[rows.MoralScenario], 
     for model in dict.fromkeys([grid.SOURCE, *models]):
         found = files.read(run.find(run.evaluation(model, inputs.MORAL_ROWS)), rows.DilemmaScore)
         table = pd.DataFrame([(r.id, r.value) for r in found], columns=["id", "value"])
-        tables.append(table.groupby("id", as_index=False).mean().assign(model=model, **grid.about(model)))
+        tables.append(table.groupby("id", as_index=False).mean().assign(model=model, **grid.parse_model(model)))
     moved = _moved(pd.concat(tables, ignore_index=True), ["id"])
     moved = moved[moved["model"] != grid.SOURCE]
     records = []

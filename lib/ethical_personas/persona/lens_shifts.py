@@ -2,7 +2,7 @@
 
     scores = scores(run, models)                all rows of the source and the models, read once
     raw = item_shifts(scores)                   each model minus the source, by item and wording
-    shifts = standardised(primary(raw))         of the minimal pairs the pure swaps; wordings on one scale
+    shifts = standardised(keep_pure_swaps(raw))         of the minimal pairs the pure swaps; wordings on one scale
     contrasts = wording_contrasts(shifts)       the same minus the mean of the compared constitutions
     averaged(contrasts)                         one value per item
 
@@ -51,12 +51,12 @@ def scores(run: Run, models: list[str], instrument: str = "item", items: list[ro
         stances = [stance.classify(r.text, statements.get(r.id, "")) for r in replies]
         values += [(r.id, "text", r.wording, None, STANCE_VALUES[s]) for r, s in zip(replies, stances, strict=True)]
         frame = pd.DataFrame(values, columns=["id", "lens", "wording", "order", "value"])
-        tables.append(frame.assign(model=model, **grid.about(model)))
+        tables.append(frame.assign(model=model, **grid.parse_model(model)))
     frame = pd.concat(tables, ignore_index=True)
     return frame[["model", *CELL, "id", "lens", "wording", "order", "value"]]
 
 
-def described(frame: pd.DataFrame, items: list[rows.Item] | None = None) -> pd.DataFrame:
+def add_dimensions(frame: pd.DataFrame, items: list[rows.Item] | None = None) -> pd.DataFrame:
     """Add each item's dimension and keying; raises CompanionError for an id that is not in the instrument."""
     known = [(i.id, i.dimension, i.keyed) for i in items] if items else materials.instrument()
     known = pd.DataFrame(known, columns=["id", "dimension", "keyed"])
@@ -92,11 +92,11 @@ def item_shifts(scores: pd.DataFrame, items: list[rows.Item] | None = None) -> p
                 f"{model}: item {odd['id']} ({odd['lens']}, {odd['wording']}) is not measured on it and the source; "
                 "measure both with the same item_limit and wordings"
             )
-        tables.append(both.assign(shift=both["value"] - both["value_source"], model=model, **grid.about(model)))
+        tables.append(both.assign(shift=both["value"] - both["value_source"], model=model, **grid.parse_model(model)))
     columns = ["model", *CELL, "lens", "id", "dimension", "keyed", "wording", "value", "shift", "signed"]
     if not tables:
         return pd.DataFrame(columns=columns)
-    frame = described(pd.concat(tables, ignore_index=True), items)
+    frame = add_dimensions(pd.concat(tables, ignore_index=True), items)
     return frame.assign(signed=frame["keyed"] * frame["shift"])[columns]
 
 
@@ -111,7 +111,7 @@ def swaps() -> set[str]:
     return {name for name, (statement, reversal) in words.items() if statement == reversal}
 
 
-def primary(frame: pd.DataFrame) -> pd.DataFrame:
+def keep_pure_swaps(frame: pd.DataFrame) -> pd.DataFrame:
     """Without the minimal pairs that differ by a word: what the likelihood of single words can move is not in the rest.
 
     The second registration tests the pure swaps; other lenses keep all their items.

@@ -239,30 +239,25 @@ def dimension_profile(contrasts: pd.DataFrame, draws: int = 2000, alpha: float =
     return pd.DataFrame(records)
 
 
-def contrast_c4(
-    table: pd.DataFrame,
-    constitution: str = "consequentialism",
-    first: str = "utilitarian_beliefs",
-    second: str = "deontological_beliefs",
-    alpha: float = 0.05,
-) -> pd.DataFrame:
-    """The flagship contrast: does the consequentialist model agree more with utilitarian than deontological items?
+def dimension_contrast(table: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
+    """The flagship contrast: do a constitution's models agree more with one dimension's items than with another's?
 
     `table`: item shifts (column signed: relative to the source) or contrasts (column contrast: relative also to
-    the other constitutions). One row per scope and lens: measure, estimate (mean over utilitarian items
-    minus mean over deontological items), interval, p, effect, mde and the rest of stats.COLUMNS. Items are
-    the clusters, within keying: half the items are reverse-keyed, and a model that agrees more with everything
-    would otherwise look noisy.
+    the other constitutions). One row per scope and lens of each constitution that names two dimensions in
+    data/study.yaml: measure, estimate (mean over the first dimension's items minus mean over the second's), interval,
+    p, effect, mde and the rest of stats.COLUMNS. Items are the clusters, within keying: half the items are
+    reverse-keyed, and a model that agrees more with everything would otherwise look noisy.
     """
     value = "contrast" if "contrast" in table.columns else "signed"
-    kept = table[(table["constitution"] == constitution) & table["dimension"].isin([first, second])]
     records = []
-    for (scope, lens), part in kept.groupby(["scope", "lens"]):
-        wide = part.pivot_table(index=["dimension", "keyed", "id"], columns="seed", values=value)
-        dimension, keyed = (wide.index.get_level_values(level) for level in ("dimension", "keyed"))
-        sizes = wide.groupby([dimension, keyed]).size()
-        keyed = keyed if len(sizes) == 4 and sizes.min() > 1 else None  # both keys on both sides
-        row = stats.groups(wide.to_numpy(), dimension == first, keyed, alpha)
-        measure = "contrast" if value == "contrast" else "shift"
-        records.append({"constitution": constitution, "scope": scope, "lens": lens, "measure": measure} | row)
+    for constitution, (first, second) in grid.CONTRASTS.items():
+        kept = table[(table["constitution"] == constitution) & table["dimension"].isin([first, second])]
+        for (scope, lens), part in kept.groupby(["scope", "lens"]):
+            wide = part.pivot_table(index=["dimension", "keyed", "id"], columns="seed", values=value)
+            dimension, keyed = (wide.index.get_level_values(level) for level in ("dimension", "keyed"))
+            sizes = wide.groupby([dimension, keyed]).size()
+            keyed = keyed if len(sizes) == 4 and sizes.min() > 1 else None  # both keys on both sides
+            row = stats.groups(wide.to_numpy(), dimension == first, keyed, alpha)
+            measure = "contrast" if value == "contrast" else "shift"
+            records.append({"constitution": constitution, "scope": scope, "lens": lens, "measure": measure} | row)
     return pd.DataFrame(records, columns=["constitution", "scope", "lens", "measure", *stats.COLUMNS])

@@ -26,9 +26,16 @@ COUNTS, AGAINST = "counts", "counts against"
 MET, NOT_MET, HOLDS, NOT_SHOWN, UNMEASURED = "met", "not met", "against", "not shown", "not measured"
 
 
+class Instrument(BaseModel):
+    """What is measured."""
+
+    lens: str
+
+
 class Registration(BaseModel):
     """What the file says of deciding; the rest of it is prose."""
 
+    instrument: Instrument
     smallest_effects_of_interest: dict[str, float]
     what_counts: dict[str, str]
     what_would_count_against: dict[str, str]
@@ -65,13 +72,13 @@ def scorecard(
         models, items or constitutions, as `measured` says. threshold: the registered one.
     """
     said = registration()
-    swaps = contrasts[contrasts["lens"] == "pairs"]
+    swaps = contrasts[contrasts["lens"] == said.instrument.lens]
     names = grid.compared(swaps["constitution"].unique())
     if len(names) < 2:  # a lone constitution's contrasts are 0 by themselves, and rule nothing out
         swaps, pooled, minimal = swaps.iloc[:0], pooled.iloc[:0], minimal.iloc[:0]
     words = words[words["constitution"].isin(names)]
     rows = _of_models(said, _models(swaps[swaps["constitution"].isin(names)], draws, alpha), alpha)
-    along = pooled[pooled["lens"] == "pairs"]
+    along = pooled[pooled["lens"] == said.instrument.lens]
     rows += _of_replication(said, repeated, along, alpha) + _of_pooled(said, along, len(names), alpha)
     rows.append(_of_words(said, pooled, minimal, words, alpha))
     table = pd.DataFrame(rows, columns=COLUMNS)
@@ -133,7 +140,7 @@ def _numbers(row: pd.Series, p: str = "") -> dict:
 
 def _of_replication(said: Registration, repeated: pd.DataFrame, along: pd.DataFrame, alpha: float) -> list[dict]:
     """Whether the item profile repeats, and whether that is a fingerprint only."""
-    chosen = {"lens": "pairs", "kind": "disjoint", "part": "items", "constitution": grid.MEAN}
+    chosen = {"lens": said.instrument.lens, "kind": "disjoint", "part": "items", "constitution": grid.MEAN}
     found = repeated[(repeated[list(chosen)] == pd.Series(chosen)).all(axis=1)]
     counts = {"part": COUNTS, "registered": said.what_counts["replication"], "threshold": f"p < {alpha:g}"}
     against = {"part": AGAINST, "registered": said.what_would_count_against["replication"]}

@@ -30,13 +30,13 @@ def acquiescence(scores: pd.DataFrame, alpha: float = 0.05, items: list[rows.Ite
         One row per model (the source first) and lens: model, constitution, scope, seed, lens, acquiescence, low, high,
         shift (minus the source's), shift_low, shift_high (t over items).
     """
-    by_item = lens_shifts.described(scores, items).groupby(["model", "lens", "keyed", "id"])["value"].mean()
+    by_item = lens_shifts.add_dimensions(scores, items).groupby(["model", "lens", "keyed", "id"])["value"].mean()
     records = []
     for model in scores["model"].unique():
         shifts = (by_item[model] - by_item[grid.SOURCE]).dropna()  # an added constitution's own items have no source
         for lens in [n for n in by_item[model].index.unique("lens") if n not in _one_key(by_item)]:
             level, shift = _balanced(by_item[model][lens], alpha), _balanced(shifts[lens], alpha)
-            row = {"model": model, **grid.about(model), "lens": lens}
+            row = {"model": model, **grid.parse_model(model), "lens": lens}
             row |= dict(zip(("acquiescence", "low", "high"), level, strict=True))
             records.append(row | dict(zip(("shift", "shift_low", "shift_high"), shift, strict=True)))
     columns = ["model", *lens_shifts.CELL, "lens", "acquiescence", "low", "high", "shift", "shift_low", "shift_high"]
@@ -125,6 +125,13 @@ def position_bias(scores: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         wide = parts[model, wording].pivot(index="id", columns="order", values="value")
         fit = stats.linear(wide["agree_first"] - wide["disagree_first"])
         low, high = fit.interval(alpha)
-        row = {"model": model, **grid.about(model), "wording": wording, "bias": fit.estimate, "low": low, "high": high}
+        row = {
+            "model": model,
+            **grid.parse_model(model),
+            "wording": wording,
+            "bias": fit.estimate,
+            "low": low,
+            "high": high,
+        }
         records.append(row | {"orders_r": wide["agree_first"].corr(wide["disagree_first"])})
     return pd.DataFrame(records)

@@ -40,7 +40,7 @@ def read(labels: list[StanceRow]) -> pd.DataFrame:
     statements = {i.id: i.statement for i in materials.items()}
     table = pd.DataFrame([r.model_dump() for r in labels])
     table["predicted"] = [stance.classify(r.text, statements[r.item]) for r in labels]
-    table["constitution"] = [grid.about(r.model)["constitution"] if r.model else "" for r in labels]
+    table["constitution"] = [grid.parse_model(r.model)["constitution"] if r.model else "" for r in labels]
     return table.fillna({"run": ""})
 
 

@@ -68,7 +68,7 @@ def texts_of(
     critiques: bool = False,
 ) -> pd.DataFrame:
     """The teacher texts for a set of models: their constitutions', and the reference ones' with the bundled teacher."""
-    own = {grid.about(m)["constitution"] for m in models} - {grid.SOURCE}
+    own = {grid.parse_model(m)["constitution"] for m in models} - {grid.SOURCE}
     bundled = [c for c in materials.recorded(grid.REFERENCE) if teacher_of(teacher, c) == "bundled"]
     return teacher_texts(sorted({*own, *bundled}), revision_style, teacher, run, critiques)
 
@@ -133,7 +133,7 @@ def ceiling(texts: pd.DataFrame, fitted: dict[str, dict[str, Pipeline]], alpha: 
 
 def _answers(run: Run, model: str) -> pd.DataFrame:
     """All texts of one model to be read: id, category, kind, text; replies to items of others left out."""
-    owners, own = materials.items_of_some(), grid.about(model)["constitution"]
+    owners, own = materials.items_of_some(), grid.parse_model(model)["constitution"]
     records = []
     for r in files.read(run.find(run.evaluation(model, inputs.RESPONSES)), rows.Response):
         records.append((r.id, r.category, grid.kind(r.category), r.response))
@@ -146,7 +146,7 @@ def _answers(run: Run, model: str) -> pd.DataFrame:
 def answers_of(run: Run, models: list[str]) -> pd.DataFrame:
     """Every answer of the source and of `models`: id, category, kind, text, model, constitution, scope, seed."""
     models = list(dict.fromkeys([grid.SOURCE, *models]))
-    return pd.concat([_answers(run, m).assign(model=m, **grid.about(m)) for m in models], ignore_index=True)
+    return pd.concat([_answers(run, m).assign(model=m, **grid.parse_model(m)) for m in models], ignore_index=True)
 
 
 def classify_answers(run: Run, models: list[str], fitted: dict[str, dict[str, Pipeline]]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from ethical_personas.study import grid
 STRUCK = (0, 25, 50, 100, 200, 400)  # most telling words, taken out of what the reader learns from and reads
 
 
-def telling(reader: Pipeline) -> list[str]:
+def rank_words(reader: Pipeline) -> list[str]:
     """The single words that a reader knows, those with the largest weight for any constitution first."""
     vectorizer, weights = (step for _, step in reader.steps)
     names = vectorizer.get_feature_names_out()
@@ -53,7 +53,7 @@ def readers(
         own_declined (the same of those that decline), each with _low and _high (of voice.clustered: a prompt's models
         and seeds are one); n, n_declined (prompts).
     """
-    words, answers, records = telling(fitted[""][""]), voice.answers_of(run, models), []
+    words, answers, records = rank_words(fitted[""][""]), voice.answers_of(run, models), []
     answers = answers[answers["kind"] == "harmful"]  # the numbers rest on these alone
     for name, known, number in _learned_from(texts, critiques, len(words)):
         reader, heard = fitted, voices

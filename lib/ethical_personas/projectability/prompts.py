@@ -18,11 +18,11 @@ COLUMNS += ["n_clusters", "seeds", "reason"]
 
 def subsets(panel: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str | None]]:
     """Prompts by name, and the level to standardise over: all, each form, standardised, seen and unseen registers."""
-    told = registers.told(panel)
+    told = registers.with_known_form(panel)
     found: dict[str, tuple[pd.DataFrame, str | None]] = {"all": (panel, None)}
-    found |= {form: (gains.where(panel, form=form), None) for form in rows.FORMS}
+    found |= {form: (gains.select_prompts(panel, form=form), None) for form in rows.FORMS}
     found[registers.STANDARDISED] = (told, "form")
-    found |= {name: (gains.where(panel, seen=seen), None) for name, seen in registers.REGISTERS.items()}
+    found |= {name: (gains.select_prompts(panel, seen=seen), None) for name, seen in registers.REGISTERS.items()}
     return {name: part for name, part in found.items() if gains.rows_of(part[0], "S").any()}
 
 

@@ -24,7 +24,7 @@ SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]*]*(?=\s|$)")
 ABOUT = ["constitution", "scope", "seed"]
 
 
-def measured(run: Run, models: list[str]) -> bool:
+def has_task_rows(run: Run, models: list[str]) -> bool:
     """Whether every model was asked the tasks: shipped responses of an earlier version come without them."""
     return all(run.has(run.evaluation(m, name)) for m in models for name in inputs.CAPABILITY_ROWS)
 
@@ -59,7 +59,7 @@ def one_sentence(text: str) -> bool:
 
 
 def _about(model: str) -> dict:
-    return {"model": model} | grid.about(model)
+    return {"model": model} | grid.parse_model(model)
 
 
 def graded(run: Run, models: list[str]) -> pd.DataFrame:

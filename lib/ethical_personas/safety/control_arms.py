@@ -79,7 +79,7 @@ def table(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         the number of rows, and no claim is decided here.
     """
     names, records = grid.compared(c for c, _ in gains.models(panel)), []
-    unseen = gains.where(panel, seen=False)
+    unseen = gains.select_prompts(panel, seen=False)
     places = [
         (panel, "broad", "all"),
         (panel, "ood", "ood"),
@@ -108,7 +108,7 @@ def _difference(values, first, arm: str, measure: str, strata, alpha: float) -> 
     if np.isnan(values[arm]).all():
         return {}
     fit, items = (
-        trainings.compared(values, first, arm, PSEUDO[measure], error, strata) for error in ("trainings", "items")
+        trainings.compare(values, first, arm, PSEUDO[measure], error, strata) for error in ("trainings", "items")
     )
     known = fit if fit.parts else items
     low, high = known.interval(alpha)

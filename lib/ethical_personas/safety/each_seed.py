@@ -29,7 +29,7 @@ def table(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
             if name not in (grid.SOURCE, grid.MEAN, *grid.CONTROLS):
                 continue
             about = {"seed": grid.SOURCE if name == grid.SOURCE else str(seed), "constitution": name, "scope": scope}
-            places = {"all": part, "unseen": gains.where(part, seen=False)}
+            places = {"all": part, "unseen": gains.select_prompts(part, seen=False)}
             if scope in grid.NARROW:
                 places["ood"] = part[gains.rows_of(part, "J", grid.Cell("", scope).ood)]
             for on, prompts in places.items():

@@ -27,7 +27,7 @@ TOGETHER = "constitutions"  # the models of all constitutions, beside the contro
 
 def arm_of(model: str) -> str:
     """Source, constitutions or the control arm: which of these a model belongs to."""
-    name = grid.about(model)["constitution"]
+    name = grid.parse_model(model)["constitution"]
     return name if name in (grid.SOURCE, *grid.CONTROLS) else TOGETHER
 
 
@@ -44,7 +44,7 @@ def panel(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.pivot(index=["kind", "category", "id", *UNTOLD], columns=columns, values="declined").sort_index(axis=1)
 
 
-def where(panel: pd.DataFrame, **levels) -> pd.DataFrame:
+def select_prompts(panel: pd.DataFrame, **levels) -> pd.DataFrame:
     """The prompts whose index has these values, such as seen=False or form="how"."""
     chosen = np.ones(len(panel), bool)
     for name, value in levels.items():

@@ -57,7 +57,7 @@ def safety(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
     """
     records, trained = [], {None, *(p.manner for p in materials.prompts("train"))}
     for r, judgement in zip(*judged(run, models, judge), strict=True):
-        about = (r.model, *grid.about(r.model).values(), r.id, r.category, grid.kind(r.category), r.twin)
+        about = (r.model, *grid.parse_model(r.model).values(), r.id, r.category, grid.kind(r.category), r.twin)
         records.append((*about, r.manner, r.form, r.manner in trained, DECLINED[judgement.verdict]))
     return pd.DataFrame(records, columns=COLUMNS)
 
@@ -134,7 +134,11 @@ def labelled(run: Run, models: list[str], judge: Judge) -> pd.DataFrame:
     for r, judgement, reading in zip(responses, judgements, readings, strict=True):
         if reading and (r.model == grid.SOURCE or reading.run == drawn):
             source = r.model == grid.SOURCE
-            of = (grid.SOURCE, None, None) if source else (TUNED, gains.arm_of(r.model), grid.about(r.model)["scope"])
+            of = (
+                (grid.SOURCE, None, None)
+                if source
+                else (TUNED, gains.arm_of(r.model), grid.parse_model(r.model)["scope"])
+            )
             about = (r.id, r.model, *of, r.category, grid.kind(r.category), r.prompt, r.response)
             records.append((*about, calibration.NUMBER[reading.verdict], DECLINED[judgement.verdict]))
     columns = ["id", "model", "group", "arm", "scope", "category", "kind", "prompt", "response", "label", "verdict"]

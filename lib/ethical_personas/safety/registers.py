@@ -39,7 +39,7 @@ def pair_places(panel: pd.DataFrame) -> np.ndarray:
     return np.array([(i, at[f"{name}-twin"]) for name, i in at.items() if f"{name}-twin" in at], int).reshape(-1, 2)
 
 
-def apart(panel: pd.DataFrame, constitution: str, scope: str) -> np.ndarray:
+def twin_differences(panel: pd.DataFrame, constitution: str, scope: str) -> np.ndarray:
     """Verdict on each harmful request minus that on its twin, (pairs, seeds), each -1, 0 or 1."""
     x = gains.values(panel, constitution, scope)
     harmful, twin = pair_places(panel).T
@@ -54,7 +54,7 @@ def rates(panel: pd.DataFrame, constitution: str, scope: str, alpha: float) -> l
     for measure in gains.MEASURES:
         ends = {"low": row[f"{measure}_low"], "high": row[f"{measure}_high"]}
         records.append({"measure": measure, "estimate": row[measure], **ends, "n_clusters": n[measure]})
-    fit = stats.linear(apart(panel, constitution, scope), pseudo=(-1.0, 1.0))
+    fit = stats.linear(twin_differences(panel, constitution, scope), pseudo=(-1.0, 1.0))
     if fit.n:
         low, high = np.clip(fit.interval(alpha), -1.0, 1.0)
         ends = {"low": low, "high": high}
@@ -67,7 +67,10 @@ def _difference(panel: pd.DataFrame, model: tuple[str, str], measure: str) -> st
     seen = panel.index.get_level_values("seen").to_numpy(bool)
     if measure == "T":
         harmful, _ = pair_places(panel).T
-        change, seen = apart(panel, *model) - apart(panel, grid.SOURCE, grid.SOURCE), seen[harmful]
+        change, seen = (
+            twin_differences(panel, *model) - twin_differences(panel, grid.SOURCE, grid.SOURCE),
+            seen[harmful],
+        )
         return stats.linear(change, np.where(seen, -1, 1), (-2.0, 2.0)) if len(set(seen)) == 2 else None
     chosen = gains.rows_of(panel, measure)
     change, seen = (gains.values(panel, *model) - gains.source(panel))[chosen], seen[chosen]
@@ -93,7 +96,7 @@ def by_register(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     for model in gains.models(panel, source=True):
         about = dict(zip(KEYS, model, strict=True))
         for name, seen in REGISTERS.items():
-            part = gains.where(panel, seen=seen)
+            part = gains.select_prompts(panel, seen=seen)
             if len(part):
                 records += [about | {"registers": name} | row for row in rates(part, *model, alpha)]
         if model[0] == grid.SOURCE:
@@ -128,8 +131,8 @@ def overview(by_register: pd.DataFrame) -> pd.DataFrame:
     return by_register[kept].drop(columns=["p", "p_holm", "p_bh", "mde"]).reset_index(drop=True)
 
 
-def told(panel: pd.DataFrame, over: str = "form") -> pd.DataFrame:
-    """The prompts whose form is told."""
+def with_known_form(panel: pd.DataFrame, over: str = "form") -> pd.DataFrame:
+    """The prompts whose form of request is known."""
     return panel[panel.index.get_level_values(over).isin(rows.FORMS)]
 
 
@@ -141,11 +144,11 @@ def by_form(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
         equal weight for each form, NaN where harmful or harmless prompts of some form are missing), then those of
         gains.overall. Empty where no prompt has a form.
     """
-    panel, records = told(panel), []
+    panel, records = with_known_form(panel), []
     kinds = pd.Series(gains.rows_of(panel, "O"), dtype=bool)
     complete = all(panel.index.get_level_values("form")[kinds == side].nunique() == len(rows.FORMS) for side in (0, 1))
     for model in gains.models(panel, source=True) if len(panel) else ():
-        parts = [(form, gains.where(panel, form=form), None) for form in rows.FORMS]
+        parts = [(form, gains.select_prompts(panel, form=form), None) for form in rows.FORMS]
         for form, part, over in [*parts, ("all", panel, None), (STANDARDISED, panel, "form")]:
             row = gains.side_by_side(part, gains.values(part, *model), alpha, over)
             if over and not complete:
@@ -165,9 +168,9 @@ def pairs(panel: pd.DataFrame, alpha: float = 0.05) -> pd.DataFrame:
     records = []
     harmful, _ = pair_places(panel).T
     category = panel.index.get_level_values("category")[harmful]
-    base = apart(panel, grid.SOURCE, grid.SOURCE)
+    base = twin_differences(panel, grid.SOURCE, grid.SOURCE)
     for constitution, scope in gains.models(panel, source=True) if len(harmful) else ():
-        x, places = apart(panel, constitution, scope), {"all": np.ones(len(harmful), bool)}
+        x, places = twin_differences(panel, constitution, scope), {"all": np.ones(len(harmful), bool)}
         if scope in grid.NARROW:
             places["ood"] = category.isin(grid.Cell(constitution, scope).ood)
         for on, chosen in places.items():

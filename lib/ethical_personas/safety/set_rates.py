@@ -28,7 +28,7 @@ def judged_sets(run: Run, models: list[str], names: list[str], judge: Judge) -> 
     records = []
     for name in names:
         for r, j in zip(*judged.judged(run, models, judge, inputs.set_rows(name), rows.SetResponse), strict=True):
-            about = (name, r.model, *grid.about(r.model).values(), r.id, r.category)
+            about = (name, r.model, *grid.parse_model(r.model).values(), r.id, r.category)
             records.append((*about, MEASURE[r.harmful], judged.DECLINED[j.verdict]))
     return pd.DataFrame(records, columns=COLUMNS)
 

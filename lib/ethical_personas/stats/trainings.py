@@ -38,7 +38,7 @@ def by_scope(table: np.ndarray, scopes) -> np.ndarray:
     return np.column_stack([table[:, labels == scope].mean(1) for scope in dict.fromkeys(scopes)])
 
 
-def compared(
+def compare(
     values: dict[str, np.ndarray],
     first: str | list[str],
     second: str,
@@ -76,7 +76,7 @@ def compared(
         means = by_scope(means, scopes)
     square, df = residual(means)
     share = 2.0 if error == "pair" else 1 / len(names) + 1
-    return added(items, float(share * square / means.shape[1]), df)
+    return add_variance(items, float(share * square / means.shape[1]), df)
 
 
 def _means(values: np.ndarray, strata) -> np.ndarray:
@@ -86,13 +86,13 @@ def _means(values: np.ndarray, strata) -> np.ndarray:
     return pd.DataFrame(values).groupby(np.asarray(strata)).mean().mean().to_numpy()
 
 
-def added(items: Linear, variance: float, df: int) -> Linear:
+def add_variance(items: Linear, variance: float, df: int) -> Linear:
     """The same with the variance of training as one more part; without any part where that is not known."""
     parts = (*items.parts, (variance, df)) if df >= 1 else ()
     return Linear(items.estimate, parts, items.n, items.n_clusters, items.seeds)
 
 
-def shifted(fit: Linear, by: float) -> Linear:
+def shift_estimate(fit: Linear, by: float) -> Linear:
     """The same with another estimate: its p is that of the null `estimate = -by`."""
     return Linear(fit.estimate + by, fit.parts, fit.n, fit.n_clusters, fit.seeds)
 

@@ -23,6 +23,8 @@ CONSTITUTIONS = tuple(STUDY.constitutions)
 # All constitutions are compared with these, so that another one moves none of their numbers.
 REFERENCE = tuple(name for name, c in STUDY.constitutions.items() if c.reference)
 CONTROLS = tuple(STUDY.controls)
+# Two dimensions of some constitutions: their models should agree more with the first.
+CONTRASTS = {name: c.contrast for name, c in STUDY.constitutions.items() if c.contrast}
 
 # Harm categories whose rows enter training, by scope; BROAD is the scope of all of them.
 SCOPES = {name: CATEGORIES if s.categories == "all" else tuple(s.categories) for name, s in STUDY.scopes.items()}
@@ -77,7 +79,7 @@ class Cell:
         return cls(match[1], match[2], int(match[3]))
 
 
-def about(model: str) -> dict:
+def parse_model(model: str) -> dict:
     """Constitution, scope and seed of a model's name, `<cell>` or `<cell>@<step>`; the source is its own."""
     if model == SOURCE:
         return {"constitution": SOURCE, "scope": SOURCE, "seed": 0}

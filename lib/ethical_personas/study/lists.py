@@ -1,4 +1,4 @@
-"""The form of data/study.yaml: categories, kinds, scopes, constitutions, controls, lenses and dimensions."""
+"""The form of data/study.yaml: categories, kinds, scopes, constitutions, controls, lenses, dimensions and bars."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ class Constitution(Arm):
     """A constitution; all are compared with the reference ones."""
 
     reference: bool = False
+    contrast: tuple[str, str] | None = None  # dimensions: of which its models should agree with the first more
 
 
 class Control(Arm):
@@ -67,6 +68,14 @@ class Lens(Labelled):
         return (self.label or name) + (f"\n({self.unit})" if self.unit else "")
 
 
+class Bars(_Strict):
+    """Sizes set beforehand for what safety may cost and how far it should reach."""
+
+    declined: dict[str, float] = {}  # of each harmless kind, at most
+    one_sentence: float  # more answers in one sentence than the source gives, at most
+    off_topic: dict[str, float] = {}  # gain of each narrow scope's models off their topic, at least
+
+
 class Study(_Strict):
     """All lists of names in the study."""
 
@@ -77,6 +86,7 @@ class Study(_Strict):
     controls: dict[Name, Control] = {}
     lenses: dict[Name, Lens]
     dimensions: dict[Name, str] = Field(min_length=1)
+    bars: Bars
 
     @field_validator("kinds")
     @classmethod
@@ -109,6 +119,26 @@ class Study(_Strict):
             if scope.held_out in scope.categories:
                 raise ValueError(f"{name}: {scope.held_out} is trained on and held out; it can be one of the two")
         return scopes
+
+    @field_validator("bars")
+    @classmethod
+    def _bars_are_of_these_kinds_and_scopes(cls, bars: Bars, info: ValidationInfo) -> Bars:
+        narrow = {name for name, scope in info.data.get("scopes", {}).items() if scope.held_out}
+        for what, names, known in (
+            ("kinds", bars.declined, set(info.data.get("kinds", {}))),
+            ("narrow scopes", bars.off_topic, narrow),
+        ):
+            for name in set(names) - known:
+                raise ValueError(f"{name} is not among the {what}")
+        return bars
+
+    @field_validator("dimensions")
+    @classmethod
+    def _contrasts_are_of_these_dimensions(cls, dimensions: dict, info: ValidationInfo) -> dict:
+        for name, constitution in info.data.get("constitutions", {}).items():
+            for dimension in set(constitution.contrast or ()) - set(dimensions):
+                raise ValueError(f"{dimension} is not among them, and the contrast of {name} names it")
+        return dimensions
 
     @field_validator("constitutions", "controls")
     @classmethod

@@ -114,8 +114,8 @@ class Profile(BaseModel):
         found = {c: teacher_of(self.teacher, c) for c in self.constitutions}
         return {c: kind for c, kind in found.items() if kind != "bundled"}
 
-    def told(self) -> dict:
-        """The parameters as a record keeps them: those of a stage or figure that is left out are not told."""
+    def to_record(self) -> dict:
+        """The parameters as a record keeps them, without those of a stage or figure that is left out."""
         idle = {"source_stage", "source_data"} if self.source_stage == "none" else set()
         return self.model_dump(exclude=idle | (set() if self.ladder else {"ladder"}))
 

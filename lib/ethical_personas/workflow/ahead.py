@@ -22,7 +22,7 @@ def show(chosen: Profile, name: str, profile: str, options: list[str]) -> int:
     print(estimate.text(chosen, name, profile))
     print(*disk.report(chosen, name, ROOT), sep="\n", flush=True)
     executors.check(options)
-    if not executors.elsewhere(options):
+    if not executors.runs_elsewhere(options):
         _card(chosen, profile)
     set_files.all_there(chosen.eval_sets)
     for line in probe.report(chosen):
@@ -33,18 +33,18 @@ def show(chosen: Profile, name: str, profile: str, options: list[str]) -> int:
 def _card(chosen: Profile, profile: str) -> None:
     """Say how many jobs the CUDA card holds, or that there is none where the profile is made for one."""
     if card := memory.card():
-        least = fits(chosen, card)
+        least = require_card(chosen, card)
         held = f", {card // least} at a time of its largest jobs ({least})" if least else ""
         print(f"  CUDA card: {card} MiB{held}", flush=True)
     elif profile in FOR_A_CARD:
         print(f"  note: profile {profile} is made for a CUDA card and none is seen here: it will run on the processor")
 
 
-def fits(chosen: Profile, card_mib: int) -> int:
+def require_card(chosen: Profile, card_mib: int) -> int:
     """MiB that the largest job declares of a card, 0 for a model of unknown size; raises where it does not fit.
 
     Of a model that is not on disk yet the size is the pinned one, or the one in its name.
     """
     model = base_models.folder(chosen.base_model, fetch=False)
     mib = int((disk.size_of(chosen.base_model, model) or 0) / 2**20)
-    return memory.fits(card_mib, mib, memory.words(model), chosen.dtype) if model or mib else 0
+    return memory.require_card(card_mib, mib, memory.words(model), chosen.dtype) if model or mib else 0

@@ -67,8 +67,8 @@ def check_all(profile: Profile) -> None:
     _controls(profile, train)
     _dose(profile)
     if profile.persona_evals:
-        instrument.chosen(profile.persona_evals, profile.persona_evals_limit)
-    moral_scenarios.chosen(profile.moral_choice)
+        instrument.load_items(profile.persona_evals, profile.persona_evals_limit)
+    moral_scenarios.load_scenarios(profile.moral_choice)
     set_files.read_present(profile.eval_sets)  # what a run takes can be said without the others: `all_there`
     _covers(materials.initial_answers(), wanted, "data/transcripts/initial.jsonl")
     _signatures()

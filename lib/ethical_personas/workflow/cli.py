@@ -88,7 +88,7 @@ def _command(config: Path, most: int, card: int, options: list[str]) -> list[str
     command += ["--max-checksum-file-size", "2GB", "--printshellcmds"]
     if not _has(options, "--workflow-profile"):
         command += ["--workflow-profile", "none"]  # profiles/ holds ours, not Snakemake's
-    if not executors.elsewhere(options) and not _has(options, "--cores", "-c", "--jobs", "-j"):
+    if not executors.runs_elsewhere(options) and not _has(options, "--cores", "-c", "--jobs", "-j"):
         command += ["--cores", "all"]
     return [*command, *options, "--configfile", str(config)]
 
@@ -246,14 +246,14 @@ def main(argv: list[str]) -> int:
     disk.writable(ROOT)
     _notes(set(names.changed(found.profile, chosen)), found.target, rest)
     shown = _has(rest, "-n", "--dry-run", "--dryrun", "--report")
-    card, most = (0, 0) if executors.elsewhere(rest) else (memory.card(), memory.total())
+    card, most = (0, 0) if executors.runs_elsewhere(rest) else (memory.card(), memory.total())
     if card and found.target == "all":
-        ahead.fits(chosen, card)  # before gigabytes are fetched that no job could use
+        ahead.require_card(chosen, card)  # before gigabytes are fetched that no job could use
     if found.target == "all" and not shown:
         _fetch(chosen)
         _template(chosen, Run(f"runs/{name}", found.profile))
         if card:
-            ahead.fits(chosen, card)  # now by its files: no name tells the size of a vocabulary
+            ahead.require_card(chosen, card)  # now by its files: no name tells the size of a vocabulary
     config = {"name": name, "profile": found.profile, "overrides": overrides, "card_mib": card}
     config |= {"analysis_only": found.target == "figures", "memory_mib": most}
     status = snakemake(config, rest)

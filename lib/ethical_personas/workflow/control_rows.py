@@ -9,4 +9,4 @@ from ethical_personas.generate import controls
 from ethical_personas.workflow import job
 
 if __name__ == "__main__":
-    job.do(controls.make)
+    job.run_job(controls.make)

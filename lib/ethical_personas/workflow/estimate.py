@@ -114,7 +114,7 @@ def loads(p: Profile) -> list[Load]:
     ]
 
 
-def paid(p: Profile) -> list[tuple[str, int, float, float]]:
+def count_paid_calls(p: Profile) -> list[tuple[str, int, float, float]]:
     """Calls of paid endpoints: who, calls, tokens sent, tokens received."""
     found: list[tuple[str, int, float, float]] = []
     if asked := [c for c, kind in p.live.items() if kind == "api"]:
@@ -129,7 +129,7 @@ def paid(p: Profile) -> list[tuple[str, int, float, float]]:
     return found
 
 
-def measured(name: str) -> dict:
+def read_last_run(name: str) -> dict:
     """The record of a profile's last full run in this clone or shipped with it; empty where there is none."""
     place = ROOT / "figures" / name / "provenance.json"
     return json.loads(place.read_text(encoding="utf-8")) if place.is_file() else {}
@@ -143,7 +143,7 @@ def _like_run(p: Profile, known: str, own: bool) -> list[str]:
         known: the run.
         own: whether it is the one that would be made again, and no other that is like it.
     """
-    record, now = measured(known), p.told()
+    record, now = read_last_run(known), p.to_record()
     then = record.get("parameters", {})
     # What an older record does not tell was not there: as good as empty.
     changed = {k for k in {*now, *then} if (now.get(k) or None) != (then.get(k) or None)}
@@ -204,7 +204,7 @@ def text(p: Profile, name: str, profile: str) -> str:
     for spec in set_files.absent(p.eval_sets):
         lines.append(f"  not counted: answers to {spec}, and their judging: there is no such file yet")
     lines += _like_run(p, name, own=True) or _like_run(p, profile, own=False) or [_at_rates(p, found)]
-    for who, calls, sent, received in paid(p):
+    for who, calls, sent, received in count_paid_calls(p):
         lines.append(
             f"  {who}: {calls} calls, {sent / 1e6:.1f} million tokens sent, {received / 1e6:.1f} million received; "
             "times your endpoint's prices"

@@ -22,7 +22,7 @@ ANSWER = 30  # seconds that Slurm has to answer
 END = 90  # seconds that jobs which were cancelled have to end
 
 
-def value(options: list[str], *names: str) -> str:
+def option_value(options: list[str], *names: str) -> str:
     """The value of the last of these options in a command line, `--name value` or `--name=value`; else empty."""
     found = ""
     for option, after in zip(options, [*options, ""][1:], strict=True):
@@ -34,28 +34,32 @@ def value(options: list[str], *names: str) -> str:
 
 def with_profile(options: list[str]) -> list[str]:
     """Snakemake's options; an executor that has a folder of its own in profiles/ takes it, unless another is named."""
-    name = value(options, "--executor", "-e")
-    if name not in ("", *OWN) and not value(options, "--workflow-profile") and (ROOT / "profiles" / name).is_dir():
+    name = option_value(options, "--executor", "-e")
+    if (
+        name not in ("", *OWN)
+        and not option_value(options, "--workflow-profile")
+        and (ROOT / "profiles" / name).is_dir()
+    ):
         options = [*options, "--workflow-profile", f"profiles/{name}"]
-    if executor(options) == "slurm" and not value(options, "--slurm-jobname-prefix"):
+    if executor(options) == "slurm" and not option_value(options, "--slurm-jobname-prefix"):
         options = [*options, "--slurm-jobname-prefix", JOBS]
     return options
 
 
 def executor(options: list[str]) -> str:
     """The executor that options or their workflow profile name; `local` where neither does."""
-    if name := value(options, "--executor", "-e"):
+    if name := option_value(options, "--executor", "-e"):
         return name
-    named = value(options, "--workflow-profile") or "none"
+    named = option_value(options, "--workflow-profile") or "none"
     for settings in (ROOT / named / "config.yaml", ROOT / "profiles" / named / "config.yaml"):  # as Snakemake looks
         if settings.is_file():
             return (files.read_yaml(settings) or {}).get("executor", "local")
     return "local"
 
 
-def elsewhere(options: list[str]) -> bool:
+def runs_elsewhere(options: list[str]) -> bool:
     """Whether jobs run on other machines, or as a person's own Snakemake profile says."""
-    return bool(value(options, "--profile")) or executor(options) not in OWN
+    return bool(option_value(options, "--profile")) or executor(options) not in OWN
 
 
 def check(options: list[str]) -> None:
@@ -88,7 +92,7 @@ def end_jobs(options: list[str]) -> bool:
     name = executor(options)
     if name != "slurm":
         return name in OWN
-    prefix = value(options, "--slurm-jobname-prefix") or JOBS
+    prefix = option_value(options, "--slurm-jobname-prefix") or JOBS
     if left := _queued(prefix):
         print(f"Slurm jobs of a run that was killed are cancelled: {' '.join(left)}", file=sys.stderr)
         _slurm("scancel", *left)

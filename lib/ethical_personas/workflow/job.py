@@ -12,7 +12,7 @@ from ethical_personas.run import Run
 from ethical_personas.workflow import leader
 
 
-def do(make: Callable[..., object]) -> None:
+def run_job(make: Callable[..., object]) -> None:
     """Call make(run, *words, parameters) with this process's arguments: run folder, profile, words, parameters."""
     leader.follow()
     run_dir, profile, *words, given = sys.argv[1:]

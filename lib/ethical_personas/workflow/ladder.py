@@ -14,10 +14,10 @@ from ethical_personas.errors import CompanionError
 from ethical_personas.figures import ladder, style
 from ethical_personas.models import base_models
 from ethical_personas.paths import ROOT
+from ethical_personas.persona import registration
 from ethical_personas.study import grid, inputs
 from ethical_personas.workflow import outputs
 
-LENS = "pairs"  # the lens that the claims on personas are tested on
 ENDS = {"": "estimate", "_low": "low", "_high": "high"}
 COLUMNS = ["run", "base_model", "parameters", "measure", "constitution", "scope", "estimate", "low", "high"]
 
@@ -28,7 +28,7 @@ def rung(run: str) -> pd.DataFrame:
     Measures: S, O, J (gains over the source), voice (share in the own voice among the answers that decline, on topics
     that were not trained on; of a broad model on all), repeats and others (correlation of item profiles over scopes
     within and between constitutions), alignment (mean contrast in the registered direction); the last three on minimal
-    pairs, in nats a token but for the correlations.
+    pairs (the second registration's lens), in nats a token but for the correlations.
 
     Raises CompanionError where a table is not there or the size of the base model is not known.
     """
@@ -39,15 +39,16 @@ def rung(run: str) -> pd.DataFrame:
     size = base_models.parameters(base)
     if not size:
         raise CompanionError(f"{run}: how large {base} is is not known here; add it to {inputs.BASE_MODELS}")
+    lens = registration.registration().instrument.lens
     gains, voices, repeats, persona = (style.read_table(f"figures/{run}", name) for name in outputs.RUNG)
     place = voices["scope"].map(lambda scope: "in distribution" if scope == grid.BROAD else "out of distribution")
     voices = voices[voices["where"] == place].rename(columns={"share": "estimate"}).assign(measure="voice")
-    repeats = repeats[(repeats["lens"] == LENS) & (repeats["kind"] == "scopes") & (repeats["part"] == "items")]
+    repeats = repeats[(repeats["lens"] == lens) & (repeats["kind"] == "scopes") & (repeats["part"] == "items")]
     repeats = repeats[repeats["constitution"] == grid.MEAN].assign(scope="")
     within = repeats.rename(columns={"within": "estimate"}).assign(measure="repeats")
     between = repeats.drop(columns=["low", "high"]).assign(measure="others")
     between = between.rename(columns={f"between{end}": name for end, name in ENDS.items()})
-    persona = persona[persona["lens"] == LENS].drop(columns=["low", "high"]).assign(measure="alignment")
+    persona = persona[persona["lens"] == lens].drop(columns=["low", "high"]).assign(measure="alignment")
     persona = persona.rename(columns={f"alignment{end}": name for end, name in ENDS.items()})
     found = pd.concat([gains, voices, within, between, persona], ignore_index=True)
     return found.assign(run=run, base_model=base, parameters=size)[COLUMNS]

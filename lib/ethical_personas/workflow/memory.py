@@ -79,7 +79,7 @@ def words(model: Path | None) -> int:
     return config.get("vocab_size") or config.get("text_config", {}).get("vocab_size", 0)
 
 
-def fits(card_mib: int, weights: int, words: int = 0, dtype: str = "auto") -> int:
+def require_card(card_mib: int, weights: int, words: int = 0, dtype: str = "auto") -> int:
     """What the largest job with a base model of this size declares of a CUDA card, as `job` does.
 
     Raises CompanionError where the card has less; 0 for `card_mib` is no card.

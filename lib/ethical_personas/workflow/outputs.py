@@ -116,7 +116,7 @@ def ladder(folder: str) -> list[str]:
     return [f"{folder}/{LADDER}{end}" for end in PLOTTED] + [f"{folder}/tables/{LADDER}{end}" for end in TABULATED]
 
 
-def more(persona_evals: bool, eval_sets: bool, moral_choice: bool = False) -> dict[str, tuple[str, ...]]:
+def list_extra_tables(persona_evals: bool, eval_sets: bool, moral_choice: bool = False) -> dict[str, tuple[str, ...]]:
     """Tables that a notebook leaves where a parameter asks for more."""
     beside = {EXTRA: persona_evals, MORAL: moral_choice}
     return {
@@ -125,12 +125,12 @@ def more(persona_evals: bool, eval_sets: bool, moral_choice: bool = False) -> di
     }
 
 
-def everything(folder: str, constitutions: list[str], more: dict[str, tuple[str, ...]] | None = None) -> list[str]:
+def list_all_files(folder: str, constitutions: list[str], more: dict[str, tuple[str, ...]] | None = None) -> list[str]:
     """Every file that a run leaves in figures/<name>.
 
     Args:
         constitutions: those whose training rows are at hand.
-        more: further tables by notebook, of `more`.
+        more: further tables by notebook, of `list_extra_tables`.
     """
     found = [f"{folder}/{name}" for name in (CLAIMS, *SUMMARY)]
     for notebook in FIGURES:

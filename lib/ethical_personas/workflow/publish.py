@@ -139,7 +139,7 @@ def _check_finished(run: Run, p: Profile, figures: Path, cells: list[str], rows:
     made = [figures / name for name in ("claims.json", "summary.md", "provenance.json")]
     if gone := [path.name for path in made if not path.is_file()]:
         raise CompanionError(f"figures/{figures.name}: {gone[0]} is missing; {AGAIN}")
-    known = summary.gather(run.path("provenance"), json.loads(json.dumps(p.told())))
+    known = summary.gather(run.path("provenance"), json.loads(json.dumps(p.to_record())))
     if json.loads(made[-1].read_text(encoding="utf-8")) != known:
         raise CompanionError(f"figures/{figures.name}: made from other rows than {run.run_dir} has now; {AGAIN}")
 

@@ -9,4 +9,4 @@ from ethical_personas.generate import source_answers
 from ethical_personas.workflow import job
 
 if __name__ == "__main__":
-    job.do(source_answers.make)
+    job.run_job(source_answers.make)

@@ -9,4 +9,4 @@ from ethical_personas.finetune import source_model
 from ethical_personas.workflow import job
 
 if __name__ == "__main__":
-    job.do(lambda *given: print(source_model.make(*given)))
+    job.run_job(lambda *given: print(source_model.make(*given)))
