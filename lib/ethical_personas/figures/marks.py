@@ -137,6 +137,12 @@ def heat(
     ax.tick_params(length=0, labelrotation=0)
 
 
+def beyond(table: pd.DataFrame, low: float, high: float) -> str:
+    """What a note says where an interval of `table` goes on beyond the axis from low to high; else nothing."""
+    cut = (table["low"] < low).any() or (table["high"] > high).any()
+    return "; one that reaches the frame goes on beyond it" if cut else ""
+
+
 def count_range(counts: pd.Series) -> str:
     """`180`, or `135–180` where the counts differ."""
     low, high = int(counts.min()), int(counts.max())

@@ -254,7 +254,8 @@ def voice(table: pd.DataFrame, readers: pd.DataFrame, chance: float, alpha: floa
         Line2D([], [], color="0.4", lw=0.7, ls="--", label="chance"),
         Line2D([], [], marker="D", color="0.15", ls="", ms=3.5, label="narrow models together"),
     ]
-    note = f"n prompts or items a mark: {', '.join(counts)}; lower panel {struck}; {1 - alpha:.0%} intervals"
+    note = f"n prompts or items a mark: {', '.join(counts)}; lower panel {struck}; {1 - alpha:.0%} intervals;\n"
+    note += "upper panels: of all answers, so that the share follows how many decline"
     marks.key(fig, note, ordered(table["scope"], MARKERS), extra=extra)
     return fig
 

@@ -52,7 +52,7 @@ def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         ax.set_xlim(low, high)
         kind = "items" if measure == "pP" else "prompts"
         ax.set_xlabel(f"n = {marks.count_range(part['n_clusters'])} {kind}, {format_seeds(part['seeds'].max())}")
-    note = f"trained on (bars: {1 - alpha:.0%} intervals; one that reaches the frame goes on beyond it)"
+    note = f"trained on (bars: {1 - alpha:.0%} intervals{marks.beyond(table, low, high)})"
     marks.key(fig, note, scopes, extra=[line for _, line in marked])
     return fig
 

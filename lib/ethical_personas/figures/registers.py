@@ -98,7 +98,7 @@ def added(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         ax.set_xlabel(f"n = {', '.join(n)}", fontsize=6)
     note = f"constitution minus arm, {format_seeds(table['seeds'].max())}; black: the constitutions' mean; bars: "
     note += f"{1 - alpha:.0%} intervals\nover prompts and trainings (one training of each: over prompts alone); "
-    note += "n: prompts, pairs for T"
+    note += "n: prompts, pairs for T, of all scopes together"
     marks.key(fig, note, names=ordered(n for n in table["constitution"].unique() if n != grid.MEAN))
     return fig
 
@@ -147,6 +147,6 @@ def projectability(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         ax.axvline(1, color=marks.GREY, lw=0.7, ls="--", zorder=0)
         ax.set_xlim(low, high)
     axes[0, len(names) // 2].set_xlabel(f"pS ({table['measure'].iloc[0]}), {format_seeds(table['seeds'].max())}")
-    note = f"trained on (bars: {1 - alpha:.0%} intervals; one that reaches the frame goes on beyond it)"
+    note = f"trained on (bars: {1 - alpha:.0%} intervals{marks.beyond(table, low, high)})"
     marks.key(fig, note, scopes)
     return fig
