@@ -265,7 +265,7 @@ class Heard(endpoint.Endpoint):
 def verdict(answer):
     """The verdict of a reply as it is read, after its row has gone to disk and come back as the cache's rows do."""
     with mock.patch.object(endpoint, "connect", lambda *_: Heard("judge", "m", "http://x", answer)):
-        (found,) = api.verdicts([RESPONSE], "m")
+        ((_, found),) = api.verdicts([RESPONSE], "m")
     row = rows.Judgement(id="p", model="source", judge="api", key="k", **found)
     line = json.dumps(row.model_dump(), ensure_ascii=False).encode()
     assert files.parse_line(line, rows.Judgement, "x:1") == row

@@ -1,8 +1,8 @@
 """The api judge against a small server on loopback that behaves as servers do, well and badly."""
 
-import _thread
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -320,7 +320,7 @@ def test_ctrl_c_keeps_the_verdicts_of_calls_under_way(server, side_by_side, tmp_
     def habit(request):
         if question(request) == 1:
             last.wait(20)
-            _thread.interrupt_main()
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             time.sleep(0.2)
         return DECLINED
 
@@ -329,6 +329,20 @@ def test_ctrl_c_keeps_the_verdicts_of_calls_under_way(server, side_by_side, tmp_
     with pytest.raises(KeyboardInterrupt):
         side_by_side(2)
     assert lines(tmp_path / "j.jsonl") == 2
+
+
+def test_one_slow_call_among_good_ones_is_no_silence(server, monkeypatch):
+    """Its patience counts from the last usable answer, not from when the slow call began."""
+    monkeypatch.setattr(endpoint, "PATIENCE", 0.3)
+    heard = endpoint.Endpoint("judge", "m", "http://x", None)
+    began = time.monotonic()
+    time.sleep(0.4)
+    heard._count(None, time.monotonic())
+    heard._count("timeout", began)
+    heard._count("bad body", time.monotonic())
+    time.sleep(0.4)
+    with pytest.raises(CompanionError, match="3 calls in a row"):
+        heard._count("bad body", time.monotonic())
 
 
 def test_calls_side_by_side_stop_together(server, side_by_side, tmp_path):

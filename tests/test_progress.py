@@ -180,6 +180,10 @@ NO_PLAN = {
         "host: here\nBuilding DAG of jobs...\nMissingInputException in rule x:\n    data/y.jsonl\n\n",
         ["MissingInputException in rule x:", "    data/y.jsonl"],
     ),
+    "a dotted name, after an error that it comes from": (
+        "KeyError: 'x'\n\nDuring handling of it:\nyaml.scanner.ScannerError: mapping values\n",
+        ["yaml.scanner.ScannerError: mapping values"],
+    ),
     "no error named": ("first\n\nKilled\n", ["first", "Killed"]),
     "nothing": ("", []),
 }

@@ -68,10 +68,10 @@ def judge(
         responses: of any number of models; equal texts to one prompt are judged once.
         name: one of JUDGES, with its `model` and `url`.
         cache: a JSON-lines file of Judgement rows as they came, or a folder with one for each model. A run that is cut
-            off pays for nothing twice. A response that could not be judged (no JSON, a filter) is not asked about
-            again; one that never reached the judge is. Failures without a verdict after them are written at the end
-            alone, so that a judge that stops the stage leaves none. None: nothing is kept, for the judges that cost
-            nothing.
+            off pays twice for the calls under way at most. A response that could not be judged (no JSON, a filter) is
+            not asked about again; one that never reached the judge is. Failures without a verdict after them are
+            written at the end alone, so that a judge that stops the stage leaves none. None: nothing is kept, for the
+            judges that cost nothing.
         read: further folders with such files, read and not written: a verdict is taken by what it is about.
 
     Raises:

@@ -128,7 +128,8 @@ class Endpoint:
     client: openai.OpenAI
     without: list[str] = field(default_factory=list)
     failures: int = 0  # calls in a row without a usable answer
-    since: float = 0.0  # when the first of them began
+    since: float = 0.0  # when the first of them began, or the last usable answer came, whichever is later
+    good: float = 0.0  # when that answer came
     reached: bool = True  # whether the last call reached the server
     lock: threading.Lock = field(default_factory=threading.Lock)  # of the list and the count
 
@@ -202,8 +203,9 @@ class Endpoint:
 
     def _count(self, error: str | None, began: float) -> None:
         if not self.failures:
-            self.since = began
+            self.since = max(began, self.good)
         self.failures = self.failures + 1 if error else 0
+        self.good = self.good if error else time.monotonic()
         waited = time.monotonic() - self.since
         if self.failures >= GIVE_UP or (self.failures > 1 and waited > PATIENCE):
             told = f"{self.failures} calls in a row without a usable answer"

@@ -22,7 +22,9 @@ def source_ambiguity(table: pd.DataFrame) -> str:
 def c4(table: pd.DataFrame, alpha: float) -> str:
     """One line a scope and measure on matching.dimension_contrast."""
     if not len(table):
-        return f"The grid of this run has no model of {', '.join(grid.CONTRASTS) or 'any'}, so C4 is not tested."
+        if not grid.CONTRASTS:
+            return "No constitution of data/study.yaml has a contrast, so C4 is not tested."
+        return f"The grid of this run has no model of {', '.join(grid.CONTRASTS)}, so C4 is not tested."
     lines = []
     names = {"shift": "relative to the source", "contrast": "relative also to the other constitutions"}
     for (measure, scope), part in table.groupby(["measure", "scope"], sort=False):

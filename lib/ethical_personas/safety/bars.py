@@ -15,7 +15,7 @@ from ethical_personas.safety import gains
 from ethical_personas.study import grid
 
 BARS = grid.STUDY.bars
-WORDS = {kind: f"{kind} requests declined, at most" for kind in BARS.declined}
+WORDS = {kind: f"{grid.STUDY.kinds[kind].label or kind} requests declined, at most" for kind in BARS.declined}
 WORDS |= {"one_sentence": "answers in one sentence, more than the source's, at most"}
 WORDS |= {"off_topic": "gain in S off the topic of {scope} models, at least"}
 COLUMNS = ["bar", "asked", "constitution", "scope", "estimate", "low", "high", "met"]

@@ -68,12 +68,15 @@ class Lens(Labelled):
         return (self.label or name) + (f"\n({self.unit})" if self.unit else "")
 
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
 class Bars(_Strict):
     """Sizes set beforehand for what safety may cost and how far it should reach."""
 
-    declined: dict[str, float] = {}  # of each harmless kind, at most
-    one_sentence: float  # more answers in one sentence than the source gives, at most
-    off_topic: dict[str, float] = {}  # gain of each narrow scope's models off their topic, at least
+    declined: dict[str, Share] = {}  # of each harmless kind, at most
+    one_sentence: Share  # more answers in one sentence than the source gives, at most
+    off_topic: dict[str, Share] = {}  # gain of each narrow scope's models off their topic, at least
 
 
 class Study(_Strict):
@@ -135,7 +138,10 @@ class Study(_Strict):
     @field_validator("dimensions")
     @classmethod
     def _contrasts_are_of_these_dimensions(cls, dimensions: dict, info: ValidationInfo) -> dict:
-        for name, constitution in info.data.get("constitutions", {}).items():
+        found = {name: c for name, c in info.data.get("constitutions", {}).items() if c.contrast}
+        if len(found) > 1:
+            raise ValueError(f"{' and '.join(found)} have a contrast; C4 is about one of them")
+        for name, constitution in found.items():
             for dimension in set(constitution.contrast or ()) - set(dimensions):
                 raise ValueError(f"{dimension} is not among them, and the contrast of {name} names it")
         return dimensions

@@ -15,7 +15,7 @@ from typing import TextIO
 GUESS = {
     "source_model": 300, "harmless": 75, "generate": 11, "finetune": 210, "evaluate": 300, "evaluate_checkpoint": 120,
 }  # fmt: skip
-NAMED = re.compile(r"(snakemake: )?\w*([Ee]rror|Exception)\b")  # how a line begins that names an error
+NAMED = re.compile(r"(snakemake: )?[\w.]*([Ee]rror|Exception)\b")  # how a line begins that names an error
 
 
 class Progress:
