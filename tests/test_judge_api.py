@@ -326,8 +326,12 @@ def test_ctrl_c_keeps_the_verdicts_of_calls_under_way(server, side_by_side, tmp_
 
     server.habit = habit
     monkeypatch.setattr(api, "wait", wait)
-    with pytest.raises(KeyboardInterrupt):
-        side_by_side(2)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job of the background ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            side_by_side(2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert lines(tmp_path / "j.jsonl") == 2
 
 
