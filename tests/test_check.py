@@ -1,6 +1,7 @@
 """Faults in the data that are told before a run, each by its place."""
 
 import json
+import re
 import shutil
 
 import jupytext
@@ -11,7 +12,7 @@ from ethical_personas.claims import declared
 from ethical_personas.errors import CompanionError
 from ethical_personas.generate import source_answers, training_rows
 from ethical_personas.judge import bundled, calibration
-from ethical_personas.paths import DATA, ROOT, sha256
+from ethical_personas.paths import DATA, ROOT, sha256, tool
 from ethical_personas.run import Run
 from ethical_personas.study import grid, materials, rows
 from ethical_personas.study import profile as profiles
@@ -351,7 +352,7 @@ def test_an_edit_of_one_of_a_pair_is_told_with_the_way_to_sync(books, file, old,
     assert old in whole
     path.write_text(whole.replace(old, new, 1), encoding="utf-8")
     stem = path.stem
-    told = rf"{stem}\.ipynb and its pair {stem}\.py differ; .*: \.venv/bin/jupytext --sync .*{stem}\.ipynb$"
+    told = rf"{stem}\.ipynb and its pair {stem}\.py differ; .*: {re.escape(tool('jupytext'))} --sync .*{stem}\.ipynb$"
     with pytest.raises(CompanionError, match=told):
         check.pairs(books)
 

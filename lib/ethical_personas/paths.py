@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,3 +20,8 @@ def sha256(path: Path) -> str:
 def short(path: Path) -> str:
     """A path as a reader of this clone would type it."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def tool(name: str) -> str:
+    """A command of the environment that runs this, as its reader would type it: `.venv/bin/pip`."""
+    return short(Path(sys.prefix) / "bin" / name)

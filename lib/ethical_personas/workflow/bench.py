@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from ethical_personas.errors import CompanionError
-from ethical_personas.paths import ROOT
+from ethical_personas.paths import ROOT, tool
 
 BENCHMARKS = ("training", "generation", "scoring", "ceilings", "table")  # scripts of benchmarks/, in this order
 LONG = ("whole",)  # only where named
@@ -21,7 +21,7 @@ def run(chosen: list[str]) -> int:
     os.environ["OMP_NUM_THREADS"] = "1"  # as in a run, whose jobs stand side by side
     for name in chosen or BENCHMARKS:
         if name == "scoring" and importlib.util.find_spec("lm_eval") is None:
-            install = ".venv/bin/pip install --no-build-isolation -e '.[bench]'"
+            install = f"{tool('pip')} install --no-build-isolation -e '.[bench]'"
             print(f"scoring: left out, lm_eval is not installed; {install}", file=sys.stderr)
             continue
         print(f"{name}:", flush=True)

@@ -12,7 +12,7 @@ from ethical_personas.evaluate import instrument, moral_scenarios, set_files
 from ethical_personas.finetune import instructions
 from ethical_personas.generate import controls, training_rows
 from ethical_personas.models import base_models
-from ethical_personas.paths import ROOT, short
+from ethical_personas.paths import ROOT, short, tool
 from ethical_personas.run import Run
 from ethical_personas.study import grid, inputs, materials, notebooks
 from ethical_personas.study import profile as profiles
@@ -125,7 +125,7 @@ def pairs(folder: Path = ROOT / "notebooks") -> None:
         if not same:
             raise CompanionError(
                 f"{short(book)} and its pair {script.name} differ; to take the later edit over into both: "
-                f".venv/bin/jupytext --sync {short(book)}"
+                f"{tool('jupytext')} --sync {short(book)}"
             )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ethical_personas import files
 from ethical_personas.errors import CompanionError
-from ethical_personas.paths import ROOT
+from ethical_personas.paths import ROOT, tool
 
 OWN = ("local", "dryrun", "touch")  # of Snakemake itself; any other is a plug-in
 JOBS = "ethical-personas"  # how our jobs' names begin in Slurm's queue
@@ -70,7 +70,7 @@ def check(options: list[str]) -> None:
     module = f"snakemake_executor_plugin_{name.replace('-', '_')}"
     if importlib.util.find_spec(module) is None:
         package = "--no-build-isolation -e '.[slurm]'" if name == "slurm" else module.replace("_", "-")
-        raise CompanionError(f"--executor {name}: its plug-in is not installed; .venv/bin/pip install {package}")
+        raise CompanionError(f"--executor {name}: its plug-in is not installed; {tool('pip')} install {package}")
     if name == "slurm" and not shutil.which("sbatch"):
         raise CompanionError(
             "--executor slurm: there is no sbatch on this machine; start it where the cluster's jobs are submitted, "

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ethical_personas.errors import CompanionError, redact
 from ethical_personas.figures import style
 from ethical_personas.models import base_models
-from ethical_personas.paths import ROOT
+from ethical_personas.paths import ROOT, tool
 from ethical_personas.run import Run
 from ethical_personas.study import grid, inputs
 from ethical_personas.study.profile import Profile
@@ -104,7 +104,7 @@ def publish(p: Profile, name: str, profile: str, to: Path) -> list[Path]:
 def _check_folder(to: Path, *own: Path) -> None:
     """Raise when the folder cannot take what is published, before anything is read."""
     if importlib.util.find_spec("rocrate") is None:
-        install = ".venv/bin/pip install --no-build-isolation -e '.[publish]'"
+        install = f"{tool('pip')} install --no-build-isolation -e '.[publish]'"
         raise CompanionError(f"publish: the package rocrate is not installed; {install}")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise CompanionError(f"--to {to}: not an empty folder; name one that does not exist yet")
