@@ -184,6 +184,11 @@ NO_PLAN = {
         "KeyError: 'x'\n\nDuring handling of it:\nyaml.scanner.ScannerError: mapping values\n",
         ["yaml.scanner.ScannerError: mapping values"],
     ),
+    "an error of ours in the Snakefile": (
+        'CompanionError in file "/x/Snakefile", line 105:\nruns/x/eval/source/responses.jsonl: not made yet\n'
+        '  File "/x/Snakefile", line 146, in <module>\n  File "/x/run.py", line 46, in locate\n',
+        ["error: runs/x/eval/source/responses.jsonl: not made yet"],
+    ),
     "no error named": ("first\n\nKilled\n", ["first", "Killed"]),
     "nothing": ("", []),
 }

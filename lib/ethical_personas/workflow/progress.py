@@ -15,6 +15,7 @@ from typing import TextIO
 GUESS = {
     "source_model": 300, "harmless": 75, "generate": 11, "finetune": 210, "evaluate": 300, "evaluate_checkpoint": 120,
 }  # fmt: skip
+OWN = re.compile(r"CompanionError in file ")  # raised by the Snakefile; Snakemake writes its words below
 NAMED = re.compile(r"(snakemake: )?[\w.]*([Ee]rror|Exception)\b")  # how a line begins that names an error
 
 
@@ -59,8 +60,11 @@ class Progress:
             return own
         told = [x for x in lines if x.strip()]
         named = [n for n, line in enumerate(told) if NAMED.match(line)]
-        # Without a plan the error is Snakemake's own, below a usage text or a traceback of some pages.
-        return told[named[-1] :][:5] if named and not self.total else told[-5:]
+        if not named or self.total:
+            return told[-5:]
+        # Without a plan the error is Snakemake's own, below a usage text or a traceback of some pages, or above one.
+        why = [x for x in told[named[-1] :] if not x.startswith('  File "')][:5]
+        return [f"error: {why[1]}"] if OWN.match(why[0]) and len(why) > 1 else why
 
     def read(self, line: str) -> None:
         """Take in one log line and print a progress line when a job starts."""
