@@ -84,8 +84,8 @@ def forest(table: pd.DataFrame, alpha: float = 0.05) -> Figure:
         ax.set_xlabel(f"n = {marks.count_range(part['n_clusters'])} prompts, {format_seeds(part['seeds'].max())}")
     fig.align_ylabels()
     fig.supxlabel(
-        f"bars: {1 - alpha:.0%} intervals, not corrected; filled: p < {alpha:g} after Holm's correction over a column's\n"
-        "models (constitutions and control arms apart)"
+        f"bars: {1 - alpha:.0%} intervals, not corrected; filled: p < {alpha:g} after Holm's correction over a "
+        "column's\nmodels (constitutions and control arms apart)"
     )
     return fig
 
