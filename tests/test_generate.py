@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import transformers
 from ethical_personas.models import decode
 from ethical_personas.study import materials
 
@@ -31,6 +32,17 @@ def test_a_ragged_batch_answers_as_each_row_alone(load, penalty):
     found = decode.answers(chat, PROMPTS, 10, len(PROMPTS), penalty)
     assert [a.text for a in found] == [chat.tokenizer.decode(w, skip_special_tokens=True).strip() for w in wanted]
     assert [a.tokens for a in found] == [len(w) for w in wanted]
+
+
+@pytest.mark.parametrize("never", [[], [3]])
+def test_rules_in_place_give_what_transformers_processors_give(never):
+    chance = torch.Generator().manual_seed(0)
+    ids, scores = torch.randint(0, 9, (5, 12), generator=chance), torch.randn(5, 9, generator=chance)
+    theirs = transformers.RepetitionPenaltyLogitsProcessor(1.3, prompt_ignore_length=7)(ids, scores.clone())
+    if never:
+        theirs = transformers.SuppressTokensLogitsProcessor(never)(ids, theirs)
+    assert torch.equal(decode._Rules(7, 1.3, never)(ids, scores.clone()), theirs)
+    assert not torch.equal(theirs, scores)
 
 
 @pytest.mark.long
